@@ -268,6 +268,22 @@ impl Contract for Server {
         }))
     }
 
+    type StopStream = Lines<v1::Progress>;
+
+    async fn stop(&self, request: Request<v1::StopRequest>) -> Answer<Self::StopStream> {
+        let request = request.into_inner();
+        let (slot, service) = (
+            parse("slot", &request.slot)?,
+            parse("service", &request.service)?,
+        );
+        let expects = fingerprint(request.expects.as_ref())?;
+        let (agent, permit) = (Arc::clone(&self.agent), request.permit.try_into()?);
+        Ok(with_progress(|say| async move {
+            let stop = agent.stop(&permit, slot, &service, expects, say.as_ref());
+            stop.await
+        }))
+    }
+
     async fn undeploy(&self, request: Request<v1::UndeployRequest>) -> Answer<v1::Done> {
         let request = request.into_inner();
         let (slot, service) = (

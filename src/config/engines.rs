@@ -9,7 +9,6 @@ use crate::config::schema::{
     RegistryConfig, Runtime, ServiceConfig, StateConfig, TrafficConfig,
 };
 use crate::model::Slot;
-use crate::model::promotion::Strategy;
 
 const ONLY_A_CLUSTER: &str = "only a Kubernetes cluster has this";
 
@@ -61,7 +60,7 @@ fn one_at_a_time(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
             .find(|(other, ..)| other != name);
         let who = if let Some((other, ..)) = other {
             format!("{other} would have it, too")
-        } else if environment.strategy != Strategy::Recreate {
+        } else if !service.is_exclusive(environment.strategy) {
             "two releases would have it at once during a deployment".to_owned()
         } else if service.replicas > 1 {
             format!("{} instances would have it at once", service.replicas)
@@ -74,7 +73,7 @@ fn one_at_a_time(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
             format!("{from} is for one instance at a time, and {who}"),
             format!(
                 "write `{{from: {from}, shared: true}}` if the service can, or `strategy: recreate` \
-                 with one replica"
+                 for it, with one replica"
             ),
         );
     }

@@ -5,6 +5,7 @@ mod files;
 use crate::config::findings::Findings;
 use crate::config::schema::{BuildConfig, EnvEntry, EnvironmentConfig, Runtime, ServiceConfig};
 use crate::config::suggest::suggest;
+use crate::model::promotion::Strategy;
 use crate::model::{EnvironmentName, Period};
 
 pub(super) fn check(
@@ -16,6 +17,7 @@ pub(super) fn check(
     BuildConfig::check(findings, environment, name, service);
     image(findings, own, name, service);
     numbers(findings, name, service);
+    strategy(findings, environment, name, service);
     periods(findings, name, service);
     health(findings, name, service);
     liveness(findings, name, service);
@@ -69,6 +71,33 @@ fn numbers(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
         let help = "write a number from 1 to 65535";
         findings.add(&["services", name, "port"], "0 is not a port", help);
     }
+}
+
+/// A release is in one slot or in two, as a whole. What is left to a service is whether it may run
+/// twice.
+fn strategy(
+    findings: &mut Findings<'_>,
+    environment: &EnvironmentConfig,
+    name: &str,
+    service: &ServiceConfig,
+) {
+    let (message, help) = match (environment.strategy, service.strategy) {
+        (Strategy::BlueGreen, Some(Strategy::Rolling)) => (
+            "a service of a blue/green environment comes up beside the live one: there is nothing \
+             to replace instance by instance",
+            "take it out, or write `recreate` for a service that must never run twice at once",
+        ),
+        (Strategy::Rolling | Strategy::Recreate, Some(Strategy::BlueGreen)) => (
+            "only an environment as a whole is blue/green",
+            "write `rolling` or `recreate`, or `strategy: blue_green` for the environment",
+        ),
+        (Strategy::BlueGreen, None | Some(Strategy::BlueGreen | Strategy::Recreate))
+        | (
+            Strategy::Rolling | Strategy::Recreate,
+            None | Some(Strategy::Rolling | Strategy::Recreate),
+        ) => return,
+    };
+    findings.add(&["services", name, "strategy"], message, help);
 }
 
 /// What is asked without a pause, or given no time, is no check.

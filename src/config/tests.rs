@@ -339,6 +339,22 @@ fn what_is_named_must_be_there() {
             "2 instances would have it at once",
         ),
         (
+            "cluster: {runtime: docker}\nservices: {web: {strategy: recreate, replicas: 2, volumes: {/data: d}}}",
+            "2 instances would have it at once",
+        ),
+        (
+            "cluster: {runtime: docker}\nstrategy: recreate\nservices: {web: {strategy: rolling, volumes: {/data: d}}}",
+            "two releases would have it at once",
+        ),
+        (
+            "services: {web: {strategy: rolling}}",
+            "services.web.strategy: a service of a blue/green environment comes up beside the live one",
+        ),
+        (
+            "strategy: rolling\nservices: {web: {strategy: blue_green}}",
+            "services.web.strategy: only an environment as a whole is blue/green",
+        ),
+        (
             "cluster: {runtime: docker}\nservices: {web: {volumes: {/data: /srv/../etc}}}",
             "services.web.volumes./data: a path inside, and a volume or a folder",
         ),

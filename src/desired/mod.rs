@@ -26,6 +26,7 @@ use crate::desired::build::Builder;
 use crate::desired::cluster::{Site, Sources, namespaces};
 use crate::desired::template::Templates;
 use crate::model::desired::{Desired, DesiredService, ImageSource};
+use crate::model::promotion::{ServiceStrategy, Strategy};
 use crate::model::secret::SecretRef;
 use crate::model::source::Source;
 use crate::model::workload::{
@@ -174,6 +175,7 @@ fn one(
         port: service.port,
         replicas: service.replicas,
         health: service.health.clone(),
+        strategy: service.strategy.and_then(own_strategy),
         kind,
     };
     let builder = Builder {
@@ -194,6 +196,15 @@ fn one(
         workload,
         route,
     })
+}
+
+/// What a service says of itself that its environment does not say anyway.
+const fn own_strategy(strategy: Strategy) -> Option<ServiceStrategy> {
+    match strategy {
+        Strategy::BlueGreen => None,
+        Strategy::Rolling => Some(ServiceStrategy::Rolling),
+        Strategy::Recreate => Some(ServiceStrategy::Recreate),
+    }
 }
 
 /// What is run for a service, its templates rendered.

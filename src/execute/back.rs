@@ -1,5 +1,6 @@
 //! Back: the reverse plan, as far as its steps were begun, one after the other.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,7 +8,8 @@ use crate::execute::step::perform;
 use crate::execute::{Begun, Run, log};
 use crate::model::event::Event;
 use crate::model::journal::Direction;
-use crate::model::plan::Step;
+use crate::model::plan::{Action, Step};
+use crate::model::{Address, ServiceName, Slot};
 use crate::rollout::{Back, CutOff};
 
 /// Takes back what was begun. A step that fails does not keep the ones after it from being tried:
@@ -32,14 +34,45 @@ pub(super) async fn carry_out(run: &Arc<Run>, begun: &Begun) -> Result<Back, Cut
     }
 
     let mut failures = Vec::new();
+    let mut running = BTreeSet::new();
     for step in steps {
-        failures.extend(undo(run, &step).await?);
+        if let Some(reason) = runs_elsewhere(&step, &running) {
+            failures.push(reason);
+            continue;
+        }
+        if let Some(reason) = undo(run, &step).await? {
+            failures.push(reason);
+            running.extend(not_stopped(&step));
+        }
     }
     Ok(if failures.is_empty() {
         Back::Done
     } else {
         Back::Failed(failures.join("; "))
     })
+}
+
+/// What goes on running where it could not be stopped.
+fn not_stopped(step: &Step) -> Option<(Slot, ServiceName)> {
+    match (&step.action, &step.address) {
+        (Action::Stop, Address::Workload(slot, service)) => Some((*slot, service.clone())),
+        _ => None,
+    }
+}
+
+/// Why a service is not started: it never runs twice at once, and could not be stopped where it
+/// runs.
+fn runs_elsewhere(step: &Step, running: &BTreeSet<(Slot, ServiceName)>) -> Option<String> {
+    match (&step.action, &step.address) {
+        (Action::Deploy { running: true, .. }, Address::Workload(slot, service)) => {
+            let other = (slot.other(), service.clone());
+            let (address, other) = (&step.address, running.get(&other)?.0);
+            Some(format!(
+                "{address}: it is not started, for it could not be stopped in {other}"
+            ))
+        }
+        _ => None,
+    }
 }
 
 /// Why a step could not be taken back, if it could not. During the rollback a journal that cannot

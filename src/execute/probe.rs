@@ -96,7 +96,12 @@ async fn targets(run: &Run) -> Vec<ProbeTarget> {
     // What the plan ends is not meant to answer afterwards.
     let target = run.plan().target.as_ref();
     let stays = |url: &Url| target.is_none_or(|it| it.workloads.contains_key(&url.service));
-    let urls = urls.unwrap_or_default().into_iter().filter(stays);
+    // Neither is what stops by its own strategy, where the others' promises that nothing is lost.
+    let has_a_gap = run.plan().strategy.has_a_gap();
+    let gaps = run.plan().gaps();
+    let answers = |url: &Url| has_a_gap || !gaps.contains(&url.service);
+    let urls = urls.unwrap_or_default().into_iter();
+    let urls = urls.filter(|url| stays(url) && answers(url));
     urls.map(|url| self::target(run, url)).collect()
 }
 

@@ -29,7 +29,7 @@ use crate::model::limits::Limits;
 use crate::model::observed::{ImageFacts, Observed};
 use crate::model::outcome::{ProbeReport, Url};
 use crate::model::plan::Plan;
-use crate::model::promotion::{Mode, Probe, Promotion, Strategy as Rollout};
+use crate::model::promotion::{Mode, Probe, Promotion, ServiceStrategy, Strategy as Rollout};
 use crate::model::release::Actor;
 use crate::model::route::{Listeners, Route};
 use crate::model::secret::{SecretRef, SecretValue};
@@ -240,7 +240,26 @@ impl Engine for World {
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
         let engine = self.engine("deploy", Kind::Acts).await?;
-        engine.deploy(permit, placement, progress).await
+        let deployed = engine.deploy(permit, placement, progress).await;
+        let facts = engine.observe(&permit.scope).await?;
+        let runs = facts.slots.values().filter(|there| {
+            let queue = there.workloads.get("queue");
+            queue.is_some_and(|queue| queue.running)
+        });
+        assert!(runs.count() < 2, "what never runs twice at once does");
+        deployed
+    }
+
+    async fn stop(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        service: &ServiceName,
+        expects: Option<Fingerprint>,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        let engine = self.engine("stop", Kind::Acts).await?;
+        engine.stop(permit, slot, service, expects, progress).await
     }
 
     async fn undeploy(
@@ -516,6 +535,7 @@ fn service(name: &str, version: u8) -> (ServiceName, DesiredService) {
         port: Some(port),
         replicas: 1,
         health: Health::default(),
+        strategy: None,
         kind: WorkloadKind::Process(Box::new(Process {
             env: BTreeMap::from([("V".to_owned(), EnvValue::Plain(version.to_string()))]),
             ..Process::default()
@@ -549,7 +569,7 @@ fn service(name: &str, version: u8) -> (ServiceName, DesiredService) {
     (name, service)
 }
 
-/// Two services in this version, with a check on each side of the switch.
+/// Three services in this version, one of which never runs twice at once, with a check on each side of the switch.
 fn desired(version: u8, strategy: Rollout) -> Desired {
     let check = Check::Tcp(TcpCheck {
         service: None,
@@ -574,8 +594,20 @@ fn desired(version: u8, strategy: Rollout) -> Desired {
         },
         ready_within: Period::from_secs(60),
         objects: Vec::new(),
-        services: [service("web", version), service("jobs", version)].into(),
+        services: [
+            service("web", version),
+            service("jobs", version),
+            queue(version),
+        ]
+        .into(),
     }
+}
+
+/// A service that never runs twice at once.
+fn queue(version: u8) -> (ServiceName, DesiredService) {
+    let (name, mut queue) = service("queue", version);
+    queue.workload.strategy = Some(ServiceStrategy::Recreate);
+    (name, queue)
 }
 
 fn draw(version: u8, strategy: Rollout, facts: Facts) -> Plan {

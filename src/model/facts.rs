@@ -161,7 +161,8 @@ impl Facts {
 
         let there = self.slots.get(&slot);
         let has = |route: &&Route| {
-            there.is_some_and(|there| there.workloads.contains_key(&route.service))
+            let workload = there.and_then(|there| there.workloads.get(&route.service));
+            workload.is_some_and(|workload| workload.running)
         };
         let routes = self.routes.values().filter(has);
         let urls = routes.filter_map(|route| {
@@ -177,6 +178,23 @@ impl Facts {
             })
         });
         urls.collect()
+    }
+
+    /// The services of the live release that never run beside what comes next: the one or the other
+    /// says so, or they stand stopped for that very reason. What the live release does not have has
+    /// nothing to wait for.
+    #[must_use]
+    pub fn exclusive(&self, next: &BTreeMap<ServiceName, Workload>) -> BTreeSet<ServiceName> {
+        let Some((_, live)) = self.live() else {
+            return BTreeSet::new();
+        };
+        let is_exclusive = |(name, there): &(&ServiceName, &WorkloadFacts)| {
+            there.spec.is_exclusive()
+                || !there.running
+                || next.get(*name).is_some_and(Workload::is_exclusive)
+        };
+        let live = live.workloads.iter().filter(is_exclusive);
+        live.map(|(name, _)| name.clone()).collect()
     }
 
     /// The release in the active slot.
@@ -209,6 +227,15 @@ impl SlotFacts {
                 .workloads
                 .values()
                 .all(|w| w.health() == HealthState::Ready)
+    }
+
+    /// Whether every instance of what is meant to run can take traffic. What stands stopped does
+    /// not count: it is started before the slot gets traffic.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        let mut workloads = self.workloads.values();
+        !self.workloads.is_empty()
+            && workloads.all(|w| !w.running || w.health() == HealthState::Ready)
     }
 
     /// The image of a service, when a run of this project has made it from these inputs.

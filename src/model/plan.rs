@@ -1,6 +1,6 @@
 //! The plan: a frozen document of what will be done, why, and how to go back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -87,6 +87,24 @@ impl Plan {
         ContentHash::of_json(self)
     }
 
+    /// The services that do not answer for a while where they have live traffic: they are stopped
+    /// before they start again.
+    #[must_use]
+    pub fn gaps(&self) -> BTreeSet<&ServiceName> {
+        let live = self.active.as_ref().map(|active| active.slot);
+        let has_a_gap = |step: &&Step| match &step.action {
+            Action::Stop => true,
+            Action::Deploy { mode, running, .. } => *mode == DeployMode::Recreate && *running,
+            _ => false,
+        };
+        let steps = self.steps.iter().filter(has_a_gap);
+        let gaps = steps.filter_map(|step| match &step.address {
+            Address::Workload(slot, service) if live == Some(*slot) => Some(service),
+            _ => None,
+        });
+        gaps.collect()
+    }
+
     /// Whether any step moves live traffic.
     #[must_use]
     pub fn switches(&self) -> bool {
@@ -130,6 +148,9 @@ pub struct Placed {
     pub slot: Slot,
     /// Which release.
     pub release: ReleaseNumber,
+    /// Its services that never run beside what the plan places: they are stopped before it starts.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub exclusive: BTreeSet<ServiceName>,
 }
 
 /// The release that a plan places or moves.
@@ -263,6 +284,8 @@ pub enum Action {
         /// Whether it runs; a release that is kept for a rollback may be stopped.
         running: bool,
     },
+    /// Stop a workload in its slot; it stays there, and can be started again.
+    Stop,
     /// Take a workload out of a slot.
     Undeploy,
     /// Take every workload out of a slot that has no live traffic.
@@ -337,6 +360,7 @@ impl Action {
                 DeployMode::Rolling => "deploy (rolling)".to_owned(),
                 DeployMode::Recreate => "deploy (recreate)".to_owned(),
             },
+            Self::Stop => "stop".to_owned(),
             Self::Undeploy => "undeploy".to_owned(),
             Self::Clear => "clear".to_owned(),
             Self::WaitUntilReady { .. } => "wait until ready".to_owned(),

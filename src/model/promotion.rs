@@ -82,6 +82,17 @@ impl Strategy {
     }
 }
 
+/// How the instances of one service follow those of the release before, where that is not left to
+/// its environment's [`Strategy`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceStrategy {
+    /// Instance by instance, in the live slot.
+    Rolling,
+    /// The old ones are stopped first: two releases of it never run at once, in whatever slots.
+    Recreate,
+}
+
 /// Who switches traffic.
 #[derive(
     Debug,

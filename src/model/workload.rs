@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use crate::model::health::Health;
 use crate::model::image::{ImageHome, ImageRepository};
+use crate::model::plan::DeployMode;
+use crate::model::promotion::ServiceStrategy;
 use crate::model::secret::SecretRef;
 use crate::model::{Address, Digest, Manifest, Period, ServiceName, Slot};
 
@@ -47,6 +49,9 @@ pub struct Workload {
     pub replicas: u16,
     /// How an instance says that it can take traffic.
     pub health: Health,
+    /// How its instances follow those of the release before; as its environment says without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<ServiceStrategy>,
     /// What each instance is.
     #[serde(flatten)]
     pub kind: WorkloadKind,
@@ -197,6 +202,22 @@ pub struct Container {
 }
 
 impl Workload {
+    /// Whether two releases of it never run at once.
+    #[must_use]
+    pub fn is_exclusive(&self) -> bool {
+        self.strategy == Some(ServiceStrategy::Recreate)
+    }
+
+    /// How it replaces what runs in a live slot. `environment`: how others do it there.
+    #[must_use]
+    pub const fn mode(&self, environment: DeployMode) -> DeployMode {
+        match self.strategy {
+            None => environment,
+            Some(ServiceStrategy::Rolling) => DeployMode::Rolling,
+            Some(ServiceStrategy::Recreate) => DeployMode::Recreate,
+        }
+    }
+
     /// Where its image is.
     #[must_use]
     pub fn home(&self) -> ImageHome<'_> {

@@ -108,7 +108,7 @@ async fn locked(
         let request = Restart {
             slot: restarted.slot,
             service: service.clone(),
-            mode: mode(session)?,
+            mode: workload.mode(mode(session)?),
             secrets: secrets(session, workload).await,
         };
         one(session, &permit, request, options).await?;
@@ -119,7 +119,8 @@ async fn locked(
     Ok(restarted)
 }
 
-/// What has an unshared volume is never there twice.
+/// How services are restarted that say nothing of themselves: what has an unshared volume is never
+/// there twice.
 fn mode(session: &Session) -> Result<DeployMode, Error> {
     Ok(if session.configuration()?.strategy.has_a_gap() {
         DeployMode::Recreate

@@ -264,6 +264,10 @@ fn rows(plan: &Plan, step: &Step) -> Vec<Line> {
             one(GONE, "-", &step.reason)
         }
         Action::Forget => one(DIM, "·", &step.reason),
+        Action::Stop => one(MOVED, "■", &step.reason),
+        Action::Deploy { running: true, .. } if is_deployed_before(plan, step) => {
+            one(MOVED, "▶", &step.reason)
+        }
         Action::Deploy { .. } if step.changes.is_empty() => one(NEW, "+", &step.reason),
         Action::Deploy { .. } | Action::Apply { .. } | Action::Ensure { .. } => {
             changed(&name, &step.changes, &step.reason)
@@ -289,6 +293,12 @@ fn rows(plan: &Plan, step: &Step) -> Vec<Line> {
         }
         Action::WaitUntilReady { .. } | Action::Check { .. } => Vec::new(),
     }
+}
+
+/// Whether the plan itself has put there what a step starts.
+fn is_deployed_before(plan: &Plan, step: &Step) -> bool {
+    let mut before = plan.steps.iter().take_while(|one| one.id != step.id);
+    before.any(|one| matches!(one.action, Action::Deploy { .. }) && one.address == step.address)
 }
 
 fn changed(name: &str, changes: &[Change], reason: &str) -> Vec<Line> {
@@ -395,6 +405,9 @@ pub fn summary(plan: &Plan) -> Line {
     }
 
     let count = |matches: fn(&Step) -> bool| plan.steps.iter().filter(|step| matches(step)).count();
+    let new = plan.steps.iter();
+    let new = new.filter(|step| is_new(step) && !is_deployed_before(plan, step));
+    let new = new.count();
     let counts = [
         (
             count(|step| matches!(step.action, Action::Build { .. })),
@@ -406,7 +419,7 @@ pub fn summary(plan: &Plan) -> Line {
             "fetch",
             "fetches",
         ),
-        (count(is_new), "new", "new"),
+        (new, "new", "new"),
         (count(is_change), "change", "changes"),
         (
             count(|step| {
@@ -418,6 +431,7 @@ pub fn summary(plan: &Plan) -> Line {
             "removal",
             "removals",
         ),
+        (count(|step| step.action == Action::Stop), "stop", "stops"),
         (
             count(|step| step.action == Action::Forget),
             "forgotten",

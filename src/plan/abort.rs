@@ -11,10 +11,12 @@ use crate::plan::draft::{Draft, Proposal, Subject};
 use crate::plan::listeners::keep_former;
 use crate::plan::pieces::restore;
 use crate::plan::promote::target;
+use crate::plan::strategy::handover::start_again;
+use crate::plan::strategy::wait_until_ready;
 
 /// Makes the plan of `abort`. Live traffic stays where it is, and so does a previous release that
 /// is kept for the way back: only what never had live traffic is given up, and the addresses that
-/// were opened for it.
+/// were opened for it. What was stopped in the live slot for it starts again.
 ///
 /// # Errors
 /// When no such release stands in the preview slot.
@@ -44,7 +46,12 @@ pub fn abort(desired: &Desired, facts: &Facts, state: &State) -> Result<Plan, Pl
     let reason = format!("release {} is given up", there.label.number);
     let new = Proposal::new(Address::Slot(slot), Action::Clear, reason)
         .expecting(facts.slot_fingerprint(slot));
-    let emptied = draft.add_with_undos(new, restore(slot, there));
+    let emptied = draft.add_with_undos(new, restore(facts, slot, there));
+    let started = start_again(&mut draft, facts, &[emptied]);
+    if let Some((live, _)) = facts.live().filter(|_| !started.is_empty()) {
+        let reason = "what was started again, too";
+        wait_until_ready(&mut draft, live, desired.ready_within, reason, &started);
+    }
     keep_former(&mut draft, facts, &[emptied]);
     let target = target(slot, there, state);
     Ok(draft.finish(

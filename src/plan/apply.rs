@@ -1,23 +1,24 @@
 //! The plan of `apply`: make the environment what the configuration says.
 
 mod replace;
+mod settle;
 
 use std::collections::BTreeMap;
 
-use crate::model::check::{Check, Stage};
+use crate::model::check::Check;
 use crate::model::desired::Desired;
-use crate::model::facts::{Facts, SlotFacts, WorkloadFacts};
+use crate::model::facts::{Facts, SlotFacts};
 use crate::model::observed::Observed;
-use crate::model::plan::{Action, DeployMode, Intent, Plan, StepId, Target};
+use crate::model::plan::{Intent, Plan, StepId, Target};
 use crate::model::promotion::{Deployment, Mode};
 use crate::model::release::ReleaseStatus;
 use crate::model::state::State;
 use crate::model::workload::Workload;
 use crate::model::{Address, ReleaseNumber, ServiceName, Slot};
-use crate::plan::draft::{Draft, Proposal, Subject};
-use crate::plan::listeners::{Listeners, close_gone, drifted};
+use crate::plan::draft::{Draft, Subject};
+use crate::plan::listeners::{Listeners, close_gone};
 use crate::plan::losses::remarks;
-use crate::plan::pieces::{as_it_was, place};
+use crate::plan::strategy::handover::{Handover, start_again, stop_elsewhere};
 use crate::plan::strategy::{New, beside, wait_until_ready};
 use crate::plan::{images, objects, resources, secrets, workload_changes};
 
@@ -122,118 +123,6 @@ impl Apply<'_> {
         }
     }
 
-    /// The live release is the desired one: only listeners may differ, and what a dead run left
-    /// unsaid.
-    fn settle(&mut self, slot: Slot) -> Option<Target> {
-        self.builds();
-        let mut routes = self.objects();
-        routes.extend(self.listen(&routes.clone()));
-        let facts = self.observed.facts.slots.get(&slot)?;
-        let number = facts.label.number;
-        for (name, there) in &facts.workloads {
-            if there.drift.is_empty() && there.changed_on_disk.is_none() {
-                self.draft
-                    .same(Address::Workload(slot, name.clone()), "runs as it should");
-            }
-        }
-
-        let recorded = self
-            .state
-            .release(number)
-            .is_some_and(|release| release.status == ReleaseStatus::Live);
-        if recorded {
-            if facts.workloads.values().any(is_degraded) {
-                return Some(self.revive(slot, &routes));
-            }
-            self.settle_listeners(&routes);
-            self.prune(&routes);
-            if !facts.is_ready() {
-                self.draft.notes.push(format!(
-                    "release {number} is live in {slot} and not healthy now"
-                ));
-            }
-            return None;
-        }
-
-        let reason =
-            format!("release {number} got live traffic and its run ended before this was checked");
-        let checks = Action::Check {
-            stage: Stage::After,
-            checks: self.desired.promotion.after.clone(),
-        };
-        let verify = Proposal::new(Address::Traffic, checks, reason).after(&routes);
-        let switch_back = self.switch_back(slot);
-        let verified = match switch_back {
-            Some(undo) => self.draft.add_with_undo(verify, undo),
-            None => self.draft.add(verify),
-        };
-        self.settle_listeners(&[verified]);
-        self.prune(&[verified]);
-        let (facts, keep) = (&self.observed.facts, self.desired.promotion.keep_previous);
-        beside::retain(&mut self.draft, facts, slot.other(), keep, &[verified]);
-        Some(self.target(slot, number))
-    }
-
-    /// The live release is the desired one, and some of it is down: it is started again, with the
-    /// secrets that this run brings.
-    fn revive(&mut self, slot: Slot, routes: &[StepId]) -> Target {
-        let there = self.observed.facts.slots[&slot].clone();
-        let mut before = routes.to_vec();
-        for (name, old) in there
-            .workloads
-            .iter()
-            .filter(|(_, workload)| is_degraded(workload))
-        {
-            let address = Address::Workload(slot, name.clone());
-            let again = place(old.spec.clone(), DeployMode::Rolling);
-            let reason = match (old.drift.first(), &old.changed_on_disk) {
-                (None, None) => "is down; is started again".to_owned(),
-                (None, Some(change)) => {
-                    format!("its image changed on disk ({change}); is unpacked and started again")
-                }
-                (Some(drift), _) if drift.missing => format!("{} is not there", drift.key.short()),
-                (Some(drift), _) => drift
-                    .changes
-                    .iter()
-                    .find_map(|change| change.origin.clone())
-                    .unwrap_or_else(|| format!("{} is not as it was applied", drift.key.short())),
-            };
-            let new = Proposal::new(address.clone(), again, reason)
-                .changing(drifted(&old.drift))
-                .expecting(Some(old.fingerprint()))
-                .after(&before);
-            let back = as_it_was(old, DeployMode::Rolling, &there);
-            before = vec![
-                self.draft
-                    .add_with_undo(new, Proposal::new(address, back, "as it was")),
-            ];
-        }
-
-        let verified = self.verify_in_place(slot, &before);
-        self.settle_listeners(&[verified]);
-        self.prune(&[verified]);
-        self.target(slot, there.label.number)
-    }
-
-    /// What moves traffic away from a release that nobody saw verified, when something ready is
-    /// there.
-    fn switch_back(&self, slot: Slot) -> Option<Proposal> {
-        let facts = &self.observed.facts;
-        let other = facts
-            .slots
-            .get(&slot.other())
-            .filter(|there| there.is_running())?;
-        let reason = format!("release {} has live traffic again", other.label.number);
-        let action = Action::Switch {
-            from: Some(slot),
-            to: Some(slot.other()),
-        };
-        Some(
-            Proposal::new(Address::Traffic, action, reason)
-                .expecting(Some(facts.traffic_fingerprint())),
-        )
-    }
-
     /// The preview slot holds the desired release already: a promotion is due, or a run died before
     /// it.
     fn bring_up(&mut self, slot: Slot) -> Option<Target> {
@@ -244,7 +133,10 @@ impl Apply<'_> {
             .state
             .release(number)
             .is_some_and(|release| release.status == ReleaseStatus::Waiting);
-        if waits && self.desired.promotion.mode == Mode::Manual && there.is_ready() {
+        let within = self.desired.ready_within;
+        let handover = Handover::to_standing(&self.observed.facts, slot, there, within);
+        let is_ready = handover.is_ready(there);
+        if waits && self.desired.promotion.mode == Mode::Manual && is_ready {
             let needs = self.objects();
             let routes = self.listen(&needs);
             self.prune(&[needs, routes].concat());
@@ -260,22 +152,31 @@ impl Apply<'_> {
             self.draft.notes.push(next);
             let waiting = self.listeners.notes_of_waiting();
             self.draft.notes.extend(waiting);
+            if let Some(live) = self.observed.facts.active {
+                self.start_again(live, &[]);
+            }
             return None;
         }
 
         let mut needs = self.objects();
         needs.extend(self.listen(&needs.clone()));
         for (name, workload) in &there.workloads {
-            if !beside::is_not_as_deployed(workload) {
+            if !beside::is_not_as_deployed(workload) || handover.waits(name) {
                 let reason = format!("release {number} is deployed already");
                 self.draft
                     .same(Address::Workload(slot, name.clone()), reason);
             }
         }
 
+        let mut alone = Vec::new();
+        if self.observed.facts.active.is_none() {
+            let (facts, other) = (&self.observed.facts, slot.other());
+            alone = stop_elsewhere(&mut self.draft, facts, other, &self.workloads);
+        }
         let is_started = beside::is_not_as_deployed;
-        needs.extend(beside::start(&mut self.draft, slot, there, is_started));
-        self.promote(slot, &needs);
+        let started = beside::start(&mut self.draft, &handover, there, is_started, &alone);
+        needs.extend([started, alone].concat());
+        self.promote(&handover, &needs);
         Some(self.target(slot, number))
     }
 
@@ -375,14 +276,25 @@ impl Apply<'_> {
         let facts = &self.observed.facts;
         before.extend(&builds);
         before.extend(beside::clear(&mut self.draft, facts, slot, &builds));
+        if facts.active.is_none() {
+            let other = slot.other();
+            before.extend(stop_elsewhere(
+                &mut self.draft,
+                facts,
+                other,
+                &self.workloads,
+            ));
+        }
 
         let news = self.news_beside(slot);
         for new in &news {
             let remarks = remarks_on(&new.workload, slot, &self.observed.facts);
             self.draft.notes.extend(remarks);
         }
-        let deployed = beside::deploy(&mut self.draft, slot, news, &before);
-        self.promote(slot, &[deployed, before].concat());
+        let within = self.desired.ready_within;
+        let handover = Handover::to_new(facts, slot, &self.workloads, within);
+        let deployed = beside::deploy(&mut self.draft, &handover, news, &before);
+        self.promote(&handover, &[deployed, before].concat());
     }
 
     /// What is deployed beside the live release, and how it differs from that.
@@ -408,17 +320,28 @@ impl Apply<'_> {
     }
 
     /// From deployed to live traffic, or to waiting for it.
-    fn promote(&mut self, slot: Slot, deployed: &[StepId]) {
+    fn promote(&mut self, handover: &Handover<'_>, deployed: &[StepId]) {
+        let slot = handover.to;
+        let notes = handover.notes(self.desired.promotion.mode);
+        self.draft.notes.extend(notes);
         let within = self.desired.ready_within;
         let reason = "only a ready slot gets traffic";
         let ready = wait_until_ready(&mut self.draft, slot, within, reason, deployed);
         let checks = self.checks_before();
         let checked = beside::check(&mut self.draft, slot, checks, ready);
         match self.desired.promotion.mode {
-            Mode::Manual => self.say_that_it_waits(),
+            Mode::Manual => {
+                self.say_that_it_waits();
+                let live = self.observed.facts.active;
+                if let Some(live) = live.filter(|_| !handover.is_of_new()) {
+                    self.start_again(live, &[checked]);
+                } else {
+                    start_again(&mut self.draft, &self.observed.facts, &[checked]);
+                }
+            }
             Mode::Auto => {
-                let (facts, after) = (&self.observed.facts, (&self.desired.promotion).into());
-                let verified = beside::switch(&mut self.draft, &after, facts, slot, checked);
+                let after = (&self.desired.promotion).into();
+                let verified = beside::switch(&mut self.draft, &after, handover, checked);
                 self.settle_listeners(&[verified]);
                 self.prune(&[verified]);
             }
@@ -471,10 +394,4 @@ fn remarks_on(workload: &Workload, slot: Slot, facts: &Facts) -> Vec<String> {
     objects
         .flat_map(|manifest| remarks(manifest, &facts.claims))
         .collect()
-}
-
-/// Whether a live workload is not what was applied: it is down, some of its objects moved, or its
-/// files changed.
-fn is_degraded(workload: &WorkloadFacts) -> bool {
-    workload.health().is_down() || !workload.drift.is_empty() || workload.changed_on_disk.is_some()
 }

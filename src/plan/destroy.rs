@@ -54,7 +54,7 @@ pub fn destroy(desired: &Desired, facts: &Facts, found: &[ObjectFacts], state: &
         let new = Proposal::new(Address::Slot(*slot), Action::Clear, reason)
             .expecting(facts.slot_fingerprint(*slot))
             .after(&before);
-        done.push(draft.add_with_undos(new, restore(*slot, there)));
+        done.push(draft.add_with_undos(new, restore(facts, *slot, there)));
     }
 
     for pod in &facts.commands {

@@ -275,6 +275,7 @@ mod tests {
             port: Some(8080),
             replicas: 2,
             health: crate::model::health::Health::default(),
+            strategy: None,
             kind: WorkloadKind::Objects(SlotObjects {
                 slots: Slot::ALL.map(|slot| (slot, objects(slot))).into(),
                 secrets: BTreeMap::new(),

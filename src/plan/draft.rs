@@ -97,6 +97,8 @@ pub(super) struct Draft {
     steps: Vec<Step>,
     /// What takes each step back, in the order of the steps.
     undo: BTreeMap<StepId, Vec<Proposal>>,
+    /// The steps that are taken back just before a later one is.
+    first: BTreeMap<StepId, Vec<StepId>>,
     /// What the steps destroy, besides what is in slots.
     accounts: Vec<Account>,
     pub unchanged: Vec<Unchanged>,
@@ -121,6 +123,11 @@ impl Draft {
         let id = self.add(new);
         self.undo.insert(id, undo);
         id
+    }
+
+    /// Lets earlier steps be taken back just before this one is, and no later.
+    pub fn undo_first(&mut self, step: StepId, earlier: &[StepId]) {
+        self.first.insert(step, earlier.to_vec());
     }
 
     /// Says what goes with what a step deletes or replaces.
@@ -182,12 +189,9 @@ impl Draft {
             strategy: subject.strategy,
             mode: subject.mode,
             probe: subject.probe.clone(),
-            active: subject.facts.live().map(|(slot, facts)| Placed {
-                slot,
-                release: facts.label.number,
-            }),
+            active: active(subject.facts, target.as_ref()),
             target,
-            reverse: reverse(self.undo),
+            reverse: reverse(self.undo, &self.first),
             steps: self.steps,
             unchanged: self.unchanged,
             notes: self.notes,
@@ -197,15 +201,35 @@ impl Draft {
     }
 }
 
+/// What has live traffic, and what of it never runs beside the target.
+fn active(facts: &Facts, target: Option<&Target>) -> Option<Placed> {
+    let (slot, there) = facts.live()?;
+    let none = BTreeMap::new();
+    let next = target.map_or(&none, |target| &target.workloads);
+    Some(Placed {
+        slot,
+        release: there.label.number,
+        exclusive: facts.exclusive(next),
+    })
+}
+
 /// The last step is taken back first, and one after the other: the rollback is for safety, not for
 /// speed.
-fn reverse(undo: BTreeMap<StepId, Vec<Proposal>>) -> Vec<Step> {
+fn reverse(
+    mut undo: BTreeMap<StepId, Vec<Proposal>>,
+    first: &BTreeMap<StepId, Vec<StepId>>,
+) -> Vec<Step> {
+    let mut order: Vec<(StepId, Proposal)> = Vec::new();
+    while let Some(last) = undo.keys().next_back().copied() {
+        let earlier = first.get(&last).map(Vec::as_slice).unwrap_or_default();
+        for id in earlier.iter().rev().chain([&last]) {
+            let news = undo.remove(id).unwrap_or_default();
+            order.extend(news.into_iter().map(|new| (*id, new)));
+        }
+    }
+
     let mut steps: Vec<Step> = Vec::new();
-    let flat = undo
-        .into_iter()
-        .rev()
-        .flat_map(|(undoes, news)| news.into_iter().map(move |new| (undoes, new)));
-    for (number, (undoes, new)) in (1..).zip(flat) {
+    for (number, (undoes, new)) in (1..).zip(order) {
         let before: Vec<StepId> = steps.last().map(|step| step.id).into_iter().collect();
         steps.push(new.after(&before).number(StepId(number), Some(undoes)));
     }

@@ -1,15 +1,27 @@
 //! The pieces that plans are made of: placing a workload, and what takes that back.
 
-use crate::model::facts::{SlotFacts, WorkloadFacts};
+use crate::model::facts::{Facts, SlotFacts, WorkloadFacts};
 use crate::model::plan::{Action, DeployMode};
 use crate::model::workload::Workload;
-use crate::model::{Address, ServiceName, Slot};
+use crate::model::{Address, Period, Slot};
 use crate::plan::draft::Proposal;
 
-/// What puts a slot back as it is now: its workloads, and the end that it has.
-pub(super) fn restore(slot: Slot, there: &SlotFacts) -> Vec<Proposal> {
-    let placed = there.workloads.iter().map(|(name, old)| {
-        let action = as_it_was(old, DeployMode::Fresh, there);
+/// What puts a slot back as it is now: its workloads, and the end that it has. What never runs twice
+/// at once does not run in a slot without live traffic, even if a run that died has left it so: a
+/// rollback starts it where traffic is.
+pub(super) fn restore(facts: &Facts, slot: Slot, there: &SlotFacts) -> Vec<Proposal> {
+    let specs = there.workloads.iter();
+    let specs = specs.map(|(name, old)| (name.clone(), old.spec.clone()));
+    let mut stopped = facts.exclusive(&specs.collect());
+    if facts.active == Some(slot) {
+        stopped.clear();
+    }
+    let placed = there.workloads.iter().map(move |(name, old)| {
+        let action = if stopped.contains(name) {
+            stands(old, there, false)
+        } else {
+            as_it_was(old, DeployMode::Fresh, there)
+        };
         let reason = format!("release {} as it was", there.label.number);
         Proposal::new(Address::Workload(slot, name.clone()), action, reason)
     });
@@ -25,6 +37,26 @@ pub(super) fn ends_as_it_did(slot: Slot, there: &SlotFacts) -> Option<Proposal> 
     Some(Proposal::new(Address::Slot(slot), action, reason))
 }
 
+/// Lets a workload that stands stopped in its slot run as it stands there.
+pub(super) fn runs_again(old: &WorkloadFacts, there: &SlotFacts) -> Action {
+    stands(old, there, true)
+}
+
+fn stands(old: &WorkloadFacts, there: &SlotFacts, running: bool) -> Action {
+    Action::Deploy {
+        workload: old.spec.clone(),
+        mode: DeployMode::Fresh,
+        label: Some(there.label.clone()),
+        running,
+    }
+}
+
+/// Waits until what is meant to run in a slot can take traffic.
+pub(super) fn wait(slot: Slot, within: Period, reason: &str) -> Proposal {
+    let action = Action::WaitUntilReady { within };
+    Proposal::new(Address::Slot(slot), action, reason)
+}
+
 /// Places a workload as it stands in its slot now.
 pub(super) fn as_it_was(old: &WorkloadFacts, mode: DeployMode, there: &SlotFacts) -> Action {
     let label = Some(there.label.clone());
@@ -34,31 +66,6 @@ pub(super) fn as_it_was(old: &WorkloadFacts, mode: DeployMode, there: &SlotFacts
         label,
         running: old.running,
     }
-}
-
-/// What takes a service out again that was added to a live slot. Adding it gave the slot the new
-/// release's number; placing one of the old services as it is gives the old number back, and
-/// restarts nothing.
-pub(super) fn added_back(
-    slot: Slot,
-    added: ServiceName,
-    mode: DeployMode,
-    there: &SlotFacts,
-) -> Vec<Proposal> {
-    let remove = Proposal::new(
-        Address::Workload(slot, added),
-        Action::Undeploy,
-        "undeployed again",
-    );
-    let relabel = there.workloads.iter().next().map(|(name, old)| {
-        let address = Address::Workload(slot, name.clone());
-        Proposal::new(
-            address,
-            as_it_was(old, mode, there),
-            "carries its old number again",
-        )
-    });
-    std::iter::once(remove).chain(relabel).collect()
 }
 
 /// Places a workload of the plan's target, running.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::desired::Desired;
 use crate::model::facts::{Facts, HealthState, SlotFacts};
 use crate::model::plan::{Intent, Plan, Target};
-use crate::model::promotion::Deployment;
+use crate::model::promotion::{Deployment, Mode};
 use crate::model::source::Source;
 use crate::model::state::State;
 use crate::model::{Address, Slot};
@@ -13,6 +13,7 @@ use crate::plan::PlanError;
 use crate::plan::draft::{Draft, Subject};
 use crate::plan::listeners::close_former;
 use crate::plan::strategy::beside::AfterSwitch;
+use crate::plan::strategy::handover::{Handover, stop_elsewhere};
 use crate::plan::strategy::{beside, wait_until_ready};
 
 /// Makes the plan of `promote blue|green`: live traffic for the release that stands in `slot`.
@@ -55,14 +56,21 @@ pub fn promote(
             reason,
         });
     }
-    let started = beside::start(&mut draft, slot, there, beside::is_stopped);
+    let handover = Handover::to_standing(facts, slot, there, desired.ready_within);
+    draft.notes.extend(handover.notes(Mode::Auto));
+    let mut needs = Vec::new();
+    if facts.active.is_none() {
+        needs = stop_elsewhere(&mut draft, facts, slot.other(), &handover.next);
+    }
+    let started = beside::start(&mut draft, &handover, there, beside::is_stopped, &needs);
+    needs.extend(started);
     let reason = "only a ready slot gets traffic";
-    let ready = wait_until_ready(&mut draft, slot, desired.ready_within, reason, &started);
+    let ready = wait_until_ready(&mut draft, slot, desired.ready_within, reason, &needs);
     let checks = desired.promotion.before.clone();
     let checked = beside::check(&mut draft, slot, checks, ready);
 
     let after = AfterSwitch::from(&desired.promotion);
-    let verified = beside::switch(&mut draft, &after, facts, slot, checked);
+    let verified = beside::switch(&mut draft, &after, &handover, checked);
     close_former(&mut draft, facts, there.workloads.keys(), &[verified]);
     Ok(draft.finish(
         &subject,

@@ -6,13 +6,13 @@
 use crate::model::desired::Desired;
 use crate::model::facts::{Facts, SlotFacts};
 use crate::model::plan::{Action, Intent, Plan, StepId, Target};
-use crate::model::promotion::Deployment;
+use crate::model::promotion::{Deployment, Mode};
 use crate::model::release::{Release, ReleaseStatus};
 use crate::model::state::State;
 use crate::model::{Address, ReleaseNumber, Slot};
 use crate::plan::draft::{Draft, Proposal, Subject};
-use crate::plan::pieces::added_back;
 use crate::plan::strategy::beside::AfterSwitch;
+use crate::plan::strategy::handover::{Handover, stop_elsewhere};
 use crate::plan::strategy::in_place::Live;
 use crate::plan::strategy::{New, beside, in_place, verify, wait_until_ready};
 use crate::plan::{PlanError, workload_changes};
@@ -45,7 +45,12 @@ pub fn rollback(
 
     let slot = match (desired.strategy.deployment(facts.active), live) {
         (Deployment::InPlace(slot, mode), Some((_, there))) => {
-            let live = Live { slot, there, mode };
+            let live = Live {
+                slot,
+                there,
+                mode,
+                next: &release.workloads,
+            };
             in_place_of_it(&mut draft, desired, facts, state, release, &live);
             slot
         }
@@ -113,19 +118,30 @@ fn beside_it(
     slot: Slot,
 ) {
     let there = facts.slots.get(&slot);
-    let is_there = |there: &&SlotFacts| there.label.number == release.number;
-    let deployed = if let Some(there) = there.filter(is_there) {
-        let started = beside::start(draft, slot, there, beside::is_stopped);
+    let there = there.filter(|there| there.label.number == release.number);
+    let within = desired.ready_within;
+    let handover = match there {
+        Some(there) => Handover::to_standing(facts, slot, there, within),
+        None => Handover::to_new(facts, slot, &release.workloads, within),
+    };
+    draft.notes.extend(handover.notes(Mode::Auto));
+
+    let mut alone = Vec::new();
+    if facts.active.is_none() {
+        alone = stop_elsewhere(draft, facts, slot.other(), &release.workloads);
+    }
+    let deployed = if let Some(there) = there {
+        let started = beside::start(draft, &handover, there, beside::is_stopped, &alone);
         if started.is_empty() {
             let note = format!("release {} is retained in {slot}", release.number);
             draft.notes.push(note);
         }
         started
     } else {
-        let room = Vec::from_iter(beside::clear(draft, facts, slot, &[]));
+        alone.extend(beside::clear(draft, facts, slot, &[]));
         let news = of_history(release, slot, None);
-        let deployed = beside::deploy(draft, slot, news, &room);
-        [deployed, room].concat()
+        let deployed = beside::deploy(draft, &handover, news, &alone);
+        [deployed, alone].concat()
     };
 
     let opened = open_again(draft, desired, facts, state, release, &[]);
@@ -136,7 +152,7 @@ fn beside_it(
         checks: &[],
         keep_previous: desired.promotion.keep_previous,
     };
-    beside::switch(draft, &after, facts, slot, ready);
+    beside::switch(draft, &after, &handover, ready);
 }
 
 /// What a release deployed, to be deployed again.
@@ -203,8 +219,9 @@ fn in_place_of_it(
     live: &Live<'_>,
 ) {
     let news = of_history(release, live.slot, Some(live.there));
-    let added_back = |name| added_back(live.slot, name, live.mode, live.there);
-    let mut needs = in_place::replace(draft, live, news, added_back, Vec::new());
+    let added_back = |name| live.added_back(name);
+    let alone = stop_elsewhere(draft, facts, live.slot.other(), &release.workloads);
+    let mut needs = in_place::replace(draft, live, news, added_back, alone);
     // Behind the deployments, so that during the rollback they are closed before their services go.
     needs.extend(open_again(draft, desired, facts, state, release, &needs));
 

@@ -56,6 +56,14 @@ impl World<'_> {
                     self.place(*slot, label, workload, *running);
                 }
             }
+            (Action::Stop, Address::Workload(slot, service)) => {
+                let there = self.facts.slots.get_mut(slot);
+                let there = there.and_then(|there| there.workloads.get_mut(service));
+                if let Some(workload) = there {
+                    workload.running = false;
+                    workload.instances.clear();
+                }
+            }
             (Action::Undeploy, Address::Workload(slot, service)) => {
                 let emptied = self.facts.slots.get_mut(slot).is_some_and(|there| {
                     there.workloads.remove(service);

@@ -41,6 +41,7 @@ const fn binds(step: &Step) -> bool {
         step.action,
         Action::Listen { .. }
             | Action::Deploy { .. }
+            | Action::Stop
             | Action::Clear
             | Action::Switch { .. }
             | Action::Undeploy

@@ -1,5 +1,6 @@
 //! Stories about single plans, and properties that hold for every plan of a random history.
 
+mod exclusive;
 pub(crate) mod images;
 mod listeners;
 
@@ -18,7 +19,7 @@ use crate::model::loss::{Claim, Held, Holding, can_hold};
 use crate::model::object::{ObjectFacts, ObjectState};
 use crate::model::observed::{ImageFacts, Observed};
 use crate::model::plan::{Action, Plan, Step, StepId};
-use crate::model::promotion::{Mode, Promotion, Strategy as Rollout};
+use crate::model::promotion::{Mode, Promotion, ServiceStrategy, Strategy as Rollout};
 use crate::model::release::{Actor, ReleaseStatus};
 use crate::model::route::{Listeners, Route};
 use crate::model::source::Source;
@@ -38,6 +39,8 @@ pub(crate) struct Wanted {
     pub(crate) services: BTreeMap<&'static str, u8>,
     pub(crate) log_level: u8,
     pub(crate) strategy: Rollout,
+    /// What services say of themselves.
+    pub(crate) own: BTreeMap<&'static str, ServiceStrategy>,
     pub(crate) mode: Mode,
     /// Where listeners are.
     pub(crate) places: Places,
@@ -54,6 +57,7 @@ impl Wanted {
             places: Places::Usual,
             log_level: 0,
             strategy: Rollout::BlueGreen,
+            own: BTreeMap::new(),
             mode: Mode::Auto,
         }
     }
@@ -61,7 +65,9 @@ impl Wanted {
     pub(crate) fn desired(&self) -> Desired {
         let services = self.services.keys().map(|name| {
             let name: ServiceName = name.parse().expect("a name");
-            (name.clone(), service(&name, self.log_level, self.places))
+            let mut service = service(&name, self.log_level, self.places);
+            service.workload.strategy = self.own.get(name.as_str()).copied();
+            (name, service)
         });
         Desired {
             resources: Vec::new(),
@@ -150,6 +156,7 @@ fn service(name: &ServiceName, log_level: u8, places: Places) -> DesiredService 
         port: route.as_ref().map(|_| port),
         replicas: 2,
         health: Health::default(),
+        strategy: None,
         kind,
     };
     DesiredService {
@@ -1039,6 +1046,7 @@ fn wanted() -> impl Strategy<Value = Wanted> {
     let name = prop_oneof![Just("api"), Just("web"), Just("worker")];
     let strategy = prop_oneof![4 => Just(Rollout::BlueGreen), 1 => Just(Rollout::Rolling), 1 => Just(Rollout::Recreate)];
     let mode = prop_oneof![3 => Just(Mode::Auto), 1 => Just(Mode::Manual)];
+    let own = proptest::collection::btree_map(name.clone(), Just(ServiceStrategy::Recreate), 0..=2);
     let places = prop_oneof![
         4 => Just(Places::Usual),
         1 => Just(Places::Moved),
@@ -1049,16 +1057,17 @@ fn wanted() -> impl Strategy<Value = Wanted> {
     (
         proptest::collection::btree_map(name, 0..4u8, 1..=3),
         0..2u8,
-        strategy,
+        (strategy, own),
         mode,
         places,
         founds(),
     )
         .prop_map(
-            |(services, log_level, strategy, mode, places, objects)| Wanted {
+            |(services, log_level, (strategy, own), mode, places, objects)| Wanted {
                 services,
                 log_level,
                 strategy,
+                own,
                 mode,
                 places,
                 objects,
@@ -1117,6 +1126,7 @@ proptest! {
             prop_assert_eq!(Some(&plan), again.as_ref(), "the same every time");
             prop_assert_eq!(verify(&plan), vec![], "{:?}", words(&plan));
             prop_assert_eq!(stale(&plan, &world.facts), vec![], "{:?}", words(&plan));
+            exclusive::nothing_runs_twice(&plan, &world.facts)?;
             live_traffic_is_always_on_something_ready(&plan, &world.facts)?;
             the_way_back_restores_the_world(&plan, &world.facts)?;
             every_image_is_known_before_a_service_is_placed(&plan)?;
@@ -1133,7 +1143,8 @@ proptest! {
 }
 
 /// Rules 1 and 4: at every moment live traffic is on a slot whose workloads all run, and a slot is
-/// emptied only while another has the traffic.
+/// emptied only while another has the traffic. What never runs twice at once leaves the live slot
+/// before the switch, and is all there in the slot that gets the traffic.
 fn live_traffic_is_always_on_something_ready(
     plan: &Plan,
     facts: &Facts,
@@ -1153,7 +1164,14 @@ fn live_traffic_is_always_on_something_ready(
             Timestamp::UNIX_EPOCH,
         );
         if let Some(active) = facts.active {
-            let ready = facts.slots.get(&active).is_some_and(SlotFacts::is_ready);
+            let leaves = |name| {
+                let before = plan.active.as_ref().filter(|before| before.slot == active);
+                before.is_some_and(|before| before.exclusive.contains(name))
+            };
+            let ready = facts.slots.get(&active).is_some_and(|there| {
+                let mut workloads = there.workloads.iter();
+                there.is_up() && workloads.all(|(name, it)| it.running || leaves(name))
+            });
             prop_assert!(
                 ready,
                 "after {} live traffic is on an unready {active}",

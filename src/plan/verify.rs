@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::loss::{Holding, can_hold};
 use crate::model::plan::{Action, DeployMode, FORMAT, Plan, Step, StepId};
-use crate::model::{Address, Slot};
+use crate::model::workload::Workload;
+use crate::model::{Address, ServiceName, Slot};
 use crate::plan::graph::waves;
 use crate::plan::losses::{changes_entries, closes, must_account};
 
@@ -30,6 +31,9 @@ pub enum PlanFault {
     /// A step would stop or replace what has live traffic.
     #[error("step {0} changes {1}, which has live traffic")]
     LiveTouched(StepId, Address),
+    /// A step would let a service run twice that never runs beside another release of it.
+    #[error("step {0} starts {1} while another release of it runs, and that must never be")]
+    RunsTwice(StepId, Address),
     /// A step deletes or replaces what can hold something, and the plan does not say what goes with
     /// it.
     #[error("step {0} deletes or replaces {1}, and the plan does not say what goes with it")]
@@ -65,9 +69,11 @@ pub fn verify(plan: &Plan) -> Vec<PlanFault> {
     for step in &plan.steps {
         faults.extend(unready_switch(step, &before[&step.id]));
         faults.extend(live_touched(plan, step, &before[&step.id]));
-        faults.extend(has_no_rollback(step, &undone));
+        faults.extend(runs_twice(plan, step, &before[&step.id].stopped));
+        faults.extend(has_no_rollback(plan, step, &undone));
     }
 
+    faults.extend(runs_twice_during_the_rollback(plan));
     faults.extend(undeclared(plan));
     faults.extend(destroyed(plan));
     faults
@@ -137,17 +143,9 @@ fn ancestors(steps: &[Step]) -> BTreeMap<StepId, Before> {
     for id in waves(steps).unwrap_or_default().into_iter().flatten() {
         let mut here = Before::default();
         for need in &by_id[&id].needs {
-            if let Some(there) = before.get(need) {
-                here.ready.extend(&there.ready);
-                here.traffic = there.traffic.or(here.traffic);
-            }
-            match (&by_id[need].action, &by_id[need].address) {
-                (Action::WaitUntilReady { .. }, Address::Slot(slot)) => {
-                    here.ready.insert(*slot);
-                }
-                (Action::Switch { to, .. }, _) => here.traffic = Some(Moved(*to)),
-                _ => {}
-            }
+            let mut there = before.get(need).cloned().unwrap_or_default();
+            there.is_done(by_id[need]);
+            here.join(&there);
         }
         before.insert(id, here);
     }
@@ -157,9 +155,57 @@ fn ancestors(steps: &[Step]) -> BTreeMap<StepId, Before> {
 
 #[derive(Debug, Clone, Default)]
 struct Before {
-    ready: BTreeSet<Slot>,
+    /// Up to which step of what was started a slot was seen ready.
+    ready: BTreeMap<Slot, StepId>,
+    /// The last step that started something in a slot.
+    started: BTreeMap<Slot, StepId>,
+    /// What was stopped, or taken out.
+    stopped: BTreeSet<(Slot, ServiceName)>,
     /// Where traffic went, once a switch is done.
     traffic: Option<Moved>,
+}
+
+impl Before {
+    /// Takes in what is done before a step that has to be done before.
+    fn join(&mut self, other: &Self) {
+        for (own, others) in [
+            (&mut self.ready, &other.ready),
+            (&mut self.started, &other.started),
+        ] {
+            for (slot, step) in others {
+                let known = own.entry(*slot).or_insert(*step);
+                *known = (*known).max(*step);
+            }
+        }
+        self.stopped.extend(other.stopped.iter().cloned());
+        self.traffic = other.traffic.or(self.traffic);
+    }
+
+    fn is_done(&mut self, step: &Step) {
+        match (&step.action, &step.address) {
+            (Action::WaitUntilReady { .. }, Address::Slot(slot)) => {
+                let started = self.started.get(slot).copied().unwrap_or(StepId(0));
+                let known = self.ready.entry(*slot).or_insert(started);
+                *known = (*known).max(started);
+            }
+            (Action::Deploy { running: true, .. }, Address::Workload(slot, service)) => {
+                let known = self.started.entry(*slot).or_insert(step.id);
+                *known = (*known).max(step.id);
+                self.stopped.remove(&(*slot, service.clone()));
+            }
+            (Action::Stop | Action::Undeploy, Address::Workload(slot, service)) => {
+                self.stopped.insert((*slot, service.clone()));
+            }
+            (Action::Switch { to, .. }, _) => self.traffic = Some(Moved(*to)),
+            _ => {}
+        }
+    }
+
+    /// Whether a slot was seen ready with all that was started in it.
+    fn is_ready(&self, slot: Slot) -> bool {
+        let started = self.started.get(&slot).copied().unwrap_or(StepId(0));
+        self.ready.get(&slot).is_some_and(|ready| *ready >= started)
+    }
 }
 
 /// The slot that a switch gave traffic to; none when it took the environment off.
@@ -168,7 +214,7 @@ struct Moved(Option<Slot>);
 
 fn unready_switch(step: &Step, before: &Before) -> Option<PlanFault> {
     match step.action {
-        Action::Switch { to: Some(to), .. } if !before.ready.contains(&to) => {
+        Action::Switch { to: Some(to), .. } if !before.is_ready(to) => {
             Some(PlanFault::UnreadySwitch(step.id))
         }
         _ => None,
@@ -183,11 +229,21 @@ fn live_touched(plan: &Plan, step: &Step, before: &Before) -> Option<PlanFault> 
     let in_place = !plan.strategy.has_preview();
     let slot = match (&step.action, &step.address) {
         (Action::Undeploy, _) if in_place => None,
+        // What was stopped there may start again, and may be stopped to start elsewhere.
+        (
+            Action::Stop
+            | Action::Deploy {
+                mode: DeployMode::Fresh,
+                ..
+            },
+            Address::Workload(_, service),
+        ) if is_exclusive(plan, service) => None,
         (
             Action::Deploy {
                 mode: DeployMode::Fresh,
                 ..
             }
+            | Action::Stop
             | Action::Undeploy,
             Address::Workload(slot, _),
         )
@@ -200,7 +256,78 @@ fn live_touched(plan: &Plan, step: &Step, before: &Before) -> Option<PlanFault> 
     (slot == Some(live)).then(|| PlanFault::LiveTouched(step.id, step.address.clone()))
 }
 
-fn has_no_rollback(step: &Step, undone: &BTreeSet<StepId>) -> Option<PlanFault> {
+/// Whether a live service never runs beside what the plan places.
+fn is_exclusive(plan: &Plan, service: &ServiceName) -> bool {
+    let active = plan.active.as_ref();
+    active.is_some_and(|active| active.exclusive.contains(service))
+}
+
+/// A service that never runs twice at once starts in a slot only behind its stop in the other one,
+/// and is never replaced instance by instance.
+fn runs_twice(
+    plan: &Plan,
+    step: &Step,
+    stopped: &BTreeSet<(Slot, ServiceName)>,
+) -> Option<PlanFault> {
+    let (
+        Action::Deploy {
+            running: true,
+            mode,
+            workload,
+            ..
+        },
+        Address::Workload(slot, service),
+    ) = (&step.action, &step.address)
+    else {
+        return None;
+    };
+
+    let live = plan.active.as_ref().map(|active| active.slot);
+    let is_elsewhere = live.is_some_and(|live| live != *slot) && is_exclusive(plan, service);
+    let runs_there = is_elsewhere && !stopped.contains(&(slot.other(), service.clone()));
+    let rolls =
+        *mode == DeployMode::Rolling && (workload.is_exclusive() || is_exclusive(plan, service));
+    (runs_there || rolls).then(|| PlanFault::RunsTwice(step.id, step.address.clone()))
+}
+
+/// The rollback starts a service where it was only once it has stopped where the plan started it.
+fn runs_twice_during_the_rollback(plan: &Plan) -> Vec<PlanFault> {
+    let mut running: BTreeMap<(Slot, &ServiceName), &Workload> =
+        plan.steps.iter().filter_map(started).collect();
+    let mut faults = Vec::new();
+    for step in &plan.reverse {
+        if let Some(((slot, service), workload)) = started(step) {
+            let other = running.get(&(slot.other(), service));
+            if other.is_some_and(|other| other.is_exclusive() || workload.is_exclusive()) {
+                faults.push(PlanFault::RunsTwice(step.id, step.address.clone()));
+            }
+            running.insert((slot, service), workload);
+        }
+        if let (Action::Stop | Action::Undeploy, Address::Workload(slot, service)) =
+            (&step.action, &step.address)
+        {
+            running.remove(&(*slot, service));
+        }
+    }
+    faults
+}
+
+/// What a step starts, and where.
+const fn started(step: &Step) -> Option<((Slot, &ServiceName), &Workload)> {
+    match (&step.action, &step.address) {
+        (
+            Action::Deploy {
+                running: true,
+                workload,
+                ..
+            },
+            Address::Workload(slot, service),
+        ) => Some(((*slot, service), workload)),
+        _ => None,
+    }
+}
+
+fn has_no_rollback(plan: &Plan, step: &Step, undone: &BTreeSet<StepId>) -> Option<PlanFault> {
     let changes = matches!(
         step.action,
         Action::Listen { .. }
@@ -210,5 +337,14 @@ fn has_no_rollback(step: &Step, undone: &BTreeSet<StepId>) -> Option<PlanFault> 
             | Action::Clear
             | Action::Switch { .. }
     );
+    let is_live = |slot: &Slot| {
+        plan.active
+            .as_ref()
+            .is_some_and(|active| active.slot == *slot)
+    };
+    // What a run that died has left in a slot without live traffic does not come back.
+    let stops = matches!((&step.action, &step.address),
+        (Action::Stop, Address::Workload(slot, _)) if is_live(slot));
+    let changes = changes || stops;
     (changes && !undone.contains(&step.id)).then_some(PlanFault::NoRollback(step.id))
 }

@@ -108,7 +108,7 @@ pub trait Engine: Send + Sync {
 
     /// Puts a workload into a slot and starts it, without waiting for it to be ready — except that
     /// `Rolling` and `Recreate` return when all instances are replaced, or with
-    /// [`EngineError::NotReady`]. The image is fetched and every blob of it verified before
+    /// [`EngineError::NotReady`]. `Fresh` is refused over what runs with live traffic. The image is fetched and every blob of it verified before
     /// anything is stopped or started.
     async fn deploy(
         &self,
@@ -157,6 +157,18 @@ pub trait Engine: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Stops a service in a slot, and returns when nothing of it runs there any more; it stays
+    /// startable. What is stopped stays so. A slot with live traffic is no exception: the plan
+    /// has it start elsewhere.
+    async fn stop(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        service: &ServiceName,
+        expects: Option<Fingerprint>,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError>;
+
     /// Takes a service out of a slot: its instances are stopped. Refused for the active slot unless
     /// no live traffic can reach the service.
     async fn undeploy(
@@ -167,7 +179,8 @@ pub trait Engine: Send + Sync {
         expects: Option<Fingerprint>,
     ) -> Result<(), EngineError>;
 
-    /// Waits until the slot is ready. Ends early when an instance has failed for good.
+    /// Waits until all of the slot that is meant to run is ready. Ends early when an instance has
+    /// failed for good.
     async fn ready(
         &self,
         scope: &Scope,

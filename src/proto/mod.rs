@@ -16,6 +16,6 @@ pub mod v1 {
 
 pub use directory::{Directory, VARIABLE as DIRECTORY_VARIABLE};
 
-/// The version of the contract: 6 since a workload is a process or objects, and an entry point
-/// listeners or objects.
-pub const CONTRACT: u32 = 6;
+/// The version of the contract: 7 since a workload has a strategy of its own and can be stopped in
+/// its slot.
+pub const CONTRACT: u32 = 7;

@@ -143,6 +143,17 @@ pub struct UndeployRequest {
     #[prost(string, optional, tag = "4")]
     pub expects: ::core::option::Option<::prost::alloc::string::String>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StopRequest {
+    #[prost(message, optional, tag = "1")]
+    pub permit: ::core::option::Option<Permit>,
+    #[prost(string, tag = "2")]
+    pub slot: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub service: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "4")]
+    pub expects: ::core::option::Option<::prost::alloc::string::String>,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RestartRequest {
     #[prost(message, optional, tag = "1")]
@@ -600,6 +611,31 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Undeploy"));
             self.inner.unary(req, path, codec).await
         }
+        /// A service stops in its slot, and stays startable there.
+        pub async fn stop(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StopRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Progress>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/Stop",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Stop"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// New instances of the same release in place of those that run.
         pub async fn restart(
             &mut self,
@@ -845,6 +881,17 @@ pub mod agent_server {
             &self,
             request: tonic::Request<super::UndeployRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
+        /// Server streaming response type for the Stop method.
+        type StopStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Progress, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// A service stops in its slot, and stays startable there.
+        async fn stop(
+            &self,
+            request: tonic::Request<super::StopRequest>,
+        ) -> std::result::Result<tonic::Response<Self::StopStream>, tonic::Status>;
         /// Server streaming response type for the Restart method.
         type RestartStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::Progress, tonic::Status>,
@@ -1372,6 +1419,52 @@ pub mod agent_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/shipit.agent.v1.Agent/Stop" => {
+                    #[allow(non_camel_case_types)]
+                    struct StopSvc<T: Agent>(pub Arc<T>);
+                    impl<
+                        T: Agent,
+                    > tonic::server::ServerStreamingService<super::StopRequest>
+                    for StopSvc<T> {
+                        type Response = super::Progress;
+                        type ResponseStream = T::StopStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StopRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::stop(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StopSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -10,6 +10,7 @@ pub mod record;
 #[cfg(test)]
 mod tests;
 
+use crate::model::Address;
 use crate::model::check::Stage;
 use crate::model::plan::{Action, DeployMode, Intent, Plan, Step};
 use crate::model::promotion::Mode;
@@ -30,6 +31,7 @@ impl Impact {
     pub const fn of(action: &Action) -> Self {
         match action {
             Action::Switch { .. }
+            | Action::Stop
             | Action::Deploy {
                 mode: DeployMode::Rolling | DeployMode::Recreate,
                 ..
@@ -46,6 +48,14 @@ impl Impact {
     /// would open it again.
     #[must_use]
     pub fn of_step(plan: &Plan, step: &Step) -> Self {
+        if let (Action::Stop, Address::Workload(slot, _)) = (&step.action, &step.address)
+            && plan
+                .active
+                .as_ref()
+                .is_none_or(|active| active.slot != *slot)
+        {
+            return Self::Isolated;
+        }
         let back = plan.reverse.iter();
         let back = back.filter(|back| back.undoes == Some(step.id));
         let mut routes = back.flat_map(|back| back.action.routes());

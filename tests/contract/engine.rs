@@ -298,6 +298,7 @@ suite!(
     a_release_is_placed_becomes_ready_and_gets_traffic,
     what_is_so_already_succeeds_and_changes_nothing,
     an_unready_slot_gets_no_traffic,
+    what_is_stopped_in_its_slot_starts_again_there,
     what_the_plan_did_not_see_is_not_touched,
     a_run_that_was_overtaken_has_no_effect,
     another_lineage_is_refused,
@@ -549,6 +550,53 @@ async fn an_unready_slot_gets_no_traffic(stage: &Stage) {
         Err(EngineError::NotReady { .. })
     ));
     assert_eq!(stage.facts().await.active, Some(Slot::Blue));
+}
+
+async fn what_is_stopped_in_its_slot_starts_again_there(stage: &Stage) {
+    let permit = stage.live().await;
+    let service = web();
+    let stop = async |expects| {
+        let stopped = stage
+            .engine
+            .stop(&permit, Slot::Blue, &service, expects, &|_| {});
+        stopped.await
+    };
+    let unseen = stop(None).await;
+    assert!(
+        matches!(unseen, Err(EngineError::Moved { .. })),
+        "{unseen:?}"
+    );
+
+    let seen = stage.facts().await.workload_fingerprint(Slot::Blue, &web());
+    stop(seen).await.expect("stopped where traffic is");
+    let there = stage.facts().await.slots[&Slot::Blue].workloads[&web()].clone();
+    assert!(!there.running && there.instances.is_empty(), "{there:?}");
+    stop(None).await.expect("stopped already");
+    stage
+        .ready(Slot::Blue)
+        .await
+        .expect("nothing is meant to run");
+
+    // What is there and stopped is not ready for traffic.
+    let mut waits = placement(Slot::Green, 2, stage.workload(1, "x"), &stage.pull);
+    waits.running = false;
+    let waits = stage.engine.deploy(&permit, waits, &|_| {}).await;
+    waits.expect("placed, and not started");
+    let switched = stage
+        .engine
+        .switch(&permit, Some(Slot::Blue), Some(Slot::Green))
+        .await;
+    assert!(
+        matches!(switched, Err(EngineError::NotReady { .. })),
+        "{switched:?}"
+    );
+
+    let mut again = placement(Slot::Blue, 1, stage.workload(0, "x"), &stage.pull);
+    again.expects = stage.facts().await.workload_fingerprint(Slot::Blue, &web());
+    let again = stage.engine.deploy(&permit, again, &|_| {}).await;
+    again.expect("started again");
+    stage.ready(Slot::Blue).await.expect("ready");
+    assert!(stage.facts().await.slots[&Slot::Blue].is_ready());
 }
 
 async fn what_the_plan_did_not_see_is_not_touched(stage: &Stage) {

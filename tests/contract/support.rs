@@ -72,6 +72,7 @@ pub fn workload(image: &Digest, env: &str) -> Workload {
             failures: 2,
             ..Health::default()
         },
+        strategy: None,
         kind: WorkloadKind::Process(Box::new(process(env))),
     }
 }

@@ -17,6 +17,7 @@ mod crowds;
 mod damage;
 mod docker;
 mod documents;
+mod exclusive;
 mod failures;
 mod foreign;
 mod habits;

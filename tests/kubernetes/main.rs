@@ -26,6 +26,7 @@ mod commands;
 mod contents;
 mod differential;
 mod drift;
+mod exclusive;
 mod failures;
 mod faults;
 mod first_light;

@@ -31,10 +31,8 @@ pub(in crate::agent) async fn deploy(
     let mut work = agent.enter(&environment, permit).await?;
     let record = environment.state.record();
     let (slot, service) = (placement.slot, placement.workload.service.clone());
-    let there = record
-        .slots
-        .get(&slot)
-        .and_then(|there| there.workloads.get(&service));
+    let there = record.slots.get(&slot);
+    let there = there.and_then(|there| there.workloads.get(&service));
 
     let is_same = there.is_some_and(|there| {
         (&there.spec, there.running) == (&placement.workload, placement.running)
@@ -57,7 +55,8 @@ pub(in crate::agent) async fn deploy(
     if !is_same && found != placement.expects {
         return Err(moved(Address::Workload(slot, service), &before));
     }
-    if placement.mode == DeployMode::Fresh && record.active == Some(slot) {
+    let is_stopped = there.is_some_and(|there| !there.running);
+    if placement.mode == DeployMode::Fresh && record.active == Some(slot) && !is_stopped {
         return Err(EngineError::Refused {
             reason: format!("{slot} has live traffic: {service} cannot be placed into it afresh"),
             help: "look at a new plan with `shipit plan`".to_owned(),

@@ -106,6 +106,7 @@ mod tests {
             port: None,
             replicas: 1,
             health: Health::default(),
+            strategy: None,
             kind: WorkloadKind::Process(Box::new(Process {
                 env: [("A".to_owned(), secret)].into(),
                 ..Process::default()

@@ -12,6 +12,7 @@ pub(in crate::agent) mod listeners;
 mod logs;
 mod restart;
 pub(in crate::agent) mod resume;
+mod stop;
 mod undeploy;
 
 use std::collections::{BTreeMap, HashMap};
@@ -327,6 +328,17 @@ impl Engine for Arc<Agent> {
         restart::restart(self, permit, restart, progress).await
     }
 
+    async fn stop(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        service: &ServiceName,
+        expects: Option<Fingerprint>,
+        _: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        stop::stop(self, permit, slot, service, expects).await
+    }
+
     async fn undeploy(
         &self,
         permit: &Permit,
@@ -348,7 +360,7 @@ impl Engine for Arc<Agent> {
         let mut said = String::new();
         let wait = state.wait(|facts| {
             let there = facts.slots.get(&slot)?;
-            if there.is_ready() {
+            if there.is_up() {
                 return Some(Ok(()));
             }
             if let Some(hopeless) = self.hopeless(scope, slot, facts) {

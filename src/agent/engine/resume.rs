@@ -24,21 +24,24 @@ pub(in crate::agent) async fn resume(
     let environment = agent.insert(record.clone());
     let mut work = environment.work.lock().await;
     let mut processes = Processes::load(agent.folder(), &scope);
-    let mut services = Vec::new();
+    let (mut services, mut ending) = (Vec::new(), Vec::new());
     for (slot, there) in &record.slots {
-        for service in there
-            .workloads
-            .iter()
-            .filter(|(_, it)| it.running)
-            .map(|(service, _)| service)
-        {
+        for (service, workload) in &there.workloads {
+            let mine = |p: &mut ProcessRecord| p.slot == *slot && p.service == *service;
+            let mine: Vec<ProcessRecord> = processes.extract_if(.., mine).collect();
+            if !workload.running && mine.is_empty() {
+                continue;
+            }
             // An image that cannot be read any more keeps this service down, and nothing else.
             let Ok(spec) = agent.instance_spec(&scope, there, service, BTreeMap::new()) else {
                 continue;
             };
-            let mine = |p: &mut ProcessRecord| p.slot == *slot && p.service == *service;
-            let mine = processes.extract_if(.., mine).collect();
-            services.push(classify(&mut work.generation, spec, *slot, mine));
+            let found = if workload.running {
+                &mut services
+            } else {
+                &mut ending
+            };
+            found.push(classify(&mut work.generation, spec, *slot, mine));
         }
         if let Some(until) = there.stops_at {
             agent.stop_later(&scope, *slot, until);
@@ -55,6 +58,7 @@ pub(in crate::agent) async fn resume(
         adopt(agent, &environment, &mut work, service);
     }
     drop(work);
+    end_first(&environment, ending).await;
     // A run that was killed in the middle of a switch may have left the proxy leading elsewhere.
     if let Err(error) = nginx::lead(&record.routes, &Mark::of(&record), record.active).await {
         tracing::error!(%error, "the proxy could not be pointed at the active slot");
@@ -74,6 +78,31 @@ pub(in crate::agent) async fn resume(
         }
     }
     Ok(())
+}
+
+/// Ends what an earlier agent was stopping when it died. Nobody changes the environment before that
+/// is done: what it was stopped for must not start beside it.
+async fn end_first(environment: &Arc<Environment>, services: Vec<Service>) {
+    if services.is_empty() {
+        return;
+    }
+    let environment = Arc::clone(environment);
+    let (locked, is_locked) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let work = environment.work.lock().await;
+        let _ = locked.send(());
+        let ends = services.into_iter().flat_map(|service| {
+            let found = service.old.into_iter().chain(service.new);
+            let state = Arc::clone(&environment.state);
+            found.filter_map(move |(key, process)| {
+                let state = Arc::clone(&state);
+                Some(Supervisor::end(service.spec.clone(), key, state, process?))
+            })
+        });
+        futures_util::future::join_all(ends).await;
+        drop(work);
+    });
+    let _ = is_locked.await;
 }
 
 /// What runs of a service in a slot, and what shall.

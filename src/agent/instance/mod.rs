@@ -55,20 +55,21 @@ impl Supervisor {
         found: Option<ProcessRecord>,
     ) -> Self {
         let stop = CancellationToken::new();
-        let instance = Instance {
-            spec,
-            key,
-            state,
-            stop: stop.clone(),
-            restarts: 0,
-            troubles: 0,
-            failures: 0,
-            files: None,
-            was_ready: false,
-        };
-
+        let instance = Instance::new(spec, key, state, stop.clone());
         let task = tokio::spawn(instance.live(found));
         Self { stop, task }
+    }
+
+    /// Ends what an earlier agent was stopping, if it still runs, and starts nothing.
+    pub async fn end(
+        spec: InstanceSpec,
+        key: InstanceKey,
+        state: Arc<EnvironmentState>,
+        found: ProcessRecord,
+    ) {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        Instance::new(spec, key, state, stop).see_end(found).await;
     }
 
     /// Ends the process, and returns when it has ended.
@@ -128,6 +129,43 @@ enum Next {
 }
 
 impl Instance {
+    const fn new(
+        spec: InstanceSpec,
+        key: InstanceKey,
+        state: Arc<EnvironmentState>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            spec,
+            key,
+            state,
+            stop,
+            restarts: 0,
+            troubles: 0,
+            failures: 0,
+            files: None,
+            was_ready: false,
+        }
+    }
+
+    /// Takes back what was told to stop, and sees it end.
+    async fn see_end(mut self, found: ProcessRecord) {
+        let keeper = LogKeeper::begin(self.log(), self.spec.redactor.clone());
+        match self.take_back(&mut Some(found)).await {
+            Ok(Some((process, launch, health))) => {
+                self.watch(process, &launch, health).await;
+                self.remove_files();
+            }
+            Ok(None) => {}
+            Err(Trouble::Local(reason) | Trouble::Instance(reason)) => {
+                let reason = self.spec.redactor.text(&reason);
+                tracing::error!(scope = %self.spec.scope, service = %self.key.service, slot = %self.key.slot, %reason, "an instance that was to stop could not be looked at");
+            }
+        }
+        keeper.look().await;
+        self.state.drop_entry(&self.key);
+    }
+
     async fn live(mut self, mut found: Option<ProcessRecord>) {
         let keeper = LogKeeper::begin(self.log(), self.spec.redactor.clone());
         loop {
@@ -178,6 +216,16 @@ impl Instance {
         &mut self,
         found: &mut Option<ProcessRecord>,
     ) -> Result<(Box<dyn Running>, Launch, HealthState), Trouble> {
+        match self.take_back(found).await? {
+            Some(adopted) => Ok(adopted),
+            None => self.started().await,
+        }
+    }
+
+    async fn take_back(
+        &mut self,
+        found: &mut Option<ProcessRecord>,
+    ) -> Result<Option<(Box<dyn Running>, Launch, HealthState)>, Trouble> {
         if let Some(record) = found {
             self.restarts = record.restarts;
             let InstanceSpec {
@@ -186,11 +234,11 @@ impl Instance {
             let adopted = runtime.adopt(directory, record, &self.log()).await?;
             self.files = record.files.clone().map(InstanceFiles::found);
             if let Some((process, record)) = adopted.zip(found.take()) {
-                return self.adopted(process, record);
+                return self.adopted(process, record).map(Some);
             }
             self.remove_files();
         }
-        self.started().await
+        Ok(None)
     }
 
     fn adopted(

@@ -13,6 +13,7 @@ use crate::config::schema::{
 };
 use crate::model::Period;
 use crate::model::health::Health;
+use crate::model::promotion::Strategy;
 use crate::model::workload::Socket;
 
 /// One service.
@@ -39,6 +40,13 @@ pub struct ServiceConfig {
     /// How many instances.
     #[serde(default = "one")]
     pub replicas: u16,
+    /// How its instances follow those of the release before, where that is not left to the
+    /// environment's `strategy`. `recreate`: two releases of it never run at once; in a
+    /// `blue_green` environment it is stopped in the live slot just before it starts in the other
+    /// one and traffic is switched. `rolling`, in an environment that is not `blue_green`:
+    /// instance by instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
     /// Environment variables: texts, which may be templates, or `{secret: NAME}`.
     #[serde(default)]
     pub env: BTreeMap<String, EnvEntry>,
@@ -86,6 +94,12 @@ pub struct ServiceConfig {
 }
 
 impl ServiceConfig {
+    /// Whether two releases of it never run at once in an environment with this strategy.
+    #[must_use]
+    pub fn is_exclusive(&self, environment: Strategy) -> bool {
+        self.strategy.unwrap_or(environment).has_a_gap()
+    }
+
     /// Whether its image is in the project's registry: built here, or in another environment.
     #[must_use]
     pub fn is_of_the_project(&self) -> bool {

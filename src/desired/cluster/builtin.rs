@@ -175,7 +175,8 @@ fn pod(site: &Site<'_>, program: &Program<'_>, slot: Slot) -> Result<Value, Desi
 
 fn deployment(site: &Site<'_>, program: &Program<'_>, slot: Slot, pod: &Value) -> Manifest {
     let (name, namespace) = (program.name, &site.namespaces.slots[&slot]);
-    let strategy = if site.configuration.strategy.has_a_gap() {
+    let is_exclusive = program.service.is_exclusive(site.configuration.strategy);
+    let strategy = if is_exclusive {
         json!({"type": "Recreate"})
     } else {
         json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}})

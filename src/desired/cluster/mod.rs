@@ -148,6 +148,9 @@ impl Site<'_> {
                 Some(manifests) => own::of_service(self, name, manifests, slot)?,
                 None => builtin::objects(self, program, slot)?,
             };
+            if program.service.is_exclusive(self.configuration.strategy) {
+                self.refuse_unstoppable(name, &objects)?;
+            }
             mark::mark(self, name, slot, &mut objects);
             all.insert(slot, objects);
         }
@@ -160,6 +163,30 @@ impl Site<'_> {
             });
         }
         Ok(all)
+    }
+
+    /// Refuses an object whose pods cannot be stopped in a slot and started again, where a service
+    /// has to be stopped in one before it starts in the other.
+    fn refuse_unstoppable(
+        &self,
+        name: &ServiceName,
+        objects: &[Manifest],
+    ) -> Result<(), DesiredError> {
+        let is_unstoppable =
+            |one: &&Manifest| matches!(one.kind(), "DaemonSet" | "Job" | "CronJob" | "Pod");
+        match objects.iter().find(is_unstoppable) {
+            Some(object) if self.configuration.strategy.has_preview() => Err(DesiredError {
+                what: format!(
+                    "services.{name}.strategy: {} cannot be stopped in its slot and started again, \
+                     as `recreate` wants it in a blue/green environment",
+                    object.key().short()
+                ),
+                help: "make it a Deployment or StatefulSet, move it to a service of its own, or \
+                       take `strategy` out"
+                    .to_owned(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The entry point of a service with a port.

@@ -485,6 +485,27 @@ fn an_object_that_two_would_make_is_refused_with_both() {
 }
 
 #[test]
+fn what_cannot_be_stopped_in_its_slot_never_waits_there_for_the_switch() {
+    let set = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: 'd-{{ slot }}'}\n\
+               spec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, \
+               spec: {containers: [{name: d, image: 'image://web'}]}}}\n";
+    let web =
+        |strategy| format!("services: {{web: {{manifests: own.yaml, strategy: {strategy}}}}}");
+    let error = desired(&web("recreate"), &[("own.yaml", set)]).expect_err("it runs on");
+    assert!(
+        error.what.contains("services.web.strategy: DaemonSet/"),
+        "{error}"
+    );
+    desired(&web("blue_green"), &[("own.yaml", set)]).expect("it runs twice");
+
+    let own = desired("services: {web: {strategy: recreate}}", &[]).expect("built in");
+    let objects = own.services["web"].workload.objects(Slot::Green);
+    let deployment = objects.iter().find(|one| one.kind() == "Deployment");
+    let strategy = &deployment.expect("one").body()["spec"]["strategy"]["type"];
+    assert_eq!(strategy, "Recreate");
+}
+
+#[test]
 fn a_name_that_would_leave_its_place_in_a_path_is_refused_where_it_is_written() {
     for name in ["x/status", "a?b", "..", "a%2fb"] {
         let map = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: '{name}'}}\n");

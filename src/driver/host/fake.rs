@@ -106,7 +106,10 @@ fn may_be_deployed(
     }
 
     let is_fresh = placement.mode == DeployMode::Fresh;
-    if is_fresh && facts.active == Some(slot) {
+    let there = facts.slots.get(&slot);
+    let there = there.and_then(|there| there.workloads.get(service));
+    let is_stopped = there.is_some_and(|there| !there.running);
+    if is_fresh && facts.active == Some(slot) && !is_stopped {
         return Err(EngineError::Refused {
             reason: format!("{slot} has live traffic: {service} cannot be placed into it afresh"),
             help: String::new(),
@@ -269,6 +272,30 @@ impl Engine for FakeEngine {
         })
     }
 
+    async fn stop(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        service: &ServiceName,
+        expects: Option<Fingerprint>,
+        _: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        self.change(permit, |facts, before| {
+            let found = facts.workload_fingerprint(slot, service);
+            let there = facts.slots.get_mut(&slot);
+            let there = there.and_then(|there| there.workloads.get_mut(service));
+            let Some(there) = there.filter(|there| there.running) else {
+                return Ok(());
+            };
+            if found != expects {
+                return Err(moved(Address::Workload(slot, service.clone()), before));
+            }
+            there.running = false;
+            there.instances.clear();
+            Ok(())
+        })
+    }
+
     async fn undeploy(
         &self,
         permit: &Permit,
@@ -309,7 +336,7 @@ impl Engine for FakeEngine {
         _: Progress<'_>,
     ) -> Result<(), EngineError> {
         let facts = self.observe(scope).await?;
-        if facts.slots.get(&slot).is_some_and(SlotFacts::is_ready) {
+        if facts.slots.get(&slot).is_some_and(SlotFacts::is_up) {
             Ok(())
         } else {
             Err(not_ready(slot, &facts))

@@ -250,6 +250,27 @@ impl Engine for HostEngine {
         follow(begun, progress).await
     }
 
+    async fn stop(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        service: &ServiceName,
+        expects: Option<Fingerprint>,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        let message = v1::StopRequest {
+            permit: Some(permit.into()),
+            slot: slot.to_string(),
+            service: service.to_string(),
+            expects: expects.map(Into::into),
+        };
+        follow(
+            self.client().await?.stop(request(message, LONG)).await,
+            progress,
+        )
+        .await
+    }
+
     async fn undeploy(
         &self,
         permit: &Permit,

@@ -57,12 +57,15 @@ pub(super) async fn perform(
         (Action::Deploy { workload, .. }, Address::Workload(slot, _)) => {
             workload::deploy(run, step, direction, *slot, workload).await
         }
+        (Action::Stop, Address::Workload(slot, service)) => {
+            workload::stop(run, step, direction, *slot, service).await
+        }
         (Action::Undeploy, Address::Workload(slot, service)) => {
             workload::undeploy(run, step, direction, *slot, service).await
         }
         (Action::Clear, Address::Slot(slot)) => workload::clear(run, step, direction, *slot).await,
         (Action::WaitUntilReady { within }, Address::Slot(slot)) => {
-            workload::wait_until_ready(run, step, *slot, *within).await
+            workload::wait_until_ready(run, step, direction, *slot, *within).await
         }
         (Action::Check { stage, checks }, _) => check::check(run, step, *stage, checks).await,
         (Action::Switch { from, to }, _) => switch::switch(run, direction, *from, *to).await,

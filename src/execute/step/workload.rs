@@ -78,8 +78,9 @@ fn the_label(run: &Run, label: Option<&Label>) -> Result<Label, StepError> {
         .ok_or_else(|| StepError::Plan("the plan places a workload and has no target".to_owned()))
 }
 
-/// What a step on a workload expects to find. During the rollback it is whatever is there: this run
-/// put it there, or did not come to it, and the lock keeps everybody else away.
+/// What a step on a workload expects to find. During the rollback, and behind a step of the same
+/// plan that put it there, it is whatever is there: this run put it there, or did not come to it,
+/// and the lock keeps everybody else away.
 async fn expected(
     run: &Run,
     step: &Step,
@@ -87,10 +88,30 @@ async fn expected(
     slot: Slot,
     service: &ServiceName,
 ) -> Result<Option<Fingerprint>, StepError> {
-    match direction {
-        Direction::Forward => Ok(step.expects.clone()),
-        Direction::Back => Ok(facts(run).await?.workload_fingerprint(slot, service)),
+    let own = run.plan().steps.iter().take_while(|one| one.id != step.id);
+    let is_deployed =
+        |one: &Step| matches!(one.action, Action::Deploy { .. }) && one.address == step.address;
+    if direction == Direction::Forward && !own.into_iter().any(is_deployed) {
+        return Ok(step.expects.clone());
     }
+    Ok(facts(run).await?.workload_fingerprint(slot, service))
+}
+
+pub(super) async fn stop(
+    run: &Run,
+    step: &Step,
+    direction: Direction,
+    slot: Slot,
+    service: &ServiceName,
+) -> Result<Done, StepError> {
+    let expects = expected(run, step, direction, slot, service).await?;
+    let say = run.teller(step);
+    run.acting()
+        .await?
+        .engine
+        .stop(run.permit(), slot, service, expects, &say)
+        .await?;
+    Ok(Done::say("stopped"))
 }
 
 pub(super) async fn undeploy(
@@ -149,13 +170,14 @@ pub(super) async fn clear(
 pub(super) async fn wait_until_ready(
     run: &Arc<Run>,
     step: &Step,
+    direction: Direction,
     slot: Slot,
     within: Period,
 ) -> Result<Done, StepError> {
     let say = run.teller(step);
     let scope = run.scope();
     let wait = async { Ok(run.engine().ready(scope, slot, within, &say).await?) };
-    unless_stopped(run, Direction::Forward, wait).await?;
+    unless_stopped(run, direction, wait).await?;
     Ok(Done::say(format!("{slot} is ready")))
 }
 

@@ -23,6 +23,7 @@ pub(super) fn text(report: &Report) -> String {
             | Action::Ensure { .. }
             | Action::Listen { .. }
             | Action::Deploy { .. }
+            | Action::Stop
             | Action::Switch { .. } => update += 1,
             Action::Delete | Action::StopListening | Action::Undeploy | Action::Clear => {
                 delete += 1;

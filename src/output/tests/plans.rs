@@ -10,7 +10,7 @@ use crate::model::facts::Facts;
 use crate::model::loss::Holding;
 use crate::model::object::{ObjectFacts, ObjectState};
 use crate::model::plan::{Change, Plan};
-use crate::model::promotion::{Mode, Strategy};
+use crate::model::promotion::{Mode, ServiceStrategy, Strategy};
 use crate::model::release::PromotedFrom;
 use crate::model::workload::Known;
 use crate::model::{Digest, Period, ReleaseNumber, Slot};
@@ -176,6 +176,32 @@ fn a_change_in_place() {
         };
         reads(name, &after(&[version(1)]).apply(&version(2)));
     }
+}
+
+#[test]
+fn a_service_that_never_runs_twice() {
+    let both = |version| Wanted {
+        services: [("web", version), ("api", version)].into(),
+        own: [("api", ServiceStrategy::Recreate)].into(),
+        ..Wanted::web(version)
+    };
+    reads("exclusive", &after(&[both(1)]).apply(&both(2)));
+    let waits = Wanted {
+        mode: Mode::Manual,
+        ..both(2)
+    };
+    reads("exclusive_waits", &after(&[both(1)]).apply(&waits));
+    let World { facts, state, .. } = after(&[both(1), waits.clone()]);
+    let promoted = promote(&waits.desired(), &facts, &state, Slot::Green);
+    reads("exclusive_promote", &promoted.expect("a plan"));
+    let rolling = |version| Wanted {
+        strategy: Strategy::Rolling,
+        ..both(version)
+    };
+    reads(
+        "exclusive_in_place",
+        &after(&[rolling(1)]).apply(&rolling(2)),
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::model::plan::{Action, DeployMode, StepId};
 use crate::model::{Address, ServiceName, Slot};
 use crate::plan::apply::Apply;
 use crate::plan::draft::Proposal;
-use crate::plan::pieces::added_back;
+use crate::plan::strategy::handover::stop_elsewhere;
 use crate::plan::strategy::in_place::{self, Live};
 use crate::plan::strategy::{New, verify, wait_until_ready};
 use crate::plan::{secrets, workload_changes};
@@ -27,17 +27,27 @@ impl Apply<'_> {
             return;
         };
 
+        let (facts, other) = (&self.observed.facts, slot.other());
+        before.extend(stop_elsewhere(
+            &mut self.draft,
+            facts,
+            other,
+            &self.workloads,
+        ));
         if mode == DeployMode::Recreate {
             self.draft
                 .notes
                 .push("recreate: requests are held while nothing runs".to_owned());
         }
 
+        let next = self.workloads.clone();
         let live = Live {
             slot,
             there: &there,
             mode,
+            next: &next,
         };
+        self.draft.notes.extend(live.notes());
         let news = self.news_in_place(&live);
         let facts = &self.observed.facts;
         let added_back = |name| not_added(facts, &live, name);
@@ -104,6 +114,5 @@ fn not_added(facts: &Facts, live: &Live<'_>, name: ServiceName) -> Vec<Proposal>
         let address = Address::Route(name.clone());
         Proposal::new(address, Action::StopListening, "nothing listened there")
     });
-    let back = added_back(live.slot, name, live.mode, live.there);
-    closed.into_iter().chain(back).collect()
+    closed.into_iter().chain(live.added_back(name)).collect()
 }

@@ -6,7 +6,8 @@ use crate::model::plan::{Action, DeployMode, StepId};
 use crate::model::promotion::Promotion;
 use crate::model::{Address, Period, Slot};
 use crate::plan::draft::{Draft, Proposal};
-use crate::plan::pieces::{as_it_was, ends_as_it_did, place, restore};
+use crate::plan::pieces::{as_it_was, ends_as_it_did, restore, runs_again};
+use crate::plan::strategy::handover::Handover;
 use crate::plan::strategy::{New, verify};
 
 /// What holds after a switch.
@@ -36,21 +37,33 @@ pub fn clear(draft: &mut Draft, facts: &Facts, slot: Slot, needs: &[StepId]) -> 
     let new = Proposal::new(Address::Slot(slot), Action::Clear, reason)
         .expecting(facts.slot_fingerprint(slot))
         .after(needs);
-    Some(draft.add_with_undos(new, restore(slot, there)))
+    Some(draft.add_with_undos(new, restore(facts, slot, there)))
 }
 
-/// Deploys into a slot without live traffic.
+/// Deploys into a slot without live traffic. What never runs twice at once does not start yet.
 pub fn deploy(
     draft: &mut Draft,
-    slot: Slot,
+    handover: &Handover<'_>,
     release: impl IntoIterator<Item = New>,
     needs: &[StepId],
 ) -> Vec<StepId> {
     let mut deployed = Vec::new();
     for new in release {
-        let address = Address::Workload(slot, new.workload.service.clone());
-        let action = place(new.workload, DeployMode::Fresh);
-        let step = Proposal::new(address.clone(), action, new.reason)
+        let service = new.workload.service.clone();
+        let waits = handover.waits(&service);
+        let address = Address::Workload(handover.to, service);
+        let action = Action::Deploy {
+            workload: new.workload,
+            mode: DeployMode::Fresh,
+            label: None,
+            running: !waits,
+        };
+        let reason = if waits {
+            format!("{}; starts with the switch", new.reason)
+        } else {
+            new.reason
+        };
+        let step = Proposal::new(address.clone(), action, reason)
             .changing(new.changes)
             .after(needs);
         let undo = Proposal::new(address, Action::Undeploy, "undeployed again");
@@ -59,27 +72,29 @@ pub fn deploy(
     deployed
 }
 
-/// Starts what a slot has, as it was deployed.
+/// Starts what a slot has, as it was deployed, but for what has to wait for the switch.
 pub fn start(
     draft: &mut Draft,
-    slot: Slot,
+    handover: &Handover<'_>,
     there: &SlotFacts,
     which: impl Fn(&WorkloadFacts) -> bool,
+    needs: &[StepId],
 ) -> Vec<StepId> {
     let mut started = Vec::new();
     for (name, workload) in there
         .workloads
         .iter()
-        .filter(|(_, workload)| which(workload))
+        .filter(|(name, workload)| which(workload) && !handover.waits(name))
     {
-        let address = Address::Workload(slot, name.clone());
+        let address = Address::Workload(handover.to, name.clone());
         let reason = match &workload.changed_on_disk {
             Some(change) => format!("its image changed on disk ({change}); starts again"),
             None => "stopped; starts again".to_owned(),
         };
-        let action = place(workload.spec.clone(), DeployMode::Fresh);
-        let new =
-            Proposal::new(address.clone(), action, reason).expecting(Some(workload.fingerprint()));
+        let action = runs_again(workload, there);
+        let new = Proposal::new(address.clone(), action, reason)
+            .expecting(Some(workload.fingerprint()))
+            .after(needs);
         let back = as_it_was(workload, DeployMode::Fresh, there);
         let undo = Proposal::new(address, back, "stopped, as it was");
         started.push(draft.add_with_undo(new, undo));
@@ -112,14 +127,17 @@ pub fn check(draft: &mut Draft, slot: Slot, checks: Vec<Check>, ready: StepId) -
     draft.add(Proposal::new(Address::Slot(slot), action, reason).after(&[ready]))
 }
 
-/// The switch, what verifies it, and how long the old slot is kept. Returns the step that verifies.
+/// The switch, with what has to stop and start before it, what verifies it, and how long the old
+/// slot is kept. Returns the step that verifies.
 pub fn switch(
     draft: &mut Draft,
     after: &AfterSwitch<'_>,
-    facts: &Facts,
-    slot: Slot,
+    handover: &Handover<'_>,
     ready: StepId,
 ) -> StepId {
+    let (facts, slot) = (handover.facts, handover.to);
+    let handed_over = handover.run(draft, ready);
+
     let from = facts.active;
     let reason = from.map_or_else(
         || "the first release: there is no rollback but to off".to_owned(),
@@ -128,7 +146,7 @@ pub fn switch(
     let to = Some(slot);
     let switch = Proposal::new(Address::Traffic, Action::Switch { from, to }, reason)
         .expecting(Some(facts.traffic_fingerprint()))
-        .after(&[ready]);
+        .after(&handed_over.needs);
 
     let switched = Facts {
         active: to,
@@ -141,10 +159,13 @@ pub fn switch(
     let ends = there.and_then(|there| ends_as_it_did(slot, there));
     let undos = std::iter::once(undo).chain(ends).collect();
     let switched = draft.add_with_undos(switch, undos);
+    draft.undo_first(switched, &handed_over.moved);
 
     let reason = "must hold on live traffic, or it moves back";
     let verified = verify(draft, after.checks, reason, &[switched]);
-    retain(draft, facts, slot.other(), after.keep_previous, &[verified]);
+    if handover.leaves_anything() {
+        retain(draft, facts, slot.other(), after.keep_previous, &[verified]);
+    }
     verified
 }
 

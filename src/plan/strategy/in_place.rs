@@ -1,7 +1,10 @@
 //! In place of the live release: service by service in the live slot, without a switch.
 
+use std::collections::BTreeMap;
+
 use crate::model::facts::{SlotFacts, WorkloadFacts};
 use crate::model::plan::{Action, DeployMode, StepId};
+use crate::model::workload::Workload;
 use crate::model::{Address, ServiceName, Slot};
 use crate::plan::draft::{Draft, Proposal};
 use crate::plan::pieces::{as_it_was, place};
@@ -13,8 +16,50 @@ pub struct Live<'a> {
     pub slot: Slot,
     /// What has live traffic now.
     pub there: &'a SlotFacts,
-    /// How an instance follows another.
+    /// How an instance follows another, unless its service says it.
     pub mode: DeployMode,
+    /// What the slot runs then.
+    pub next: &'a BTreeMap<ServiceName, Workload>,
+}
+
+impl Live<'_> {
+    /// How the instances of a service follow each other, in either direction: two releases run at
+    /// once only if both of them can.
+    pub fn mode_of(&self, service: &ServiceName) -> DeployMode {
+        let old = self.there.workloads.get(service);
+        match (old, self.next.get(service)) {
+            // One that a run that died has left stopped has nothing to go on beside.
+            (Some(old), _) if old.spec.is_exclusive() || !old.running => DeployMode::Recreate,
+            (_, Some(new)) => new.mode(self.mode),
+            (Some(old), None) => old.spec.mode(self.mode),
+            (None, None) => self.mode,
+        }
+    }
+
+    /// What a reader has to know of services that do not follow the others.
+    pub fn notes(&self) -> Vec<String> {
+        let stops = self.there.workloads.keys().filter(|name| {
+            let goes_on = self.next.contains_key(*name);
+            goes_on && self.mode != self.mode_of(name) && self.mode_of(name) == DeployMode::Recreate
+        });
+        let note =
+            |name| format!("{name} never runs twice at once: it stops before it starts again");
+        stops.map(note).collect()
+    }
+
+    /// What takes a service out again that was added to the slot. Adding it gave the slot the new
+    /// release's number; placing one of the old services as it is gives the old number back, and
+    /// restarts nothing.
+    pub fn added_back(&self, added: ServiceName) -> Vec<Proposal> {
+        let address = Address::Workload(self.slot, added);
+        let remove = Proposal::new(address, Action::Undeploy, "undeployed again");
+        let relabel = self.there.workloads.iter().next().map(|(name, old)| {
+            let address = Address::Workload(self.slot, name.clone());
+            let action = as_it_was(old, self.mode_of(name), self.there);
+            Proposal::new(address, action, "carries its old number again")
+        });
+        std::iter::once(remove).chain(relabel).collect()
+    }
 }
 
 /// Replaces what is live, one service after the other, so that only one is below its strength at a
@@ -31,14 +76,15 @@ pub fn replace(
         let name = new.workload.service.clone();
         let address = Address::Workload(live.slot, name.clone());
         let old = live.there.workloads.get(&name);
-        let step = Proposal::new(address.clone(), place(new.workload, live.mode), new.reason)
+        let mode = live.mode_of(&name);
+        let step = Proposal::new(address.clone(), place(new.workload, mode), new.reason)
             .changing(new.changes)
             .expecting(old.map(WorkloadFacts::fingerprint))
             .after(&before);
         let undo = match old {
             None => added_back(name),
             Some(old) => {
-                let back = as_it_was(old, live.mode, live.there);
+                let back = as_it_was(old, mode, live.there);
                 vec![Proposal::new(address, back, "as it was")]
             }
         };
@@ -60,6 +106,6 @@ pub fn undeploy(
     let new = Proposal::new(address.clone(), Action::Undeploy, reason)
         .expecting(Some(old.fingerprint()))
         .after(needs);
-    let back = as_it_was(old, DeployMode::Rolling, live.there);
+    let back = as_it_was(old, old.spec.mode(DeployMode::Rolling), live.there);
     draft.add_with_undo(new, Proposal::new(address, back, "as it was"));
 }

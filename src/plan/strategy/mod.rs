@@ -1,10 +1,12 @@
 //! How a release comes to live traffic. Where it is deployed is the strategy's to say
 //! ([`Strategy::deployment`]): [`beside`] the live one, with a switch, or [`in_place`] of it.
-//! Whoever makes a plan chooses a release and calls these.
+//! Services that never run twice at once are in their slot beforehand, and are handed over just
+//! before the switch ([`handover`]). Whoever makes a plan chooses a release and calls these.
 //!
 //! [`Strategy::deployment`]: crate::model::promotion::Strategy::deployment
 
 pub mod beside;
+pub mod handover;
 pub mod in_place;
 
 use crate::model::check::{Check, Stage};
@@ -12,6 +14,7 @@ use crate::model::plan::{Action, Change, StepId};
 use crate::model::workload::Workload;
 use crate::model::{Address, Period, Slot};
 use crate::plan::draft::{Draft, Proposal};
+use crate::plan::pieces::wait;
 
 /// A workload that is deployed.
 pub struct New {
@@ -31,8 +34,7 @@ pub fn wait_until_ready(
     reason: &str,
     needs: &[StepId],
 ) -> StepId {
-    let action = Action::WaitUntilReady { within };
-    draft.add(Proposal::new(Address::Slot(slot), action, reason).after(needs))
+    draft.add(wait(slot, within, reason).after(needs))
 }
 
 /// Asks whether live traffic is as it should be.

@@ -302,6 +302,17 @@ impl Engine for KubernetesEngine {
         slots::restart(self, permit, restart, progress).await
     }
 
+    async fn stop(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        service: &ServiceName,
+        expects: Option<Fingerprint>,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        slots::stop(self, permit, (slot, service), expects, progress).await
+    }
+
     async fn undeploy(
         &self,
         permit: &Permit,
@@ -319,15 +330,7 @@ impl Engine for KubernetesEngine {
         within: Period,
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
-        let wait = wait::SlotWait {
-            engine: self,
-            scope,
-            slot,
-            service: None,
-            within,
-            progress,
-        };
-        wait.run().await
+        wait::whole_slot(self, scope, slot, within, progress).await
     }
 
     async fn switch(

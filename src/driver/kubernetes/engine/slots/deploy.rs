@@ -183,9 +183,10 @@ impl Deployment<'_> {
     fn refuse_live(&self, found: &Found) -> Result<(), EngineError> {
         let placement = self.placement;
         let is_live = found.active == Some(placement.slot);
+        let there = found.existing.placed.as_ref();
         if placement.mode == DeployMode::Fresh
             && is_live
-            && found.existing.placed.is_some()
+            && there.is_some_and(|there| there.running)
             && !found.is_same
         {
             return Err(EngineError::Refused {

@@ -11,6 +11,7 @@ mod restart;
 mod retain;
 mod rollback;
 mod scale;
+mod stop;
 mod sweep;
 mod undeploy;
 
@@ -19,6 +20,7 @@ pub(super) use ready::is_ready;
 pub(super) use restart::restart;
 pub(super) use retain::{finish_due, retain};
 pub(super) use rollback::rollback_blockers;
+pub(super) use stop::stop;
 pub(super) use undeploy::undeploy;
 
 use serde_json::Value;

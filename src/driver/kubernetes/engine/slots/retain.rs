@@ -5,12 +5,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::Slots;
-use super::apply::{Applying, Replacing};
-use crate::driver::kubernetes::engine::autoscale::Pods;
-use crate::driver::kubernetes::engine::observe::sent;
 use crate::driver::kubernetes::engine::record::{Record, SlotRecord};
 use crate::driver::kubernetes::engine::{KubernetesEngine, traffic};
-use crate::model::{Manifest, Slot};
+use crate::model::Slot;
 use crate::port::engine::{EngineError, Permit};
 
 pub(in super::super) async fn retain(
@@ -104,20 +101,8 @@ async fn stop(
         .write(&mut read, &workloads, &label, &BTreeSet::new(), &[])
         .await?;
 
-    let how = Applying {
-        replacing: Replacing::Refused,
-        pods: Pods::Stopped,
-    };
     for placed in workloads.values() {
-        // A Secret stays as it is: its values are not here, and they do not change.
-        let manifests: Vec<Manifest> = sent(placed, slot, label.number, &slots.set)
-            .into_iter()
-            .filter(Manifest::scales)
-            .collect();
-        let all = sent(placed, slot, label.number, &slots.set);
-        let scalers = slots.scalers(&all).await?;
-        slots.apply(&manifests, &scalers, how, &|_| {}).await?;
-        slots.scale(&all, &scalers, Some(0)).await?;
+        slots.scale_down(placed, label.number).await?;
     }
     Ok(Some(format!(
         "release {} in {slot} was kept long enough, and is scaled down",

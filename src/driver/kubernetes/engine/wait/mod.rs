@@ -6,7 +6,7 @@ mod slot;
 mod trouble;
 
 pub(super) use object::{is_of, makes, object};
-pub(super) use slot::SlotWait;
+pub(super) use slot::{SlotWait, whole_slot};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -27,6 +27,25 @@ enum WaitOutcome {
     Failed { reason: String },
 }
 
+/// Waits until all of a slot is ready that is meant to run.
+pub(in super::super) async fn whole_slot(
+    engine: &KubernetesEngine,
+    scope: &Scope,
+    slot: Slot,
+    within: Period,
+    progress: Progress<'_>,
+) -> Result<(), EngineError> {
+    let wait = SlotWait {
+        engine,
+        scope,
+        slot,
+        service: None,
+        within,
+        progress,
+    };
+    wait.run().await
+}
+
 /// Waits until a slot, or one service of it, is ready.
 pub(in super::super) struct SlotWait<'a> {
     pub engine: &'a KubernetesEngine,
@@ -49,9 +68,8 @@ impl SlotWait<'_> {
         let workloads = engine.workloads(api, scope, &read, slot).await;
         let mut workloads = workloads.map_err(failed)?;
         workloads.retain(|name, _| self.service.is_none_or(|service| service == name));
-        if let Some((name, _)) = workloads.iter().find(|(_, placed)| !placed.running) {
-            return Err(self.not_ready(format!("{name} is stopped"), Vec::new()));
-        }
+        // What stands stopped in its slot is started before the slot gets traffic.
+        workloads.retain(|_, placed| placed.running);
 
         let set = engine.records(api, scope).set();
         let services: Vec<&ServiceName> = workloads.keys().collect();

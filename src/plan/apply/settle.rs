@@ -1,0 +1,183 @@
+//! The live release is the desired one: what is left of it to do.
+
+use crate::model::check::Stage;
+use crate::model::facts::WorkloadFacts;
+use crate::model::plan::{Action, DeployMode, StepId, Target};
+use crate::model::release::ReleaseStatus;
+use crate::model::{Address, Slot};
+use crate::plan::apply::{Apply, Workloads};
+use crate::plan::draft::Proposal;
+use crate::plan::listeners::drifted;
+use crate::plan::pieces::{as_it_was, place, runs_again, wait};
+use crate::plan::strategy::handover::{start_again, stop_elsewhere};
+use crate::plan::strategy::{beside, wait_until_ready};
+
+impl Apply<'_> {
+    /// The live release is the desired one: only listeners may differ, and what a dead run left
+    /// unsaid.
+    pub(super) fn settle(&mut self, slot: Slot) -> Option<Target> {
+        self.builds();
+        let mut routes = self.objects();
+        routes.extend(self.listen(&routes.clone()));
+        let facts = self.observed.facts.slots.get(&slot)?;
+        let number = facts.label.number;
+        for (name, there) in &facts.workloads {
+            if there.drift.is_empty() && there.changed_on_disk.is_none() {
+                self.draft
+                    .same(Address::Workload(slot, name.clone()), "runs as it should");
+            }
+        }
+
+        let recorded = self
+            .state
+            .release(number)
+            .is_some_and(|release| release.status == ReleaseStatus::Live);
+        if recorded {
+            if facts.workloads.values().any(is_degraded) {
+                return Some(self.revive(slot, &routes));
+            }
+            self.settle_listeners(&routes);
+            self.prune(&routes);
+            if !facts.is_ready() {
+                self.draft.notes.push(format!(
+                    "release {number} is live in {slot} and not healthy now"
+                ));
+            }
+            return None;
+        }
+
+        let started = self.start_again(slot, &routes);
+        let reason =
+            format!("release {number} got live traffic and its run ended before this was checked");
+        let checks = Action::Check {
+            stage: Stage::After,
+            checks: self.desired.promotion.after.clone(),
+        };
+        let verify = Proposal::new(Address::Traffic, checks, reason).after(&started);
+        let switch_back = self.switch_back(slot);
+        let verified = match &switch_back[..] {
+            [] => self.draft.add(verify),
+            _ => self.draft.add_with_undos(verify, switch_back),
+        };
+        self.settle_listeners(&[verified]);
+        self.prune(&[verified]);
+        let (facts, keep) = (&self.observed.facts, self.desired.promotion.keep_previous);
+        beside::retain(&mut self.draft, facts, slot.other(), keep, &[verified]);
+        Some(self.target(slot, number))
+    }
+
+    /// The live release is the desired one, and some of it is down: it is started again, with the
+    /// secrets that this run brings.
+    fn revive(&mut self, slot: Slot, routes: &[StepId]) -> Target {
+        let there = self.observed.facts.slots[&slot].clone();
+        let mut before = self.start_again(slot, routes);
+        for (name, old) in there
+            .workloads
+            .iter()
+            .filter(|(_, workload)| is_degraded(workload) && workload.running)
+        {
+            let address = Address::Workload(slot, name.clone());
+            let mode = old.spec.mode(DeployMode::Rolling);
+            let again = place(old.spec.clone(), mode);
+            let reason = match (old.drift.first(), &old.changed_on_disk) {
+                (None, None) => "is down; is started again".to_owned(),
+                (None, Some(change)) => {
+                    format!("its image changed on disk ({change}); is unpacked and started again")
+                }
+                (Some(drift), _) if drift.missing => format!("{} is not there", drift.key.short()),
+                (Some(drift), _) => drift
+                    .changes
+                    .iter()
+                    .find_map(|change| change.origin.clone())
+                    .unwrap_or_else(|| format!("{} is not as it was applied", drift.key.short())),
+            };
+            let new = Proposal::new(address.clone(), again, reason)
+                .changing(drifted(&old.drift))
+                .expecting(Some(old.fingerprint()))
+                .after(&before);
+            let back = as_it_was(old, mode, &there);
+            before = vec![
+                self.draft
+                    .add_with_undo(new, Proposal::new(address, back, "as it was")),
+            ];
+        }
+
+        let verified = self.verify_in_place(slot, &before);
+        self.settle_listeners(&[verified]);
+        self.prune(&[verified]);
+        self.target(slot, there.label.number)
+    }
+
+    /// Starts what a run that died has left stopped in the live slot, and waits for it. Returns what
+    /// everything after it waits for.
+    pub(super) fn start_again(&mut self, slot: Slot, needs: &[StepId]) -> Vec<StepId> {
+        let facts = &self.observed.facts;
+        let live = facts.live().into_iter();
+        let live = live.flat_map(|(_, there)| &there.workloads);
+        let stopped = live.filter(|(_, there)| !there.running);
+        let stopped = stopped.map(|(name, there)| (name.clone(), there.spec.clone()));
+        let stopped: Workloads = stopped.collect();
+        let alone = stop_elsewhere(&mut self.draft, facts, slot.other(), &stopped);
+        let needs = [needs, &alone].concat();
+        let started = start_again(&mut self.draft, facts, &needs);
+        if started.is_empty() {
+            return needs;
+        }
+        let within = self.desired.ready_within;
+        let reason = "what was started again, too";
+        vec![wait_until_ready(
+            &mut self.draft,
+            slot,
+            within,
+            reason,
+            &started,
+        )]
+    }
+
+    /// What moves traffic away from a release that nobody saw verified, when something that runs is
+    /// there: what stopped there for it starts again first.
+    fn switch_back(&self, slot: Slot) -> Vec<Proposal> {
+        let facts = &self.observed.facts;
+        let other = facts.slots.get(&slot.other());
+        let Some(other) = other.filter(|there| there.is_running()) else {
+            return Vec::new();
+        };
+
+        let mut back = Vec::new();
+        let mut started = Vec::new();
+        for (name, there) in other.workloads.iter().filter(|(_, there)| !there.running) {
+            let address = |slot| Address::Workload(slot, name.clone());
+            let reason = "stops again before the other starts";
+            back.push(Proposal::new(address(slot), Action::Stop, reason));
+            let again = runs_again(there, other);
+            started.push(Proposal::new(
+                address(slot.other()),
+                again,
+                "starts where it was",
+            ));
+        }
+        if !started.is_empty() {
+            back.extend(started);
+            let reason = "all of it must be ready again";
+            back.push(wait(slot.other(), self.desired.ready_within, reason));
+        }
+
+        let reason = format!("release {} has live traffic again", other.label.number);
+        let action = Action::Switch {
+            from: Some(slot),
+            to: Some(slot.other()),
+        };
+        let switch = Proposal::new(Address::Traffic, action, reason);
+        back.push(switch.expecting(Some(facts.traffic_fingerprint())));
+        back
+    }
+}
+
+/// Whether a live workload is not what was applied: it is stopped or down, some of its objects moved, or its
+/// files changed.
+fn is_degraded(workload: &WorkloadFacts) -> bool {
+    !workload.running
+        || workload.health().is_down()
+        || !workload.drift.is_empty()
+        || workload.changed_on_disk.is_some()
+}

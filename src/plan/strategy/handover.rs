@@ -1,0 +1,265 @@
+//! Services that never run in two slots at once, on their way from the live slot to the other one.
+//!
+//! All of them stop in the live slot, then they start in the other one, and live traffic moves when
+//! that is ready as a whole: a slot gets traffic with everything that its release has, whichever
+//! way a plan goes. So the rollback does the same the other way round, in the same order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::facts::{Facts, SlotFacts, WorkloadFacts};
+use crate::model::plan::{Action, DeployMode, StepId};
+use crate::model::promotion::Mode;
+use crate::model::workload::{Workload, WorkloadKind};
+use crate::model::{Address, Period, ServiceName, Slot};
+use crate::plan::draft::{Draft, Proposal};
+use crate::plan::pieces::{ends_as_it_did, runs_again, wait};
+use crate::plan::strategy::wait_until_ready;
+
+type Workloads = BTreeMap<ServiceName, Workload>;
+
+/// A slot that gets live traffic, and what has to stop in the live one before it may start there.
+pub struct Handover<'a> {
+    /// What is there now.
+    pub facts: &'a Facts,
+    /// The slot that gets live traffic.
+    pub to: Slot,
+    /// What that slot runs then.
+    pub next: Workloads,
+    /// What stands in it already; none when this plan deploys it.
+    there: Option<&'a SlotFacts>,
+    /// The live services that stop first.
+    services: BTreeSet<ServiceName>,
+    /// How long what starts has to become ready.
+    within: Period,
+}
+
+/// How far a plan is once everything runs where it should.
+pub struct HandedOver {
+    /// What the switch waits for.
+    pub needs: Vec<StepId>,
+    /// What is taken back together with the switch.
+    pub moved: Vec<StepId>,
+}
+
+impl<'a> Handover<'a> {
+    /// To a release that this plan deploys.
+    pub fn to_new(facts: &'a Facts, to: Slot, next: &Workloads, within: Period) -> Self {
+        Self {
+            services: facts.exclusive(next),
+            next: next.clone(),
+            there: None,
+            facts,
+            to,
+            within,
+        }
+    }
+
+    /// To a release that stands in its slot.
+    pub fn to_standing(facts: &'a Facts, to: Slot, there: &'a SlotFacts, within: Period) -> Self {
+        let specs = there.workloads.iter();
+        let next = specs.map(|(name, workload)| (name.clone(), workload.spec.clone()));
+        Self {
+            there: Some(there),
+            ..Self::to_new(facts, to, &next.collect(), within)
+        }
+    }
+
+    /// Whether this plan deploys what gets traffic.
+    pub const fn is_of_new(&self) -> bool {
+        self.there.is_none()
+    }
+
+    /// Whether a service stands stopped in the slot until its turn comes.
+    pub fn waits(&self, service: &ServiceName) -> bool {
+        self.services.contains(service)
+    }
+
+    /// Whether the slot is ready, but for what has to wait.
+    pub fn is_ready(&self, there: &SlotFacts) -> bool {
+        let mut own = there.workloads.iter();
+        there.is_up() && own.all(|(name, workload)| workload.running || self.waits(name))
+    }
+
+    /// Stops what must not run twice where it has live traffic, starts it in the slot, and waits for
+    /// it. All stop before the first one starts: no old one works with a new one.
+    pub fn run(&self, draft: &mut Draft, ready: StepId) -> HandedOver {
+        let stopped = self.stop(draft, ready);
+        let started = self.start(draft, &[&[ready], &stopped[..]].concat());
+
+        let needs = if started.is_empty() {
+            [&[ready], &stopped[..]].concat()
+        } else {
+            let reason = "what was started now, too";
+            let again = wait_until_ready(draft, self.to, self.within, reason, &started);
+            vec![again]
+        };
+        HandedOver {
+            needs,
+            moved: [stopped, started].concat(),
+        }
+    }
+
+    fn stop(&self, draft: &mut Draft, ready: StepId) -> Vec<StepId> {
+        let Some((live, there)) = self.facts.live() else {
+            return Vec::new();
+        };
+        let mut stopped = Vec::new();
+        for name in &self.services {
+            let old = &there.workloads[name];
+            let address = Address::Workload(live, name.clone());
+            let reason = if self.next.contains_key(name) {
+                format!(
+                    "never runs twice at once: stops before it starts in {}",
+                    self.to
+                )
+            } else {
+                format!(
+                    "is not in the release in {}: stops before the switch",
+                    self.to
+                )
+            };
+            let stop = Proposal::new(address.clone(), Action::Stop, reason)
+                .expecting(Some(old.fingerprint()))
+                .after(&[ready]);
+
+            let mut undos = Vec::new();
+            if self.runs_already(name) {
+                let reason = "stops before the other starts";
+                let address = Address::Workload(self.to, name.clone());
+                undos.push(Proposal::new(address, Action::Stop, reason));
+            }
+            let reason = "starts where it was";
+            undos.push(Proposal::new(address, runs_again(old, there), reason));
+            if stopped.is_empty() {
+                // The last one that is taken back waits for all of them.
+                undos.push(wait(live, self.within, "all of it must be ready again"));
+            }
+            stopped.push(draft.add_with_undos(stop, undos));
+        }
+        stopped
+    }
+
+    /// Whether a run that died has started it already.
+    fn runs_already(&self, service: &ServiceName) -> bool {
+        let there = self.there.and_then(|there| there.workloads.get(service));
+        there.is_some_and(|there| there.running)
+    }
+
+    fn start(&self, draft: &mut Draft, needs: &[StepId]) -> Vec<StepId> {
+        let mut started = Vec::new();
+        let mine = self.next.iter().filter(|(name, _)| self.waits(name));
+        for (name, workload) in mine {
+            let address = Address::Workload(self.to, name.clone());
+            let stands = self.there.and_then(|there| there.workloads.get(name));
+            let action = Action::Deploy {
+                workload: workload.clone(),
+                mode: DeployMode::Fresh,
+                label: self.there.map(|there| there.label.clone()),
+                running: true,
+            };
+            let reason = format!("starts: it has stopped in {}", self.to.other());
+            let start = Proposal::new(address.clone(), action, reason)
+                .expecting(stands.map(WorkloadFacts::fingerprint))
+                .after(needs);
+            let undo = Proposal::new(address, Action::Stop, "stops again before the other starts");
+            started.push(draft.add_with_undo(start, undo));
+        }
+        started
+    }
+
+    /// What a reader has to know: what is not there for a while, and until when.
+    pub fn notes(&self, mode: Mode) -> Vec<String> {
+        let live = self.to.other();
+        let moves = self.next.values().filter(|next| self.waits(&next.service));
+        let notes = moves.map(|next| {
+            let name = &next.service;
+            let gap = match (&next.kind, next.port) {
+                (_, None) => "nothing of it runs in between",
+                (WorkloadKind::Process(_), Some(_)) => "requests to it are held in between",
+                (WorkloadKind::Objects(_), Some(_)) => "requests to it fail in between",
+            };
+            let when = match mode {
+                Mode::Auto => String::new(),
+                Mode::Manual => format!(", when {} is promoted", self.to),
+            };
+            format!(
+                "{name} never runs twice at once: it stops in {live} before it starts in {}{when}; {gap}",
+                self.to
+            )
+        });
+        notes.collect()
+    }
+
+    /// Whether anything of the live release runs on once traffic has left it.
+    pub fn leaves_anything(&self) -> bool {
+        let live = self.facts.live().map(|(_, there)| &there.workloads);
+        let mut live = live.into_iter().flatten();
+        live.any(|(name, workload)| workload.running && !self.waits(name))
+    }
+}
+
+/// Stops in a slot without live traffic what must not run beside what comes to the other one. What
+/// was rightly retained there runs on after a rollback; what a run that died has left does not.
+pub fn stop_elsewhere(
+    draft: &mut Draft,
+    facts: &Facts,
+    slot: Slot,
+    next: &Workloads,
+) -> Vec<StepId> {
+    let Some(there) = facts.slots.get(&slot) else {
+        return Vec::new();
+    };
+    let other = facts.slots.get(&slot.other());
+    let mut stopped = Vec::new();
+    for (name, workload) in there.workloads.iter().filter(|(_, it)| it.running) {
+        let other = other.and_then(|other| other.workloads.get(name));
+        let stands_rightly = other.is_none_or(|other| may_run_beside(workload, other));
+        let may_stay = next.get(name).is_none_or(|next| {
+            let is_plain = !next.is_exclusive() && !workload.spec.is_exclusive();
+            is_plain && stands_rightly
+        });
+        if may_stay {
+            continue;
+        }
+
+        let address = Address::Workload(slot, name.clone());
+        let to = slot.other();
+        let reason = format!("never runs twice at once: stops before it starts in {to}");
+        let stop = Proposal::new(address.clone(), Action::Stop, reason)
+            .expecting(Some(workload.fingerprint()));
+        let mut undos = Vec::new();
+        if stands_rightly {
+            let reason = "is retained as it was";
+            undos.push(Proposal::new(address, runs_again(workload, there), reason));
+            undos.extend(ends_as_it_did(slot, there));
+        }
+        stopped.push(draft.add_with_undos(stop, undos));
+    }
+    stopped
+}
+
+/// Whether two releases of a service run side by side, as both of them can.
+fn may_run_beside(one: &WorkloadFacts, other: &WorkloadFacts) -> bool {
+    [one, other]
+        .iter()
+        .all(|it| it.running && !it.spec.is_exclusive())
+}
+
+/// Starts in the live slot what a run that died has left stopped there.
+pub fn start_again(draft: &mut Draft, facts: &Facts, needs: &[StepId]) -> Vec<StepId> {
+    let Some((live, there)) = facts.live() else {
+        return Vec::new();
+    };
+    let stopped = there.workloads.iter().filter(|(_, it)| !it.running);
+    let mut started = Vec::new();
+    for (name, old) in stopped {
+        let address = Address::Workload(live, name.clone());
+        let reason = "a run stopped it and came to no end: starts again";
+        let start = Proposal::new(address.clone(), runs_again(old, there), reason)
+            .expecting(Some(old.fingerprint()))
+            .after(needs);
+        let undo = Proposal::new(address, runs_again(old, there), "goes on");
+        started.push(draft.add_with_undo(start, undo));
+    }
+    started
+}
