@@ -194,7 +194,7 @@ fn what_state_traffic_or_a_service_cannot_have_is_refused_and_never_ignored() {
         ),
         (
             "state: {kind: local, bucket: shop}",
-            "state: `bucket` belongs to `kind: s3`",
+            "state.bucket: `bucket` belongs to `kind: s3` | take the key out",
         ),
         (
             "state: {namespace: a}",
