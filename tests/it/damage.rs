@@ -259,7 +259,7 @@ fn a_state_is_brought_from_elsewhere_and_forgets_nothing() {
     world.apply().code(0);
     push(&world, &["old.json"])
         .code(6)
-        .says("release 3")
+        .says("knows release 2 otherwise")
         .says("--force");
     push(&world, &["old.json", "--force"]).code(0);
 
