@@ -107,6 +107,10 @@ impl serde::de::Error for Error {
         })
     }
 
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn serde::de::Expected) -> Self {
+        Self::invalid_type(found, expected)
+    }
+
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
         Self::of(Kind::UnknownField {
             field: field.to_owned(),
@@ -140,7 +144,11 @@ fn needed(expected: &str) -> String {
     match expected {
         "a string" => "a text".to_owned(),
         "a boolean" => "`true` or `false`".to_owned(),
+        "u8" => "a whole number from 0 to 255".to_owned(),
+        "a nonzero u8" => "a whole number from 1 to 255".to_owned(),
         "u16" => "a whole number from 0 to 65535".to_owned(),
+        "a nonzero u16" => "a whole number from 1 to 65535".to_owned(),
+        "a nonzero u32" | "a nonzero u64" => "a whole number from 1 on".to_owned(),
         "u32" | "u64" | "usize" => "a whole number".to_owned(),
         "a sequence" => "a list".to_owned(),
         other if other.starts_with("struct ") => "a map".to_owned(),

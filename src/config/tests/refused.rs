@@ -173,6 +173,14 @@ fn what_state_traffic_or_a_service_cannot_have_is_refused_and_never_ignored() {
             "state.kind: there is no cluster to keep the state in",
         ),
         (
+            "approvals: {count: 0}",
+            "approvals.count: this is the number 0, and a whole number from 1 to 255 is needed",
+        ),
+        (
+            "services: {web: {port: -1}}",
+            "services.web.port: this is the number -1, and a whole number from 0 to 65535 is needed",
+        ),
+        (
             "state: {kind: gcs}",
             "state.kind: unknown value `gcs` | the values here are: local, kubernetes, s3",
         ),
