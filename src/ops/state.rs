@@ -60,7 +60,8 @@ pub async fn push(session: &Session, file: &Path, how: Push) -> Result<State, Er
             may_replace(there, &state)?;
         }
         let next = State {
-            serial: there.map_or(0, |there| there.serial) + 1,
+            // A plan file that was carried out, or made by another state, is known by its serial.
+            serial: there.map_or(0, |there| there.serial).max(state.serial) + 1,
             ..state
         };
         store.save(lease.as_ref(), &next).await?;

@@ -107,7 +107,7 @@ pub trait StateStore: Send + Sync {
     /// The environment's state; none before anything was written.
     async fn load(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError>;
 
-    /// Replaces the state, atomically and durably. `state.serial` must be one above what is there,
+    /// Replaces the state, atomically and durably. `state.serial` must be above what is there,
     /// or [`StoreError::Moved`]; the lease must still be held, or [`StoreError::Lost`].
     async fn save(&self, lease: &dyn Lease, state: &State) -> Result<(), StoreError>;
 

@@ -99,11 +99,17 @@ pub(in crate::driver) async fn holder(
 
 /// Asks the run that holds the lock to abort. One that may be dead is asked all the same.
 pub(in crate::driver) async fn request_abort(place: &impl LockPlace) -> Result<bool, StoreError> {
-    let asked = place.change(|lock| {
+    // Where the answer to a write was lost, it is asked again: whoever has the lock by then was not
+    // meant.
+    let mut meant = None;
+    let asked = place.change(move |lock| {
         let holder = lock.holder.as_ref();
         let fence = holder
             .filter(|holder| life(holder) != Life::Ended)
             .map(|holder| holder.fence);
+        if *meant.get_or_insert(fence) != fence {
+            return Ok(None);
+        }
         lock.abort = fence.or(lock.abort);
         Ok(fence)
     });
@@ -114,7 +120,15 @@ pub(in crate::driver) async fn request_abort(place: &impl LockPlace) -> Result<b
 pub(in crate::driver) async fn break_lock(
     place: &impl LockPlace,
 ) -> Result<Option<LockHolder>, StoreError> {
-    place.change(|lock| Ok(lock.holder.take())).await
+    let mut meant = None;
+    let broken = place.change(move |lock| {
+        let fence = lock.holder.as_ref().map(|holder| holder.fence);
+        if *meant.get_or_insert(fence) != fence {
+            return Ok(None);
+        }
+        Ok(lock.holder.take())
+    });
+    broken.await
 }
 
 /// Fails when the lock is not this fence's any more.
@@ -213,13 +227,28 @@ async fn take_from(
     dead: Option<Sign>,
 ) -> Result<Option<u64>, StoreError> {
     let taker = taker.clone();
+    let (now, process) = (Timestamp::now(), here());
     place
         .change(move |lock| {
+            // A write whose answer was lost, and that somebody's wish to abort came behind.
+            let own = lock.holder.as_ref().filter(|holder| {
+                holder.process.as_ref() == Some(&process)
+                    && holder.since == now
+                    && holder.actor == taker.actor
+            });
+            if let Some(own) = own {
+                return Ok(Some(own.fence));
+            }
             if lock.holder.as_ref().map(Sign::of) != dead {
                 return Ok(None);
             }
-            let fence = lock.fence.max(taker.fence_above) + 1;
-            let (now, process) = (Timestamp::now(), here());
+            let last = lock.fence.max(taker.fence_above);
+            let fence = last.checked_add(1).ok_or_else(|| StoreError::Damaged {
+                path: "the lock".to_owned(),
+                reason: format!("its number is {last}, above which there is none"),
+                help: "somebody has written it by hand: put a smaller number there".to_owned(),
+            })?;
+            let process = process.clone();
             let holder = LockHolder {
                 actor: taker.actor.clone(),
                 pid: process.pid,
@@ -360,6 +389,8 @@ mod tests {
         lock: Arc<Mutex<Lock>>,
         environment: EnvironmentName,
         expiry: Duration,
+        /// What others make of the lock once the next write has happened, whose answer is lost.
+        lost: Arc<Mutex<Option<fn(&mut Lock)>>>,
     }
 
     impl Memory {
@@ -373,7 +404,14 @@ mod tests {
                 lock: Arc::new(Mutex::new(lock)),
                 environment: "staging".parse().expect("a name"),
                 expiry,
+                lost: Arc::default(),
             }
+        }
+
+        /// The same, where the answer to the next write is lost, and others come between.
+        fn losing(self, others: fn(&mut Lock)) -> Self {
+            *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(others);
+            self
         }
 
         fn with<T>(&self, see: impl FnOnce(&mut Lock) -> T) -> T {
@@ -413,7 +451,16 @@ mod tests {
             &self,
             mut change: impl FnMut(&mut Lock) -> Result<Option<T>, StoreError> + Send + 'static,
         ) -> Result<Option<T>, StoreError> {
+            let lost = self
+                .lost
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
             self.with(|lock| {
+                if let Some(others) = lost {
+                    change(lock)?;
+                    others(lock);
+                }
                 let mut changed = lock.clone();
                 let result = change(&mut changed)?;
                 if result.is_some() {
@@ -520,6 +567,41 @@ mod tests {
         let lock: Lock = serde_json::from_str(&old).expect("an old record");
         let place = Memory::held_by(lock.holder.expect("a holder"), SHORT);
         assert_eq!(place.take(Duration::ZERO).await.expect("taken"), 4);
+    }
+
+    /// The holder has gone, and this one has the lock.
+    fn next_holder(lock: &mut Lock) {
+        let holder = LockHolder {
+            fence: 8,
+            ..elsewhere(in_hours(0))
+        };
+        *lock = Lock {
+            fence: 8,
+            holder: Some(holder),
+            abort: None,
+        };
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_twice_does_not_reach_the_next_holder() {
+        let place = || Memory::held_by(elsewhere(in_hours(0)), LONG).losing(next_holder);
+        let asked = place();
+        assert!(!request_abort(&asked).await.expect("an answer"));
+        assert_eq!(asked.with(|lock| lock.abort), None);
+
+        let broken = place();
+        assert_eq!(break_lock(&broken).await.expect("an answer"), None);
+        let holder = broken.with(|lock| lock.holder.clone());
+        assert_eq!(holder.map(|holder| holder.fence), Some(8));
+    }
+
+    #[tokio::test]
+    async fn a_lock_whose_taking_was_not_answered_is_held() {
+        let place = Memory::held_by(elsewhere(in_hours(-24)), SHORT);
+        place.with(|lock| lock.holder = None);
+        let place = place.losing(|lock| lock.abort = Some(lock.fence));
+        assert_eq!(place.take(Duration::ZERO).await.expect("taken"), 8);
+        assert_eq!(place.with(|lock| lock.abort), Some(8), "the wish is kept");
     }
 
     #[tokio::test]

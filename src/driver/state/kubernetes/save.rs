@@ -18,7 +18,7 @@ impl KubernetesStore {
         let api = self.api().await?;
         let current = self.head(&state.environment).await?;
         let serial = current.as_ref().map_or(0, |(head, _)| head.serial);
-        if state.serial != serial + 1 {
+        if state.serial <= serial {
             return Err(moved(state, serial));
         }
 

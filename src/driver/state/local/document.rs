@@ -100,11 +100,11 @@ fn damaged(folder: &Path, reason: String) -> StoreError {
     }
 }
 
-/// Replaces the state. The serial must be the next one.
+/// Replaces the state. The serial must be above that of what is there.
 pub(super) fn write(folder: &Path, state: &State) -> Result<(), StoreError> {
     let there = read(folder)?;
     let found = there.as_ref().map_or(0, |state| state.serial);
-    if state.serial != found + 1 {
+    if state.serial <= found {
         let expected = state.serial.saturating_sub(1);
         return Err(StoreError::Moved {
             environment: state.environment.clone(),

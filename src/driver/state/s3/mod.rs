@@ -137,11 +137,17 @@ impl S3Store {
         }
     }
 
-    /// Old journals go. That one cannot be removed is no reason to fail.
-    async fn forget_journals(&self, environment: &EnvironmentName) -> Result<(), StoreError> {
+    /// Old journals go, but not this run's own: its clock may be behind that of others.
+    async fn forget_journals(
+        &self,
+        environment: &EnvironmentName,
+        own: &str,
+    ) -> Result<(), StoreError> {
         let objects = self.objects().await;
+        let own = self.key(environment, &format!("journal/{own}/"));
         let runs = objects.folders(&self.key(environment, "journal/")).await?;
-        for run in runs.iter().rev().skip(JOURNALS) {
+        let others = runs.iter().filter(|run| **run != own);
+        for run in others.rev().skip(JOURNALS - 1) {
             for key in objects.list(run).await? {
                 let _ = objects.delete(&key).await;
             }
@@ -190,7 +196,7 @@ impl StateStore for S3Store {
             expected: state.serial.saturating_sub(1),
             found,
         };
-        if state.serial != found + 1 {
+        if state.serial <= found {
             return Err(moved(found));
         }
 
@@ -264,7 +270,8 @@ impl StateStore for S3Store {
         let bytes = serde_json::to_vec(entry).unwrap_or_default();
         self.objects().await.write(&key, bytes).await?;
         if number == 1 {
-            self.forget_journals(environment).await?;
+            // That one cannot be removed is no reason to fail.
+            let _ = self.forget_journals(environment, run).await;
         }
         Ok(())
     }
