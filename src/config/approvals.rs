@@ -35,6 +35,16 @@ pub(super) fn check(
     }
     keys(findings, &approvers);
     if let Some(approvals) = approvals {
+        if approvals
+            .within
+            .is_some_and(|within| within.get().is_zero())
+        {
+            findings.add(
+                &["approvals", "within"],
+                "no approval is as young as that",
+                "write how old one may be, as `within: 24h`",
+            );
+        }
         wanted(findings, &approvers, &approvals.rule());
     }
 }

@@ -202,20 +202,23 @@ async fn authors(session: &Session, plan: &Plan, state: &State) -> Result<Author
         reason,
         help: help.to_owned(),
     };
-    let Some(target) = &plan.target else {
-        return Ok(Authors::Known(BTreeSet::new()));
+    let source = match (&plan.target, &plan.intent) {
+        (Some(target), _) => &target.source,
+        // What is only listened to, or applied beside a release, comes from this checkout, too.
+        (None, Intent::Apply | Intent::PromoteFrom(_)) => &plan.source,
+        (None, _) => return Ok(Authors::Known(BTreeSet::new())),
     };
-    if target.source.dirty {
+    if source.dirty {
         let reason = "it has files that are in no commit".to_owned();
         return Ok(unknown(reason, "commit them, and make the plan anew"));
     }
-    let Some(tip) = &target.source.commit else {
+    let Some(tip) = &source.commit else {
         let reason = "it was made outside of a checkout".to_owned();
         return Ok(unknown(reason, "make the plan in a checkout"));
     };
 
     let grounds = Grounds::of(session);
-    let branch = target.source.branch.as_deref();
+    let branch = source.branch.as_deref();
     let begin = match branch.and_then(|branch| rule_of(&grounds.rules, branch)) {
         Some(rule) => match grounds.begin(rule).await? {
             Ok(begin) => begin,

@@ -40,8 +40,13 @@ pub(super) async fn rules_on(
         match scm.file_on(branch, &name).await? {
             BranchFile::Text(text) => over = Some((name, text)),
             BranchFile::NoFile => continue,
+            // The branch is here, and so is the file: it is no text, or too long.
             BranchFile::Unknown { reason, help } => {
-                return Ok(unknown(reason, help));
+                return Ok(BranchRules::Unknown {
+                    reason,
+                    help,
+                    has_approvals: true,
+                });
             }
         }
         break;

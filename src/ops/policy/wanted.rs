@@ -99,18 +99,22 @@ impl Wanted {
 pub async fn wanted(place: Place<'_>, live: Option<&Release>) -> Result<Wanted, Error> {
     let branches = branches(place, live);
     let was_approved = live.is_some_and(|live| !live.approvals.is_empty());
+    // Before anything is read: what is wanted may have been written since.
+    let fetched = if place.fetch && place.source.commit.is_some() {
+        let names: Vec<String> = branches.iter().cloned().collect();
+        place.scm.fetch(&names, FetchTags::None).await
+    } else {
+        Ok(())
+    };
+
     let found = read(place, &branches).await?;
     let has_some = found.unread.iter().any(|unread| unread.has_approvals);
     if !was_approved && !has_some && found.demands.is_empty() {
         // A project without approvals is not held up by a branch that is not here.
         return Ok(Wanted::default());
     }
-    if !place.fetch || place.source.commit.is_none() {
-        return Ok(found);
-    }
-    let branches: Vec<String> = branches.into_iter().collect();
-    place.scm.fetch(&branches, FetchTags::None).await?;
-    read(place, &branches.into_iter().collect()).await
+    fetched?;
+    Ok(found)
 }
 
 /// The branches that lead to the environment: those that the rules name, the one that is checked

@@ -209,6 +209,9 @@ fn program(folder: &Path, arguments: &[&str]) -> tokio::process::Command {
         // A hint would be taken for the reason of an error.
         .arg("-c")
         .arg("advice.graftFileDeprecated=false")
+        // What it says of a signature would be taken for what it was asked.
+        .arg("-c")
+        .arg("log.showSignature=false")
         .arg("-C")
         .arg(folder)
         .args(arguments)
