@@ -214,10 +214,12 @@ fn adopted(slot: Slot, there: &SlotFacts, live: bool, actor: &Actor, now: Timest
         created_at: there.placed_at,
         created_by: actor.clone(),
         slot,
-        status: if live {
-            ReleaseStatus::Live
-        } else {
-            ReleaseStatus::Superseded
+        // Only what had live traffic is retained for a time; what waits for it was never live, and no
+        // rollback leads there.
+        status: match (live, there.stops_at) {
+            (true, _) => ReleaseStatus::Live,
+            (false, Some(_)) => ReleaseStatus::Superseded,
+            (false, None) => ReleaseStatus::Waiting,
         },
         live_since: live.then_some(now),
         closed: BTreeMap::new(),

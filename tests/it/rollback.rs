@@ -88,3 +88,28 @@ fn destroy_takes_everything_away_and_apply_brings_it_back() {
         .says("release 2 into blue");
     assert_eq!(world.get(), "v1");
 }
+
+#[test]
+fn what_never_was_live_is_no_way_back_even_where_the_history_was_lost() {
+    let mut world = World::live();
+    world.staging = vec!["promotion: {mode: manual, probe: {linger: 50ms}}".to_owned()];
+    let forget = |world: &World| {
+        std::fs::remove_dir_all(world.file("state/staging")).expect("forgotten");
+    };
+    let rollback = ["rollback", "--env", "staging", "--auto-approve"];
+    world.message("v2");
+    world.apply().code(0).says("waits");
+    forget(&world);
+    let said = world.run(&rollback);
+    assert_ne!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.get(), "v1");
+
+    // What had live traffic is retained, and known by that.
+    world
+        .run(&["promote", "green", "--env", "staging", "--auto-approve"])
+        .code(0);
+    assert_eq!(world.get(), "v2");
+    forget(&world);
+    world.run(&rollback).code(0);
+    assert_eq!(world.get(), "v1");
+}
