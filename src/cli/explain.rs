@@ -148,7 +148,7 @@ fn store(error: &StoreError) -> Failure {
         ),
         StoreError::Absent { .. } => (
             Exit::Failed,
-            "look at `state:` and at `cluster.namespace`".to_owned(),
+            "look at `state:`, and on a cluster at `cluster.namespace`".to_owned(),
         ),
         StoreError::Io { .. } => (
             Exit::Failed,

@@ -77,7 +77,10 @@ pub(super) async fn compared(
     let journal = session.ports.store.last_journal(name).await?;
     if let Some(journal) = journal {
         if !journal.has_ended() {
-            return Ok(Some(CUT_OFF.to_owned()));
+            // That run may be under way.
+            let holder = session.ports.store.holder(name).await?;
+            let is_another = holder.is_some_and(|holder| holder.pid != std::process::id());
+            return Ok((!is_another).then(|| CUT_OFF.to_owned()));
         }
         if has_prepared(&journal, found, &behind) {
             return Ok(None);
@@ -108,10 +111,11 @@ fn has_prepared(journal: &Journal, found: &Overview, behind: &Behind) -> bool {
     }
 }
 
-/// A state in the cluster or in a bucket is one for all folders.
+/// A state in the cluster is one for all folders.
 const fn is_of_a_folder(configuration: &EnvironmentConfig) -> bool {
     match configuration.state {
-        StateConfig::Local(_) => true,
-        StateConfig::Kubernetes(_) | StateConfig::S3(_) => false,
+        // With another prefix a bucket has another history.
+        StateConfig::Local(_) | StateConfig::S3(_) => true,
+        StateConfig::Kubernetes(_) => false,
     }
 }

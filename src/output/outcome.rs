@@ -33,7 +33,8 @@ fn ending(outcome: &Outcome) -> Page {
         ],
         Ending::Refused { reason } => vec![
             bad("Refused:").text(reason),
-            format!("Live traffic was not touched; {active}. Run the same command when it may be.")
+            format!("Live traffic was not touched; {active}.").into(),
+            "Run the command again when it may be; a saved plan is made, and approved, anew."
                 .into(),
         ],
         Ending::Reverted { reason } => vec![
@@ -52,7 +53,7 @@ fn ending(outcome: &Outcome) -> Page {
         ],
         Ending::LockLost => vec![
             bad("Lock lost:")
-                .text("another run has the lock now; this one stopped before its next effect."),
+                .text("another run has the lock now, or it could not be renewed in time; this one stopped before its next effect."),
         ],
         Ending::Killed => {
             vec![odd("Stopped at once:").text("run the same command again to go on.")]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::loss::{Holding, can_hold};
 use crate::model::plan::{Action, DeployMode, FORMAT, Plan, Step, StepId};
 use crate::model::workload::Workload;
-use crate::model::{Address, ServiceName, Slot};
+use crate::model::{Address, Manifest, ServiceName, Slot};
 use crate::plan::graph::waves;
 use crate::plan::losses::{changes_entries, closes, must_account};
 
@@ -271,7 +271,7 @@ fn runs_twice(
 ) -> Option<PlanFault> {
     let (
         Action::Deploy {
-            running: true,
+            running,
             mode,
             workload,
             ..
@@ -281,6 +281,12 @@ fn runs_twice(
     else {
         return None;
     };
+    // Some kinds cannot stand stopped: they run from the moment that they are there.
+    let is_unstoppable =
+        |object: &Manifest| matches!(object.kind(), "DaemonSet" | "Job" | "CronJob" | "Pod");
+    if !running && !workload.objects(*slot).iter().any(is_unstoppable) {
+        return None;
+    }
 
     let live = plan.active.as_ref().map(|active| active.slot);
     let is_elsewhere = live.is_some_and(|live| live != *slot) && is_exclusive(plan, service);

@@ -247,14 +247,16 @@ fn a_state_is_brought_from_elsewhere_and_forgets_nothing() {
     // To a place that has none.
     let before = world.history();
     world.staging.push("state: {path: elsewhere}".to_owned());
-    push(&world, &["old.json"]).code(0).says("serial 1");
+    push(&world, &["old.json"]).code(0).says("is at serial");
     assert_eq!(world.history(), before);
     // What is live is known there, and what it goes back to.
     let plan = world.run(&["plan", "--env", "staging"]).code(0);
     plan.says("release 3 into blue (active: green, release 2)");
 
     // Again, in its other form; and what knows less is refused.
-    push(&world, &["document.json"]).code(0).says("serial 2");
+    push(&world, &["document.json"])
+        .code(0)
+        .says("is at serial");
     world.message("v3");
     world.apply().code(0);
     push(&world, &["old.json"])

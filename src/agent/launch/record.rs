@@ -2,7 +2,7 @@
 //! what one that was killed had no time to end, the next one finds in these records.
 //!
 //! ```text
-//! AGENT/commands/PID   the machine's boot, when the process was started, and the signal that ends it
+//! AGENT/commands/PID.STARTED   the machine's boot, when the process was started, and the signal that ends it
 //! ```
 
 use std::fs::{self, DirBuilder};
@@ -52,7 +52,8 @@ impl CommandMark {
             .recursive(true)
             .mode(0o700)
             .create(folder)?;
-        let file = folder.join(pid.to_string());
+        // A number alone may be another's by the time that this mark is dropped.
+        let file = folder.join(format!("{pid}.{}", process.started));
         let mark = Self { file, process };
         mark.ended_by(end)?;
         Ok(mark)
@@ -101,7 +102,8 @@ pub async fn end_stray_commands(folder: &Path) {
 }
 
 fn read(path: &Path) -> Option<(Process, Signal)> {
-    let pid = path.file_name()?.to_str()?.parse().ok()?;
+    let name = path.file_name()?.to_str()?;
+    let pid = name.split('.').next()?.parse().ok()?;
     let text = fs::read_to_string(path).ok()?;
     let mut words = text.split_whitespace();
     let boot = words.next()?.to_owned();

@@ -212,11 +212,17 @@ where
         "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => {
             "the credentials have expired: log in again (`aws sso login`), or renew the variables".to_owned()
         }
-        "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidSignatureException" => {
+        "AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException" => {
+            "it is in another region: write its `region:` in the configuration, or set AWS_REGION".to_owned()
+        }
+        "RequestTimeTooSkewed" => "this machine's clock is wrong: set it".to_owned(),
+        "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidSignatureException"
+        | "InvalidAccessKeyId" | "SignatureDoesNotMatch" => {
             "the credentials are not known there: look at AWS_PROFILE and AWS_ACCESS_KEY_ID, and at the clock"
                 .to_owned()
         }
-        "ThrottlingException" | "Throttling" | "TooManyRequestsException" => {
+        "ThrottlingException" | "Throttling" | "TooManyRequestsException" | "SlowDown"
+        | "ServiceUnavailable" => {
             "Amazon asks for fewer requests: try again in a minute".to_owned()
         }
         "OptInRequired" => "the account has not opted in to this region".to_owned(),
