@@ -383,6 +383,9 @@ mod tests {
 
     use super::*;
 
+    /// What others make of a lock.
+    type Others = fn(&mut Lock);
+
     /// A lock in memory.
     #[derive(Clone)]
     struct Memory {
@@ -390,7 +393,7 @@ mod tests {
         environment: EnvironmentName,
         expiry: Duration,
         /// What others make of the lock once the next write has happened, whose answer is lost.
-        lost: Arc<Mutex<Option<fn(&mut Lock)>>>,
+        lost: Arc<Mutex<Option<Others>>>,
     }
 
     impl Memory {
@@ -409,7 +412,7 @@ mod tests {
         }
 
         /// The same, where the answer to the next write is lost, and others come between.
-        fn losing(self, others: fn(&mut Lock)) -> Self {
+        fn losing(self, others: Others) -> Self {
             *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(others);
             self
         }
