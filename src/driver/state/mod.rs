@@ -5,3 +5,4 @@ pub mod kubernetes;
 pub mod local;
 pub(in crate::driver) mod lock;
 pub mod s3;
+pub(in crate::driver) mod versioned;

@@ -33,6 +33,7 @@ use crate::driver::state::lock::{
 };
 use crate::driver::state::s3::lock::LockObject;
 use crate::driver::state::s3::objects::{Guard, Objects, Written};
+use crate::driver::state::versioned::Versioned;
 use crate::model::command::CommandRecord;
 use crate::model::journal::{Journal, JournalEntry};
 use crate::model::release::Actor;
@@ -109,9 +110,9 @@ impl S3Store {
         format!("{}{environment}/{name}", self.of_project())
     }
 
-    async fn place(&self, environment: &EnvironmentName) -> LockObject {
+    async fn place(&self, environment: &EnvironmentName) -> Versioned<LockObject> {
         let key = self.key(environment, "lock.json");
-        LockObject::new(self.objects().await.clone(), key, environment.clone())
+        LockObject::place(self.objects().await.clone(), key, environment.clone())
     }
 
     /// The state, and the version that it has in the bucket.
@@ -224,7 +225,7 @@ impl StateStore for S3Store {
         wait: Duration,
     ) -> Result<Box<dyn Lease>, StoreError> {
         let place = self.place(environment).await;
-        if place.is_new().await? {
+        if place.document.is_new().await? {
             let key = self.key(environment, "probe");
             probe::keeps_conditions(self.objects().await, &key).await?;
         }
