@@ -80,8 +80,12 @@ pub enum Ending {
 pub struct Outcome {
     /// How it ended.
     pub ending: Ending,
-    /// The release that was made or promoted.
+    /// The release that was made or promoted; the live one where nothing changed or another was
+    /// given up.
     pub release: Option<ReleaseNumber>,
+    /// The release that was given up by `shipit abort`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aborted: Option<ReleaseNumber>,
     /// The slot that has live traffic now.
     pub active: Option<Slot>,
     /// The slot whose release waits for `shipit promote`.

@@ -453,13 +453,17 @@ async fn outcome(
     }
 
     let waiting_release = waiting.and_then(|slot| overview.number(slot));
-    let release = match ending {
-        Ending::NoChanges => overview.active.and_then(|slot| overview.number(slot)),
-        _ => plan.target.as_ref().map(|target| target.release),
+    let live = overview.active.and_then(|slot| overview.number(slot));
+    let target = plan.target.as_ref().map(|target| target.release);
+    let (release, aborted) = match (&ending, &plan.intent) {
+        (Ending::NoChanges, _) => (live, None),
+        (_, Intent::Abort) => (live, target.filter(|_| ending == Ending::Done)),
+        _ => (target, None),
     };
     Ok(Outcome {
         ending,
         release,
+        aborted,
         active: overview.active,
         waiting,
         waiting_release,

@@ -74,6 +74,13 @@ fn done(outcome: &Outcome, active: &str) -> Page {
         .map(|release| format!("release {release}"))
         .unwrap_or_default();
     let done = Line::new().paint(NEW, "Done:");
+    if let Some(aborted) = outcome.aborted {
+        let live = outcome.release.map_or_else(
+            || active.to_owned(),
+            |live| format!("release {live} is live, {active}"),
+        );
+        return Page::of(done.text(format!(" release {aborted} is given up; {live}.")));
+    }
     let is_own = outcome.release == outcome.waiting_release;
     let mut page = match (outcome.waiting, outcome.release) {
         (Some(slot), Some(_)) if is_own => {

@@ -470,6 +470,30 @@ fn a_manual_promotion_ends_before_the_switch_and_promote_takes_it_from_there() {
 }
 
 #[test]
+fn what_a_dead_run_left_beside_the_live_release_is_taken_out_by_the_next_apply() {
+    let mut world = World::new();
+    world.carry_out(&world.apply(&Wanted::web(1)));
+    let recorded = world.state.clone();
+    let manual = Wanted {
+        mode: Mode::Manual,
+        ..Wanted::web(2)
+    };
+    world.carry_out(&world.apply(&manual));
+    assert!(
+        world.apply(&Wanted::web(1)).is_empty(),
+        "a release that waits for its promotion stays"
+    );
+
+    world.state = recorded;
+    let plan = world.apply(&Wanted::web(1));
+    assert_eq!(words(&plan), ["clear slot.green"]);
+    let reason = &plan.steps[0].reason;
+    assert!(reason.contains("release 2 was left by a run"), "{reason}");
+    world.carry_out(&plan);
+    assert!(!world.facts.slots.contains_key(&Slot::Green));
+}
+
+#[test]
 fn each_slot_that_cannot_be_promoted_has_its_own_answer() {
     let mut world = World::new();
     let wanted = Wanted::web(1);
@@ -1133,6 +1157,7 @@ proptest! {
             live_listeners_go_on_until_the_switch(&plan, &world.facts)?;
             nothing_is_destroyed_by_surprise(&plan, &world.facts)?;
             world.carry_out(&plan);
+            what_waits_stands_in_its_slot(&world)?;
             if let Command::Apply(wanted) = command {
                 let settled = Wanted { objects: Vec::new(), ..wanted.clone() };
                 let again = world.apply(&settled);
@@ -1140,6 +1165,16 @@ proptest! {
             }
         }
     }
+}
+
+/// The history says of no release that it waits when it was cleared, or another stands there.
+fn what_waits_stands_in_its_slot(world: &World) -> Result<(), TestCaseError> {
+    let releases = world.state.releases.iter();
+    for waiting in releases.filter(|release| release.status == ReleaseStatus::Waiting) {
+        let there = world.facts.slots.get(&waiting.slot);
+        prop_assert_eq!(there.map(|there| there.label.number), Some(waiting.number));
+    }
+    Ok(())
 }
 
 /// Rules 1 and 4: at every moment live traffic is on a slot whose workloads all run, and a slot is

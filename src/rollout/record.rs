@@ -13,7 +13,7 @@ use crate::model::release::{Actor, Release, ReleaseStatus};
 use crate::model::source::Source;
 use crate::model::state::State;
 use crate::model::workload::Workload;
-use crate::model::{ContentHash, ServiceName, Slot};
+use crate::model::{Address, ContentHash, ServiceName, Slot};
 use crate::rollout::{End, Traffic};
 
 /// A run that is over.
@@ -48,6 +48,9 @@ pub fn config_hash(workloads: &BTreeMap<ServiceName, Workload>) -> ContentHash {
 pub fn record(state: &State, run: &Ended<'_>) -> State {
     let mut next = state.clone();
     next.serial += 1;
+    if *run.end == End::Done {
+        end_waiting(&mut next, run.plan);
+    }
     match &run.plan.target {
         Some(target) => record_target(&mut next, run, target),
         None if run.plan.intent == Intent::Destroy && *run.end == End::Done => take_off(&mut next),
@@ -57,6 +60,21 @@ pub fn record(state: &State, run: &Ended<'_>) -> State {
         keep_closed(&mut next, run.plan);
     }
     next
+}
+
+/// A release that waited in a slot which a run has cleared waits no more.
+fn end_waiting(state: &mut State, plan: &Plan) {
+    let clears = |slot: Slot| {
+        let is_cleared = |step: &Step| step.address == Address::Slot(slot);
+        plan.steps
+            .iter()
+            .any(|step| is_cleared(step) && step.action == Action::Clear)
+    };
+    for release in &mut state.releases {
+        if release.status == ReleaseStatus::Waiting && clears(release.slot) {
+            release.status = ReleaseStatus::Aborted;
+        }
+    }
 }
 
 /// Listeners that a run has closed are kept with the release that had them.

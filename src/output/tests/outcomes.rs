@@ -9,6 +9,7 @@ fn outcome(ending: Ending) -> Outcome {
     Outcome {
         ending,
         release: Some(ReleaseNumber(2)),
+        aborted: None,
         active: Some(Slot::Blue),
         waiting: None,
         waiting_release: None,
@@ -86,10 +87,15 @@ fn a_release_that_went_live_is_shown_with_its_measurement_and_where_it_answers()
         release: None,
         ..waits.clone()
     };
+    let given_up = Outcome {
+        aborted: Some(ReleaseNumber(3)),
+        ..outcome(Ending::Done)
+    };
     let texts = [
         ("live", live),
         ("waits for its promotion", waits),
         ("an earlier one waits", another_waits),
+        ("one is given up", given_up),
     ];
     let texts = texts.map(|(name, outcome)| (name, human(&outcome).plain()));
     is_as_before("done", &one_below_the_other(texts));

@@ -36,9 +36,11 @@ impl Apply<'_> {
             if facts.workloads.values().any(is_degraded) {
                 return Some(self.revive(slot, &routes));
             }
+            let is_ready = facts.is_ready();
             self.settle_listeners(&routes);
             self.prune(&routes);
-            if !facts.is_ready() {
+            self.give_up_cut_off(slot.other(), &routes);
+            if !is_ready {
                 self.draft.notes.push(format!(
                     "release {number} is live in {slot} and not healthy now"
                 ));
@@ -64,6 +66,21 @@ impl Apply<'_> {
         let (facts, keep) = (&self.observed.facts, self.desired.promotion.keep_previous);
         beside::retain(&mut self.draft, facts, slot.other(), keep, &[verified]);
         Some(self.target(slot, number))
+    }
+
+    /// Takes out what a run that died has left beside the live release: it never had live traffic,
+    /// no history knows it, and the configuration does not ask for it.
+    fn give_up_cut_off(&mut self, slot: Slot, needs: &[StepId]) {
+        let facts = &self.observed.facts;
+        let Some(there) = facts.slots.get(&slot) else {
+            return;
+        };
+        let number = there.label.number;
+        if self.state.release(number).is_none() {
+            let reason =
+                format!("release {number} was left by a run that ended before it was live");
+            beside::clear_for(&mut self.draft, facts, slot, reason, needs);
+        }
     }
 
     /// The live release is the desired one, and some of it is down: it is started again, with the

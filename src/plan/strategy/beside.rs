@@ -27,13 +27,22 @@ impl<'a> From<&'a Promotion> for AfterSwitch<'a> {
     }
 }
 
-/// Takes out what stands in a slot without live traffic.
+/// Takes out what stands in a slot without live traffic, for another release.
 pub fn clear(draft: &mut Draft, facts: &Facts, slot: Slot, needs: &[StepId]) -> Option<StepId> {
+    let number = facts.slots.get(&slot)?.label.number;
+    let reason = format!("makes room; release {number} stays in the history");
+    clear_for(draft, facts, slot, reason, needs)
+}
+
+/// Takes out what stands in a slot without live traffic.
+pub fn clear_for(
+    draft: &mut Draft,
+    facts: &Facts,
+    slot: Slot,
+    reason: String,
+    needs: &[StepId],
+) -> Option<StepId> {
     let there = facts.slots.get(&slot)?;
-    let reason = format!(
-        "makes room; release {} stays in the history",
-        there.label.number
-    );
     let new = Proposal::new(Address::Slot(slot), Action::Clear, reason)
         .expecting(facts.slot_fingerprint(slot))
         .after(needs);
