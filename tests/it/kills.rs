@@ -138,3 +138,18 @@ fn an_agent_that_is_killed_in_the_middle_of_an_apply_does_not_spoil_it() {
     world.apply().code(0);
     assert_eq!(world.get(), "v2");
 }
+
+#[test]
+fn an_agent_that_is_killed_during_an_apply_is_started_again_for_the_way_back() {
+    let mut world = World::live();
+    let pid = world.agent_pid().expect("an agent");
+    let kills = format!("[sh, -c, \"kill -9 {pid}; exit 1\"]");
+    world.staging = vec![format!("promotion: {{before: [{{run: {kills}}}]}}")];
+    world.message("v2");
+
+    world.apply().code(1).says("Live traffic was not touched");
+    assert_eq!(world.get(), "v1", "the listeners are back");
+    assert_ne!(world.agent_pid(), Some(pid));
+    let slots = &world.status()["facts"]["slots"];
+    assert!(slots["green"].is_null(), "taken back: {slots}");
+}

@@ -86,6 +86,15 @@ pub(super) async fn found(
     attempt(directory).await
 }
 
+/// Whether anybody listens at the agent's socket.
+pub(super) async fn listens(directory: &Directory) -> bool {
+    let Ok(Some(folder)) = directory.open() else {
+        return false;
+    };
+    let path = directory.socket_of(&Arc::new(folder));
+    UnixStream::connect(path).await.is_ok()
+}
+
 /// A client, if somebody listens. An agent of another version is an error of its own. One that goes
 /// away while it is asked is asked again, until there is none: its socket accepts for a moment
 /// longer than it lives.
@@ -169,8 +178,11 @@ async fn reach(directory: &Directory) -> Result<Option<AgentClient<Channel>>, En
 
 /// An agent is of this user, or of root. Whoever else holds the socket gets nothing.
 fn held_by(stream: &UnixStream) -> Result<(), String> {
-    let own = rustix::process::geteuid().as_raw();
     let peer = stream.peer_cred().map_err(|error| error.to_string())?.uid();
+    trusted(peer, rustix::process::geteuid().as_raw())
+}
+
+fn trusted(peer: u32, own: u32) -> Result<(), String> {
     if peer == own || peer == 0 {
         return Ok(());
     }
@@ -268,4 +280,20 @@ fn last_words(log: &Path) -> String {
         .rev()
         .map(|line| ["\n  ", line].concat())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trusted;
+
+    #[test]
+    fn a_socket_of_another_user_is_no_agent() {
+        for (peer, own) in [(1000, 1000), (0, 1000), (0, 0)] {
+            assert_eq!(trusted(peer, own), Ok(()));
+        }
+        for (peer, own) in [(1001, 1000), (1000, 0), (65534, 0)] {
+            let said = trusted(peer, own).expect_err("refused");
+            assert!(said.contains(&format!("held by user {peer}")), "{said}");
+        }
+    }
 }

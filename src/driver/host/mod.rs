@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream::{BoxStream, StreamExt as _};
 use jiff::Timestamp;
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::{Mutex, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
@@ -31,8 +31,8 @@ use crate::proto::convert::{decode, encode, parse};
 use crate::proto::v1::agent_client::AgentClient;
 use crate::proto::{Directory, v1};
 
-use connect::found;
 pub use connect::{Starting, connect, connect_any};
+use connect::{found, listens};
 
 /// How long a call may take that only looks or flips something.
 const SHORT: Duration = Duration::from_secs(30);
@@ -47,7 +47,8 @@ const MESSAGE_LIMIT: usize = 16 << 20;
 #[derive(Clone)]
 pub struct HostEngine {
     directory: Directory,
-    client: Arc<OnceCell<AgentClient<Channel>>>,
+    /// The agent that was reached last.
+    client: Arc<Mutex<Option<AgentClient<Channel>>>>,
 }
 
 impl HostEngine {
@@ -63,22 +64,34 @@ impl HostEngine {
     /// For what only looks: none when there is neither an agent nor anything of this environment
     /// that one would take back. To look at nothing starts nothing.
     async fn reader(&self, scope: &Scope) -> Result<Option<AgentClient<Channel>>, EngineError> {
-        let is_known = self.client.initialized() || self.directory.record(scope).exists();
-        if is_known {
-            return self.client().await.map(Some);
+        let mut reached = self.client.lock().await;
+        if reached.is_some() || self.directory.record(scope).exists() {
+            return self.reach(&mut reached).await.map(Some);
         }
-        match found(&self.directory).await? {
-            Some(client) => Ok(Some(self.client.get_or_init(async || client).await.clone())),
-            None => Ok(None),
-        }
+        (*reached).clone_from(&found(&self.directory).await?);
+        Ok(reached.clone())
     }
 
     async fn client(&self) -> Result<AgentClient<Channel>, EngineError> {
-        let client = self
-            .client
-            .get_or_try_init(|| connect(&self.directory, Starting::IfNeeded))
-            .await?;
-        Ok(client.clone())
+        let mut reached = self.client.lock().await;
+        self.reach(&mut reached).await
+    }
+
+    /// The agent, looked for before each call: one that was killed in the middle of a run is
+    /// started again, so that what follows, a rollback above all, finds one.
+    async fn reach(
+        &self,
+        reached: &mut Option<AgentClient<Channel>>,
+    ) -> Result<AgentClient<Channel>, EngineError> {
+        if let Some(client) = reached
+            && listens(&self.directory).await
+        {
+            return Ok(client.clone());
+        }
+
+        let client = connect(&self.directory, Starting::IfNeeded).await?;
+        *reached = Some(client.clone());
+        Ok(client)
     }
 }
 
