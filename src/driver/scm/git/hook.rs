@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
-use crate::driver::scm::git::{LIMIT, program, run};
+use crate::driver::scm::git::{BARE, LIMIT, program, run};
 
 /// What Git tells its hooks of the repository that they are in (`git rev-parse --local-env-vars`),
 /// and what it adds for those that look at a push. They would point this Git elsewhere than at the
@@ -67,7 +67,10 @@ impl Hook {
         };
         if answer.code != Some(0) {
             let is_outside = answer.stderr.contains("not a git repository");
-            return if is_outside {
+            // A folder that lies in a repository without a checkout.
+            let is_within = answer.stderr.contains(BARE)
+                && std::fs::canonicalize(folder).is_ok_and(|folder| folder.starts_with(&told));
+            return if is_outside || is_within {
                 Self::Unpacked(told)
             } else {
                 Self::Elsewhere
@@ -78,7 +81,6 @@ impl Hook {
         let own = std::fs::canonicalize(folder.join(own)).ok();
         match (own.as_ref() == Some(&told), is_checkout) {
             (true, "true") => Self::Own,
-            // A folder that lies in a repository without a checkout.
             (true, _) => Self::Unpacked(told),
             (false, _) => Self::Elsewhere,
         }

@@ -32,6 +32,9 @@ const FETCH_LIMIT: Duration = Duration::from_mins(5);
 /// What is said where there is no Git.
 const NO_GIT: &str = "git is not installed";
 
+/// What Git says of a repository without a checkout that nobody has named.
+const BARE: &str = "cannot use bare repository";
+
 /// The Git repository that a folder is in, if it is in one.
 #[derive(Debug, Clone)]
 pub struct Git {
@@ -146,12 +149,39 @@ impl Git {
         if self.hook().await.is_unpacked() {
             return Ok(false);
         }
-        match self.ask(&["rev-parse", "--is-inside-work-tree"]).await {
-            // A folder within a bare repository is no checkout of it.
-            Ok(answer) => Ok(answer == "true"),
+        let asked = ["rev-parse", "--is-inside-work-tree", "--show-toplevel"];
+        match self.ask(&asked).await {
+            Ok(answer) => match answer.split_once('\n') {
+                Some(("true", top)) => self.is_checkout_of_its_own(Path::new(top)),
+                _ => Ok(false),
+            },
+            Err(error) if error.reason.contains(BARE) => {
+                Err(Self::is_laid_out_as_git(&self.folder))
+            }
             Err(error) if error.reason.contains("not a git repository") => Ok(false),
             Err(error) if error.reason == NO_GIT => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// A commit can bring what a repository is made of, but no `.git`. Without one, the settings
+    /// that Git goes by are the commit's: programs among them, and what is said of branches.
+    fn is_checkout_of_its_own(&self, top: &Path) -> Result<bool, ScmError> {
+        let is_named = matches!(self.hook.get(), Some(hook::Hook::Own));
+        if is_named || top.join(".git").symlink_metadata().is_ok() {
+            return Ok(true);
+        }
+        Err(Self::is_laid_out_as_git(top))
+    }
+
+    fn is_laid_out_as_git(folder: &Path) -> ScmError {
+        ScmError {
+            what: "looking for the checkout".to_owned(),
+            reason: format!(
+                "{} has the files of a Git repository (HEAD, objects, refs) and no .git: Git would take its \
+                 settings from there; take them out, or run shipit in a checkout",
+                folder.display()
+            ),
         }
     }
 
@@ -212,6 +242,9 @@ fn program(folder: &Path, arguments: &[&str]) -> tokio::process::Command {
         // What it says of a signature would be taken for what it was asked.
         .arg("-c")
         .arg("log.showSignature=false")
+        // A commit may bring the files of a repository, with settings that start programs.
+        .arg("-c")
+        .arg("safe.bareRepository=explicit")
         .arg("-C")
         .arg(folder)
         .args(arguments)

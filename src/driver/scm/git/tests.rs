@@ -325,3 +325,42 @@ async fn the_beginning_of_an_id_is_no_branch_of_that_name() {
     repository.git(&["tag", short, &old]);
     assert_eq!(found().await, Some(old), "a tag is meant, too");
 }
+
+/// Git refuses a `.git` in a commit, and takes any folder that has `HEAD`, `objects` and `refs` for
+/// a repository: with settings of the commit's, by which it starts programs.
+#[tokio::test]
+async fn a_commit_brings_no_repository_of_its_own() {
+    let outer = Repository::new();
+    let project = outer.0.path().join("svc");
+    let inner = Repository::new();
+    inner.write("master", "f", "1");
+    std::fs::create_dir_all(&project).expect("a folder");
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .arg(inner.0.path().join(".git/."))
+        .arg(&project)
+        .status();
+    assert!(copied.expect("it runs").success());
+    let started = outer.0.path().join("started");
+    let settings = format!(
+        "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tworktree = .\n\
+         [filter \"x\"]\n\tclean = \"touch {}; cat\"\n",
+        started.display()
+    );
+    std::fs::write(project.join("config"), settings).expect("a file");
+    std::fs::write(project.join(".gitattributes"), "f filter=x\n").expect("a file");
+    std::fs::write(project.join("f"), "2").expect("a file");
+
+    for folder in [project.clone(), project.join("refs")] {
+        let git = Git::new(folder);
+        let error = git.source().await.expect_err("it is no checkout");
+        assert!(
+            error.reason.contains("files of a Git repository"),
+            "{error}"
+        );
+        assert!(git.tracked_but_ignored().await.is_err());
+    }
+    assert!(!started.exists(), "the commit's program ran");
+    let above = Git::new(outer.0.path().to_path_buf());
+    assert!(above.source().await.is_ok());
+}
