@@ -142,6 +142,8 @@ pub struct Folder {
     pub folder: OwnedFd,
     /// Its path beneath the root, without any link.
     pub real: PathBuf,
+    /// How many folders were made on the way.
+    pub made: u64,
 }
 
 /// A name in a folder: what is there, if anything is, is not followed.
@@ -177,6 +179,7 @@ impl Root {
         let walked = Walk::new(self, path, missing)?.into_folder()?;
         Ok(Folder {
             folder: walked.at,
+            made: walked.made,
             real: walked.names.iter().collect(),
         })
     }
@@ -239,11 +242,24 @@ pub enum Alone {
     Machine,
 }
 
+/// The top of the repository that a project is in: what is below it comes with the same commit. The
+/// project's own folder where it is in none.
+pub fn repository(project: &Path) -> io::Result<PathBuf> {
+    let own = project.canonicalize()?;
+    let top = top(&own).map(Path::to_path_buf);
+    Ok(top.unwrap_or(own))
+}
+
+fn top(project: &Path) -> Option<&Path> {
+    project
+        .ancestors()
+        .find(|folder| folder.join(".git").exists())
+}
+
 /// A path of a project as one of its repository, whose projects may share files.
 pub fn in_repository(project: &Path, path: &Path, alone: Alone) -> io::Result<(Root, PathBuf)> {
     let own = project.canonicalize()?;
-    let top = own.ancestors().find(|folder| folder.join(".git").exists());
-    let (top, links) = match (top, alone) {
+    let (top, links) = match (top(&own), alone) {
         (Some(top), _) => (top, Links::StayBeneath),
         (None, Alone::Project) => (own.as_path(), Links::StayBeneath),
         (None, Alone::Machine) => (Path::new("/"), Links::SeeRoot),

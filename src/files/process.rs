@@ -5,7 +5,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process};
 
 /// Another program than this one that is started as `shipit`.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -36,19 +37,36 @@ pub fn started(pid: u32) -> Option<u64> {
     look(pid).ok().flatten()
 }
 
-/// The same; an error when it cannot be told, for want of a descriptor for example.
+/// The same; an error when it cannot be told: for want of a descriptor, or where `/proc` shows a
+/// user nobody else's processes (`hidepid`).
 pub fn look(pid: u32) -> io::Result<Option<u64>> {
     let stat = match fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Err(error) if is_gone(&error) => return Ok(None),
+        Err(error) if is_gone(&error) => return gone(pid),
         other => other?,
     };
     Ok(start_time(&stat))
 }
 
+/// What is not shown need not be gone: a signal reaches it all the same, or is refused.
+fn gone(pid: u32) -> io::Result<Option<u64>> {
+    let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    match number.map(test_kill_process) {
+        None | Some(Err(Errno::SRCH)) => Ok(None),
+        // One that ended and is not reaped yet may be shown or not.
+        Some(_) => match fs::metadata(format!("/proc/{pid}")) {
+            Ok(_) => look(pid),
+            Err(_) => Err(io::Error::new(
+                ErrorKind::PermissionDenied,
+                format!("/proc does not show process {pid}"),
+            )),
+        },
+    }
+}
+
 /// A process may end while its file is read.
 fn is_gone(error: &io::Error) -> bool {
     let number = error.raw_os_error();
-    error.kind() == ErrorKind::NotFound || number == Some(rustix::io::Errno::SRCH.raw_os_error())
+    error.kind() == ErrorKind::NotFound || number == Some(Errno::SRCH.raw_os_error())
 }
 
 fn start_time(stat: &str) -> Option<u64> {
@@ -89,6 +107,32 @@ fn word(path: &str) -> String {
 pub fn kill_group(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = kill_process_group(pid, signal);
+    }
+}
+
+/// A program that was started in a process group of its own. The group is ended when this is
+/// dropped: on a time limit, and when whoever waits for it is cancelled.
+#[derive(Debug)]
+pub struct Group(Option<u32>);
+
+impl Group {
+    /// That of a child which was started with `process_group(0)`.
+    #[must_use]
+    pub fn of(child: &tokio::process::Child) -> Self {
+        Self(child.id())
+    }
+
+    /// Lets what it has started go on.
+    pub fn leave(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            kill_group(pid, Signal::KILL);
+        }
     }
 }
 

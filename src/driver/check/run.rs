@@ -4,12 +4,12 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 
 use crate::driver::check::CheckFailure;
 use crate::files::environment;
+use crate::files::process::Group;
 use crate::model::Period;
 use crate::model::check::RunCheck;
 use crate::model::own_rule::ProgramRule;
@@ -72,7 +72,7 @@ async fn start(
     let mut child = command
         .spawn()
         .map_err(|error| CheckFailure::say(format!("`{program}` cannot be started: {error}")))?;
-    let group = Group(child.id());
+    let group = Group::of(&child);
     let fed = feed(child.stdin.take(), input);
     let (stdout, stderr) = (read(child.stdout.take()), read(child.stderr.take()));
     let status = match tokio::time::timeout(timeout.get(), child.wait()).await {
@@ -166,25 +166,4 @@ fn urls(target: &CheckTarget) -> Vec<(String, String)> {
         (format!("SHIPIT_URL_{name}"), url.url.clone())
     });
     first.into_iter().chain(each).collect()
-}
-
-/// Ends a process group when it is dropped: on a time limit, and when the check is cancelled.
-struct Group(Option<u32>);
-
-impl Group {
-    fn leave(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let pid = self
-            .0
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
-    }
 }

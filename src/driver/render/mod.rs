@@ -1,6 +1,11 @@
 //! Manifests that a tool of the user's own renders: `kustomize` (or `kubectl kustomize`) and `helm
 //! template`. The tool is started without a shell, and only what it writes counts.
 
+mod bases;
+mod chart;
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -9,8 +14,10 @@ use ignore::WalkBuilder;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Child;
 
-use crate::files::beneath::{BeneathError, Links, Root};
+use crate::driver::render::chart::{Copied, copied, word};
+use crate::files::beneath::{Links, Root};
 use crate::files::environment;
+use crate::files::process::Group;
 use crate::model::kind::Capabilities;
 
 /// How long a tool may take.
@@ -60,17 +67,19 @@ pub struct RenderError {
 /// Renders manifests in the project's folder.
 ///
 /// # Errors
-/// When the tool is not there, says no, takes too long or writes too much.
+/// When the tool is not there, says no, takes too long or writes too much, or something that it would
+/// read is not the project's.
 pub async fn render(root: &Path, recipe: &Recipe) -> Result<String, RenderError> {
-    let (folder, read) = (root.to_path_buf(), recipe.clone());
-    tokio::task::spawn_blocking(move || keep_inside(&folder, &read))
-        .await
-        .map_err(|error| refused(recipe, &error))??;
     match recipe {
-        Recipe::Kustomize { folder } => kustomize(root, folder).await,
+        Recipe::Kustomize { .. } => {
+            let folder = blocking(root, recipe, kustomization).await?;
+            kustomize(root, &folder).await
+        }
         Recipe::Helm { chart, .. } => {
+            let copied = blocking(root, recipe, copied).await?;
             let what = format!("helm {chart}");
-            let text = run(root, &what, "helm", &helm(recipe)).await?;
+            let words = helm(recipe, &copied);
+            let text = run(copied.folder.path(), &what, "helm", &words).await?;
             text.ok_or_else(|| RenderError {
                 what,
                 reason: "helm is not in PATH".to_owned(),
@@ -80,9 +89,20 @@ pub async fn render(root: &Path, recipe: &Recipe) -> Result<String, RenderError>
     }
 }
 
+async fn blocking<T: Send + 'static>(
+    root: &Path,
+    recipe: &Recipe,
+    look: fn(&Path, &Recipe) -> Result<T, RenderError>,
+) -> Result<T, RenderError> {
+    let (folder, read) = (root.to_path_buf(), recipe.clone());
+    tokio::task::spawn_blocking(move || look(&folder, &read))
+        .await
+        .map_err(|error| refused(recipe, &error))?
+}
+
 async fn kustomize(root: &Path, folder: &Path) -> Result<String, RenderError> {
     let what = format!("kustomize {}", folder.display());
-    let folder = folder.to_string_lossy().into_owned();
+    let folder = word(folder);
     let own = ["build".to_owned(), folder.clone()];
     let found = match run(root, &what, "kustomize", &own).await? {
         Some(text) => Some(text),
@@ -95,26 +115,26 @@ async fn kustomize(root: &Path, folder: &Path) -> Result<String, RenderError> {
     })
 }
 
-/// What Helm is called with; nothing for what is no chart.
-fn helm(recipe: &Recipe) -> Vec<String> {
+/// What Helm is called with: options first, and after `--` nothing is one; nothing for what is no
+/// chart.
+fn helm(recipe: &Recipe, copied: &Copied) -> Vec<String> {
     let Recipe::Helm {
-        chart,
-        values,
         name,
         namespace,
         set,
         has_crds,
         capabilities,
+        ..
     } = recipe
     else {
         return Vec::new();
     };
 
-    let mut args = ["template", name, chart, "--namespace", namespace]
+    let mut args = ["template", "--namespace", namespace]
         .map(str::to_owned)
         .to_vec();
-    if let Some(values) = values {
-        args.extend(["--values".to_owned(), values.to_string_lossy().into_owned()]);
+    if let Some(values) = &copied.values {
+        args.extend(["--values".to_owned(), values.clone()]);
     }
     for (key, value) in set {
         args.extend(["--set-string".to_owned(), format!("shipit.{key}={value}")]);
@@ -126,6 +146,7 @@ fn helm(recipe: &Recipe) -> Vec<String> {
         args.extend(["--kube-version".to_owned(), version.clone()]);
         args.extend(apis.iter().map(|api| format!("--api-versions={api}")));
     }
+    args.extend(["--".to_owned(), name.clone(), copied.chart.clone()]);
     args
 }
 
@@ -141,37 +162,45 @@ fn refused(recipe: &Recipe, reason: &dyn std::fmt::Display) -> RenderError {
     }
 }
 
-/// Refuses what a tool would read from outside of the project. Helm follows every link in a chart.
-fn keep_inside(root: &Path, recipe: &Recipe) -> Result<(), RenderError> {
-    let says = |error: BeneathError| refused(recipe, &error);
+/// The folder of a kustomization, when all that it is made of is the project's.
+fn kustomization(root: &Path, recipe: &Recipe) -> Result<PathBuf, RenderError> {
+    let Recipe::Kustomize { folder } = recipe else {
+        return Err(refused(recipe, &"it is no kustomization"));
+    };
     let project = Root::open(root, Links::StayBeneath).map_err(|error| refused(recipe, &error))?;
-    let folder = match recipe {
-        Recipe::Kustomize { folder } => folder.clone(),
-        Recipe::Helm { chart, values, .. } => {
-            if let Some(values) = values {
-                project.file(values).map_err(says)?;
-            }
-            PathBuf::from(chart)
-        }
-    };
+    let real = own(&project, recipe, folder)?.ok_or_else(|| RenderError {
+        what: refused(recipe, &"").what,
+        reason: format!("there is no folder {} in the project", folder.display()),
+        help: "name a folder with a kustomization.yaml".to_owned(),
+    })?;
 
-    match project.real(&folder) {
-        // A chart's reference, or a mistake that the tool names better.
-        Err(error) if error.is_missing() => return Ok(()),
-        real => real.map_err(says)?,
-    };
-    let walk = WalkBuilder::new(root.join(&folder))
+    bases::stay_inside(&project, recipe, &real)?;
+    let walk = WalkBuilder::new(root.join(&real))
         .standard_filters(false)
         .filter_entry(|entry| entry.file_name() != ".git")
         .build();
-    for entry in walk.flatten() {
+    for entry in walk {
+        let entry = entry.map_err(|error| refused(recipe, &error))?;
         let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
-        match project.real(path) {
-            Err(error) if !error.is_missing() => return Err(says(error)),
-            _ => {}
-        }
+        own(&project, recipe, path)?;
     }
-    Ok(())
+    Ok(real)
+}
+
+/// Where a path of the project leads to; none where nothing is.
+///
+/// # Errors
+/// It leads out of the project, or to Git's own files, which have the credentials of the clone.
+fn own(project: &Root, recipe: &Recipe, path: &Path) -> Result<Option<PathBuf>, RenderError> {
+    let real = match project.real(path) {
+        Err(error) if error.is_missing() => return Ok(None),
+        real => real.map_err(|error| refused(recipe, &error))?,
+    };
+    if real.iter().any(|part| part == ".git") {
+        let reason = format!("{} leads to Git's own files", path.display());
+        return Err(refused(recipe, &reason));
+    }
+    Ok(Some(real))
 }
 
 /// What a program writes; none when there is no such program.
@@ -195,6 +224,7 @@ async fn run(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .kill_on_drop(true)
         .spawn();
     let child = match spawned {
@@ -202,6 +232,8 @@ async fn run(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(format!("{program} cannot be started: {error}"))),
     };
+    // With all that it starts itself.
+    let _group = Group::of(&child);
     let Written { text, said, status } = written(child, program).await.map_err(failed)?;
 
     if !status.success() {
@@ -248,78 +280,4 @@ async fn written(mut child: Child, program: &str) -> Result<Written, String> {
         .map_err(|_| format!("{program} has not ended within {DEADLINE:?}"))?
         .map_err(|error| format!("{program}: {error}"))?;
     Ok(Written { text, said, status })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_tool_is_given_nothing_from_outside_of_the_project() {
-        let machine = tempfile::tempdir().expect("a folder");
-        let root = machine.path().join("project");
-        for folder in ["chart/templates", "shared", "base"] {
-            std::fs::create_dir_all(root.join(folder)).expect("a folder");
-        }
-        std::fs::write(machine.path().join("values.yaml"), "a: TOPSECRET").expect("a file");
-        std::fs::write(root.join("values.yaml"), "a: 1").expect("a file");
-        let link = |target: &str, name: &str| {
-            std::os::unix::fs::symlink(target, root.join(name)).expect("a link");
-        };
-        link("../shared", "chart/shared");
-        let helm = |chart: &str, values: &str| Recipe::Helm {
-            chart: chart.to_owned(),
-            values: Some(values.into()),
-            name: "web".to_owned(),
-            namespace: "shop".to_owned(),
-            set: Vec::new(),
-            has_crds: true,
-            capabilities: None,
-        };
-        let says = |recipe: &Recipe| keep_inside(&root, recipe).map_err(|error| error.reason);
-        assert_eq!(says(&helm("chart", "values.yaml")), Ok(()));
-        assert_eq!(
-            says(&helm("oci://charts.example/web", "values.yaml")),
-            Ok(())
-        );
-
-        link("../values.yaml", "linked.yaml");
-        link("/etc/hostname", "chart/templates/secret");
-        link("/etc", "base/etc");
-        for recipe in [
-            helm("shared", "../values.yaml"),
-            helm("shared", "linked.yaml"),
-            helm("chart", "values.yaml"),
-            helm("../project/chart", "values.yaml"),
-            Recipe::Kustomize {
-                folder: "base".into(),
-            },
-            Recipe::Kustomize {
-                folder: "../project".into(),
-            },
-            Recipe::Kustomize {
-                folder: "/etc".into(),
-            },
-        ] {
-            let reason = says(&recipe).expect_err("leads out");
-            assert!(reason.contains("outside of"), "{recipe:?}: {reason}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_tool_that_is_not_there_is_said_so_and_one_that_fails_is_quoted() {
-        let root = std::env::temp_dir();
-        assert_eq!(
-            run(&root, "x", "no-such-program-here", &[]).await.ok(),
-            Some(None)
-        );
-        let failed = run(&root, "x", "ls", &["/no/such/folder".to_owned()])
-            .await
-            .expect_err("fails");
-        assert!(failed.reason.contains("/no/such/folder"), "{failed}");
-        let written = run(&root, "x", "echo", &["a: 1".to_owned()])
-            .await
-            .expect("runs");
-        assert_eq!(written.as_deref(), Some("a: 1\n"));
-    }
 }

@@ -38,6 +38,8 @@ pub(super) struct Walk<'a> {
     left: Vec<Step>,
     links: usize,
     steps: usize,
+    /// How many folders were made.
+    pub made: u64,
     /// The link that is being followed, and what it says.
     link: Option<(PathBuf, PathBuf)>,
 }
@@ -56,6 +58,7 @@ impl<'a> Walk<'a> {
             left: Vec::new(),
             links: 0,
             steps: 0,
+            made: 0,
             link: None,
         };
         walk.push(path);
@@ -197,9 +200,10 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn make(&self, name: &OsStr, mode: u32) -> rustix::io::Result<OwnedFd> {
+    fn make(&mut self, name: &OsStr, mode: u32) -> rustix::io::Result<OwnedFd> {
         let mode = Mode::from_raw_mode(mode);
         mkdirat(&self.at, name, mode)?;
+        self.made += 1;
         // The process' umask is no concern of whoever asks.
         chmodat(&self.at, name, mode, AtFlags::empty())?;
         enter(self.at.as_fd(), name)
