@@ -5,6 +5,7 @@
 //! clock, from when it saw the holder's last sign for the first time; a holder counts on its own
 //! how old its last renewal is.
 
+use std::io;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -44,18 +45,19 @@ pub enum Life {
 }
 
 impl Process {
-    /// Whether it lives, as far as `here` can tell. `started` looks a number up: when that process
-    /// started, if there is one.
-    pub fn life(&self, here: &Self, started: impl FnOnce(u32) -> Option<u64>) -> Life {
+    /// Whether it lives, as far as `here` can tell. `look` looks a number up: when that process
+    /// started, if there is one; an error where that cannot be told.
+    pub fn life(&self, here: &Self, look: impl FnOnce(u32) -> io::Result<Option<u64>>) -> Life {
         let is_known = !self.boot.is_empty() && !self.pid_namespace.is_empty();
         let is_same = (&self.machine, &self.boot, &self.pid_namespace)
             == (&here.machine, &here.boot, &here.pid_namespace);
         if !is_known || !is_same {
             return Life::Unseen;
         }
-        match started(self.pid) {
-            Some(started) if started == self.started => Life::Lives,
-            _ => Life::Ended,
+        match look(self.pid) {
+            Ok(Some(started)) if started == self.started => Life::Lives,
+            Ok(_) => Life::Ended,
+            Err(_) => Life::Unseen,
         }
     }
 }
@@ -196,23 +198,26 @@ mod tests {
     #[test]
     fn a_process_is_looked_at_only_where_its_number_means_the_same() {
         let here = process("m", "b", "n", 1, 1);
-        let runs = |pid| (pid == 7).then_some(9);
+        let runs = |pid| Ok((pid == 7).then_some(9));
+        let hidden = |_| Err(io::ErrorKind::PermissionDenied.into());
         assert_eq!(process("m", "b", "n", 7, 9).life(&here, runs), Life::Lives);
         assert_eq!(process("m", "b", "n", 7, 8).life(&here, runs), Life::Ended);
         assert_eq!(process("m", "b", "n", 6, 9).life(&here, runs), Life::Ended);
+        let unseen = process("m", "b", "n", 7, 9).life(&here, hidden);
+        assert_eq!(unseen, Life::Unseen, "what cannot be looked at may live");
         for elsewhere in [
             process("x", "b", "n", 7, 9),
             process("m", "x", "n", 7, 9),
             process("m", "b", "x", 7, 9),
         ] {
             assert_eq!(
-                elsewhere.life(&here, |_| None),
+                elsewhere.life(&here, |_| Ok(None)),
                 Life::Unseen,
                 "{elsewhere:?}"
             );
         }
         let unknown = process("", "", "", 7, 9);
-        assert_eq!(unknown.life(&unknown, |_| None), Life::Unseen);
+        assert_eq!(unknown.life(&unknown, |_| Ok(None)), Life::Unseen);
     }
 
     #[test]

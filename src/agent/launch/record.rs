@@ -35,8 +35,13 @@ struct Process {
 }
 
 impl Process {
-    fn still_runs(&self) -> bool {
-        self.boot == process::boot() && process::started(self.pid) == Some(self.started)
+    /// An error where that cannot be told.
+    fn still_runs(&self) -> io::Result<bool> {
+        Ok(self.boot == process::boot() && process::look(self.pid)? == Some(self.started))
+    }
+
+    fn is_seen(&self) -> bool {
+        self.still_runs().unwrap_or_default()
     }
 }
 
@@ -83,21 +88,25 @@ pub async fn end_stray_commands(folder: &Path) {
         .map(|entry| entry.path())
         .collect();
     let strays: Vec<(Process, Signal)> = paths.iter().filter_map(|path| read(path)).collect();
-    for (process, end) in strays.iter().filter(|(process, _)| process.still_runs()) {
+    for (process, end) in strays.iter().filter(|(process, _)| process.is_seen()) {
         process::kill_group(process.pid, *end);
     }
 
     let all_ended = async {
-        while strays.iter().any(|(process, _)| process.still_runs()) {
+        while strays.iter().any(|(process, _)| process.is_seen()) {
             tokio::time::sleep(POLL).await;
         }
     };
     let _ = tokio::time::timeout(GRACE, all_ended).await;
-    for (process, _) in strays.iter().filter(|(process, _)| process.still_runs()) {
+    for (process, _) in strays.iter().filter(|(process, _)| process.is_seen()) {
         process::kill_group(process.pid, Signal::KILL);
     }
     for path in paths {
-        let _ = fs::remove_file(path);
+        // One that could not be looked at is left to the next agent.
+        let is_unseen = read(&path).is_some_and(|(process, _)| process.still_runs().is_err());
+        if !is_unseen {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 

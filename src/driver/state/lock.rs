@@ -65,23 +65,26 @@ pub(in crate::driver) trait LockPlace: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<T>, StoreError>> + Send;
 }
 
-/// This process, as a lock names it.
+/// This process, as a lock names it. One that cannot look at itself, for want of a descriptor, is
+/// one that nobody can look at: its signs alone tell.
 fn here() -> Process {
     let pid = std::process::id();
+    let started = process::look(pid).ok().flatten();
     Process {
         machine: process::machine(),
-        boot: process::boot(),
+        boot: started.map_or_else(String::new, |_| process::boot()),
         pid_namespace: process::pid_namespace(),
         pid,
-        started: process::started(pid).unwrap_or_default(),
+        started: started.unwrap_or_default(),
     }
 }
 
 fn life(holder: &LockHolder) -> Life {
     // A record of before has no process in it: only its signs tell.
-    holder.process.as_ref().map_or(Life::Unseen, |process| {
-        process.life(&here(), process::started)
-    })
+    holder
+        .process
+        .as_ref()
+        .map_or(Life::Unseen, |process| process.life(&here(), process::look))
 }
 
 /// Who holds the lock, as far as one look tells: who is not seen to be dead, and gave a sign not
