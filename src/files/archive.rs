@@ -132,8 +132,12 @@ impl Budget {
         self.take(&self.0.read, count)
     }
 
-    fn entry(&self) -> Result<(), Exceeded> {
-        let left = self.0.entries.get().checked_sub(1);
+    /// Takes what was made without an entry of its own for entries.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn entries(&self, count: u64) -> Result<(), Exceeded> {
+        let left = self.0.entries.get().checked_sub(count);
         self.0
             .entries
             .set(left.ok_or(Exceeded::Entries(self.0.limits.entries))?);
@@ -187,7 +191,7 @@ pub fn each<E: From<io::Error>>(
         let Some(entry) = next else { return Ok(()) };
 
         let mut entry = entry?;
-        budget.entry().map_err(io::Error::from)?;
+        budget.entries(1).map_err(io::Error::from)?;
         let header = entry.header();
         let kind = header.entry_type();
         // Fields that some tools leave empty.

@@ -16,7 +16,7 @@ mod name;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, hash_map};
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -379,6 +379,8 @@ impl Entries {
     /// that is known.
     fn of(files: &Path, known: Option<&Self>) -> io::Result<Self> {
         let mut entries = BTreeMap::new();
+        // A file may have a million names: it is read once.
+        let mut read: HashMap<(u64, u64), What> = HashMap::new();
         for (name, meta) in walk(files)? {
             let stamp = Stamp::of(&meta);
             let same = known
@@ -386,6 +388,14 @@ impl Entries {
                 .filter(|entry| entry.stamp == stamp);
             let what = match same {
                 Some(entry) => entry.what.clone(),
+                None if meta.is_file() && meta.nlink() > 1 => {
+                    match read.entry((meta.dev(), meta.ino())) {
+                        hash_map::Entry::Occupied(read) => read.get().clone(),
+                        hash_map::Entry::Vacant(place) => {
+                            place.insert(What::of(&files.join(&name.0), &meta)?).clone()
+                        }
+                    }
+                }
                 None => What::of(&files.join(&name.0), &meta)?,
             };
             let entry = Entry {

@@ -126,8 +126,8 @@ impl Space {
         self.expect(0)
     }
 
-    pub fn count_entry(&self) -> Result<(), NoSpace> {
-        self.count(&self.entries, 1, EVERY_ENTRY)
+    pub fn count_entries(&self, more: u64) -> Result<(), NoSpace> {
+        self.count(&self.entries, more, EVERY_ENTRY)
     }
 
     pub fn count_bytes(&self, more: u64) -> Result<(), NoSpace> {

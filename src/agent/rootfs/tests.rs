@@ -471,6 +471,30 @@ fn a_bomb_is_refused_and_leaves_nothing() {
 }
 
 #[test]
+fn folders_that_only_paths_imply_count_as_entries() {
+    let image = tempfile::tempdir().expect("a folder");
+    let limits = crate::files::archive::Limits {
+        bytes: 1 << 20,
+        entries: 1000,
+        within: std::time::Duration::from_secs(60),
+    };
+    let budget = crate::files::archive::Budget::new(limits);
+    budget.next_archive(u64::MAX);
+    let deep = |number: usize| file(&format!("{number}/{}x", "a/".repeat(200)), "");
+    let entries: Vec<Entry> = (0..50).map(deep).collect();
+
+    let unpacker = Unpacker::new(image.path(), Owners::Own, budget).expect("a folder");
+    let error = unpacker
+        .layer(&tar(&entries)[..])
+        .expect_err("10,000 folders");
+    let said =
+        std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+    assert!(said.contains("more than 1000 entries"), "{said}");
+    let made = fs::read_dir(image.path()).expect("a folder").count();
+    assert!(made <= 5, "{made} of 50");
+}
+
+#[test]
 fn bytes_that_are_not_the_digest_are_named_before_what_is_wrong_with_them() {
     let machine = Machine::new();
     let layer = gzip(&tar(&[file("a", "a")]));

@@ -186,7 +186,7 @@ impl Layer<'_> {
         if name.as_bytes().starts_with(WHITEOUT) {
             return self.white_out(&path, &above, name.as_bytes());
         }
-        self.image.space.count_entry()?;
+        self.image.space.count_entries(1)?;
         let parent = self.parent(&above)?;
         // Links may lead deeper than the path says.
         self.check_size(&parent.folder.real.join(&name))?;
@@ -225,6 +225,12 @@ impl Layer<'_> {
             return Ok(Rc::clone(parent));
         }
         let folder = self.image.root.folder(path, Missing::Make(IMPLIED))?;
+        // One entry implies as many folders as its path has names.
+        self.image
+            .budget
+            .entries(folder.made)
+            .map_err(io::Error::from)?;
+        self.image.space.count_entries(folder.made)?;
         let inode = inode(&folder)?;
         let parent = Rc::new(Parent { folder, inode });
         self.parent = Some((path.to_path_buf(), Rc::clone(&parent)));
