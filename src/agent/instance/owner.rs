@@ -31,8 +31,8 @@ pub(super) enum Owner {
 pub(super) struct PortOwner {
     port: u16,
     leader: u32,
-    /// The descriptor by which the instance was last seen to have the socket, and what it leads to.
-    /// While it does, nobody else can have the port.
+    /// The descriptor by which the instance was last seen to have the socket, and what it leads to:
+    /// where it still does, its processes need not be searched.
     seen: Option<(PathBuf, PathBuf)>,
 }
 
@@ -53,13 +53,8 @@ impl PortOwner {
 
     /// Looks who has it now.
     pub async fn look(&mut self) -> Result<Owner, Trouble> {
-        if let Some((descriptor, socket)) = &self.seen
-            && fs::read_link(descriptor).is_ok_and(|target| target == *socket)
-        {
-            return Ok(Owner::Instance);
-        }
-        let (port, leader) = (self.port, self.leader);
-        let looked = tokio::task::spawn_blocking(move || find(port, leader)).await;
+        let (port, leader, seen) = (self.port, self.leader, self.seen.take());
+        let looked = tokio::task::spawn_blocking(move || find(port, leader, seen)).await;
         let (owner, seen) = looked
             .map_err(|error| Trouble::Local(error.to_string()))?
             .map_err(|error| Trouble::Local(format!("who listens at port {port}: {error}")))?;
@@ -70,10 +65,18 @@ impl PortOwner {
 
 type Seen = Option<(PathBuf, PathBuf)>;
 
-fn find(port: u16, leader: u32) -> io::Result<(Owner, Seen)> {
+/// A socket that is held may listen no more, and one of another family leaves its port to others:
+/// who listens is asked each time.
+fn find(port: u16, leader: u32, before: Seen) -> io::Result<(Owner, Seen)> {
     let listeners = listeners(port)?;
     if listeners.is_empty() {
         return Ok((Owner::Nobody, None));
+    }
+    if let Some((descriptor, socket)) = before
+        && listeners.iter().all(|listener| listener.socket() == socket)
+        && fs::read_link(&descriptor).is_ok_and(|target| target == socket)
+    {
+        return Ok((Owner::Instance, Some((descriptor, socket))));
     }
     let members = Members(family(leader)?);
     let mut seen = None;
@@ -260,6 +263,16 @@ mod tests {
         assert!(reason.contains(&std::process::id().to_string()), "{reason}");
 
         drop(listener);
+        assert_eq!(own.look().await, Ok(Owner::Nobody));
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_held_and_does_not_listen_has_no_port() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut own = PortOwner::new(listener.local_addr().unwrap().port(), std::process::id());
+        assert_eq!(own.look().await, Ok(Owner::Instance));
+
+        rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).unwrap();
         assert_eq!(own.look().await, Ok(Owner::Nobody));
     }
 }
