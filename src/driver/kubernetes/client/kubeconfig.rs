@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use kube::config::{AuthInfo, Cluster, Kubeconfig};
 
 use crate::driver::kubernetes::client::connect::{ClusterConnection, refused, unreadable};
+use crate::files::beneath::repository;
 use crate::model::is_loopback;
 use crate::port::engine::EngineError;
 
@@ -175,9 +176,9 @@ impl Chosen {
             .filter_map(|(key, file)| Some((key, file.as_deref()?)))
     }
 
-    /// A kubeconfig that comes with the project names files of the project alone.
+    /// A kubeconfig that comes with the project, or with its repository, names files of that alone.
     fn stays_inside(&self, file: &Path, project: Option<&Path>) -> Result<(), EngineError> {
-        let Some(project) = project.and_then(|project| project.canonicalize().ok()) else {
+        let Some(project) = project.and_then(|project| repository(project).ok()) else {
             return Ok(());
         };
         let is_inside = |path: &Path| resolved(path).is_some_and(|path| path.starts_with(&project));
@@ -360,6 +361,12 @@ mod tests {
         fs::write(&elsewhere, "").expect("a file");
         let own = named(&secret).check(&how, Some(&elsewhere));
         assert!(own.is_ok(), "the operator's own kubeconfig");
+
+        // A project below the top of its repository: all of the repository came with the commit.
+        fs::create_dir(root.path().join(".git")).expect("a folder");
+        let error = named(Path::new("/etc/shadow")).check(&how, Some(&elsewhere));
+        let said = reason(&error.expect_err("outside"));
+        assert!(said.contains("`tokenFile` outside"), "{said}");
     }
 
     #[test]
