@@ -558,3 +558,29 @@ fn a_key_that_cannot_be_used_is_told_with_its_place() {
     said.says("this registry keeps no signatures")
         .says("can wait for its signature");
 }
+
+#[test]
+fn actions_are_named_by_commit_and_a_release_says_where_it_comes_from() {
+    let workflows = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".github/workflows");
+    let mut uses = 0;
+    for entry in std::fs::read_dir(&workflows).expect("workflows") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("text");
+        for line in text.lines().filter_map(|line| line.split_once("uses:")) {
+            let action = line.1.split_whitespace().next().unwrap_or_default();
+            let commit = action.split_once('@').map_or("", |(_, commit)| commit);
+            let is_commit = commit.len() == 40 && commit.bytes().all(|it| it.is_ascii_hexdigit());
+            assert!(is_commit, "{}: {action}", path.display());
+            uses += 1;
+        }
+        assert!(text.contains("permissions:"), "{}", path.display());
+    }
+    assert!(uses > 0, "there are actions");
+
+    let release = std::fs::read_to_string(workflows.join("release.yml")).expect("text");
+    for made in ["provenance.json", "cdx.json", "SHA256SUMS", "--locked"] {
+        assert!(release.contains(made), "{made}");
+    }
+    let advisories = std::fs::read_to_string(workflows.join("advisories.yml")).expect("text");
+    assert!(advisories.contains("cron:") && advisories.contains("advisories"));
+}
