@@ -55,6 +55,15 @@ pub enum Holding {
         /// Whose, as far as that is known.
         owner: String,
     },
+    /// Nobody can look whether there is anything, for whatever rights: what a controller keeps
+    /// elsewhere for an object, or what goes by its name. It goes only when a person consents by
+    /// name.
+    Unknown {
+        /// What.
+        what: String,
+        /// Why it may be there.
+        why: String,
+    },
     /// It could not be looked at. What is not known is not deleted.
     Unseen {
         /// What.
@@ -68,7 +77,10 @@ impl Holding {
     /// Whether a person's consent is enough to let it go.
     #[must_use]
     pub const fn may_go(&self) -> bool {
-        matches!(self, Self::Data { .. } | Self::Entry { .. })
+        matches!(
+            self,
+            Self::Data { .. } | Self::Entry { .. } | Self::Unknown { .. }
+        )
     }
 
     /// Whether it is the environment's own, and goes or stays by its own steps.
@@ -91,6 +103,7 @@ impl fmt::Display for Holding {
             Self::State { what } => f.write_str(what),
             Self::Own { what } => write!(f, "{what}, of this environment"),
             Self::Others { what, owner } => write!(f, "{what}, of {owner}"),
+            Self::Unknown { what, why } => write!(f, "{what}, if anything: {why}"),
             Self::Unseen { what, why } => write!(f, "{what} could not be looked at: {why}"),
         }
     }
@@ -203,7 +216,13 @@ pub fn can_hold(key: &ObjectKey) -> bool {
             )
             | ("apiextensions.k8s.io", "CustomResourceDefinition")
     );
-    is_holder || !GROUPS.contains(&key.group())
+    is_holder || is_of_definition(key)
+}
+
+/// Whether it is of a kind that a definition adds.
+#[must_use]
+pub fn is_of_definition(key: &ObjectKey) -> bool {
+    !GROUPS.contains(&key.group())
 }
 
 /// Whether a provider's resource can hold what its settings do not say.

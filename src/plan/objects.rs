@@ -310,7 +310,7 @@ impl Leaving {
 
         let is_container = is_namespace || object.key.kind == "CustomResourceDefinition";
         let foreign = object.holds.iter().find(|holding| match holding {
-            Holding::Data { .. } | Holding::Entry { .. } => false,
+            Holding::Data { .. } | Holding::Entry { .. } | Holding::Unknown { .. } => false,
             // What could not be looked at in another place is for the policy to refuse.
             Holding::Unseen { .. } => is_container,
             // When the environment goes, its own objects go before.
@@ -349,7 +349,7 @@ pub(super) fn prune(draft: &mut Draft, found: &[ObjectFacts], needs: &[StepId], 
             let new = Proposal::new(address, Action::Forget, reason).after(&waits);
             deletions.all.push(draft.add(new));
         } else {
-            let step = delete(draft, object, &waits);
+            let step = delete(draft, object, &waits, leaving);
             deletions.add(object, step);
         }
     }
@@ -398,7 +398,7 @@ impl Deletions {
 }
 
 /// The step that deletes an object.
-fn delete(draft: &mut Draft, object: &ObjectFacts, needs: &[StepId]) -> StepId {
+fn delete(draft: &mut Draft, object: &ObjectFacts, needs: &[StepId], leaving: Leaving) -> StepId {
     let address = Address::Object(object.key.clone());
     let reason = "not in the configuration any more";
     let new = Proposal::new(address.clone(), Action::Delete, reason)
@@ -417,8 +417,14 @@ fn delete(draft: &mut Draft, object: &ObjectFacts, needs: &[StepId]) -> StepId {
         }
         None => draft.add(new),
     };
-    if can_hold(&object.key) || object.is_protected {
-        draft.accounts_for(account(step, object).without_own());
+    let mut loss = account(step, object).without_own();
+    if leaving == Leaving::Environment {
+        // Whoever ends an environment ends what its traffic arrives at.
+        let is_entry = |holding: &Holding| matches!(holding, Holding::Entry { .. });
+        loss.holds.retain(|holding| !is_entry(holding));
+    }
+    if can_hold(&object.key) || object.is_protected || !loss.holds.is_empty() {
+        draft.accounts_for(loss);
     }
     step
 }

@@ -85,6 +85,7 @@ const fn help(holding: &Holding) -> &'static str {
         Holding::Others { .. }
         | Holding::Own { .. }
         | Holding::Data { .. }
+        | Holding::Unknown { .. }
         | Holding::Entry { .. } => {
             "write it as it is, or make another one beside it under another name"
         }

@@ -273,6 +273,46 @@ fn what_holds_data_goes_only_when_it_is_named() {
 }
 
 #[test]
+fn where_traffic_arrives_and_what_others_wrote_goes_only_when_it_is_named() {
+    let Some(site) = site() else { return };
+    let own = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: edge}}\nspec: {{type: NodePort, selector: {{app: edge}}, ports: [{{port: 80}}]}}\n---\n\
+         apiVersion: v1\nkind: Secret\nmetadata: {{name: made}}\n---\n{}",
+        config("a")
+    );
+    site.put("own.yaml", &own);
+    site.apply().code(0);
+    let patch = |path: &str, body: &Value| {
+        let path = site.cluster.of("v1", path);
+        let (is_well, said) = site.cluster.ask(
+            http::Method::PATCH,
+            &format!("{path}?fieldManager=authority"),
+            "application/merge-patch+json",
+            body,
+        );
+        assert!(is_well, "{said}");
+    };
+    patch("secrets/made", &json!({"data": {"tls.key": "YQ=="}}));
+    site.plan().code(0).says("No changes");
+
+    site.put("own.yaml", &config("a"));
+    site.plan()
+        .code(2)
+        .says("live traffic arrives at Service/edge in")
+        .says("(node port")
+        .says("what others wrote into Secret/made in");
+    site.apply().code(6).says("--allow-data-loss");
+    site.lose(&["--allow-data-loss", "Service/edge"]).code(6);
+    assert!(!site.object("v1", "services/edge").is_null());
+
+    // Whoever ends an environment ends where its traffic arrives, and names what others wrote.
+    site.put("own.yaml", &own);
+    site.destroy(&[]).code(6).says("Secret/made");
+    site.destroy(&["--allow-data-loss", "Secret/made"]).code(0);
+    assert!(site.object("v1", "services/edge").is_null());
+}
+
+#[test]
 fn what_grew_since_the_plan_makes_it_stale() {
     let Some(site) = site() else { return };
     volumes(&site, 3);

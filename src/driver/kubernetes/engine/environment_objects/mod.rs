@@ -93,7 +93,11 @@ pub(super) async fn delete(
         going: &NOTHING,
         asked: Asked::ForStep,
     };
-    let holds = holder.of(key, &live, Fate::Deleted).await;
+    // What a run itself has made a moment ago is taken back although it has got an address since.
+    let holds = match &expects {
+        Some(_) => holder.of_own(key, &live, Fate::Deleted).await,
+        None => holder.of(key, &live, Fate::Deleted).await,
+    };
     let holds = holds.map_err(|fault| fault.while_(format!("looking into {}", said(key))))?;
 
     // During the rollback the plan's step was to make it: there is nothing that it could expect.

@@ -4,6 +4,7 @@
 //!
 //! What may not be looked at is [`Holding::Unseen`], and never taken for nothing.
 
+mod own;
 mod storage;
 
 pub(super) use storage::{asks_for_storage, claims};
@@ -116,7 +117,7 @@ impl ClaimHolder<'_> {
         replace: bool,
     ) -> Result<Vec<Holding>, ApiError> {
         if replace {
-            return self.of(&wanted.key(), live, Fate::Replaced).await;
+            return self.of_own(&wanted.key(), live, Fate::Replaced).await;
         }
         self.scaled(live, wanted.body()).await
     }

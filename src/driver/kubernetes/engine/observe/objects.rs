@@ -94,7 +94,7 @@ async fn leaving(
     live: &Value,
 ) -> Result<ObjectFacts, EngineError> {
     let holds = holder
-        .of(key, live, Fate::Deleted)
+        .of_own(key, live, Fate::Deleted)
         .await
         .map_err(|fault| fault.while_(format!("looking into {}", said(key))))?;
     Ok(ObjectFacts {
