@@ -17,6 +17,13 @@ pub fn withhold(names: impl IntoIterator<Item = String>) {
     withheld.extend(names);
 }
 
+/// The variables that are kept from programs, for who starts one elsewhere.
+#[must_use]
+pub fn withheld() -> Vec<String> {
+    let withheld = WITHHELD.read().unwrap_or_else(PoisonError::into_inner);
+    withheld.iter().cloned().collect()
+}
+
 /// A program that is started for a project, with what it may see.
 #[must_use]
 pub fn program(program: impl AsRef<OsStr>) -> Command {

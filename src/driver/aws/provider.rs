@@ -175,9 +175,11 @@ impl Provider for AwsProvider {
                 help: "give the new one another name with `registry.repository`, or delete it by hand"
                     .to_owned(),
             }),
-            (ResourceKind::Repository, _) => repository::ensure(&self.registry, resource, now).await,
+            (ResourceKind::Repository, _) => {
+                repository::ensure(&self.registry, resource, now, hold).await
+            }
             (ResourceKind::PullThrough, _) => {
-                pull_through::ensure(&self.registry, resource, now, replace).await
+                pull_through::ensure(&self.registry, resource, now, (replace, hold)).await
             }
             (ResourceKind::Replication, _) => replication::ensure(&self.registry, scope, resource).await,
             (_, Some(eks)) => {

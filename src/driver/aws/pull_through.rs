@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::driver::aws::{Aws, code, failed};
 use crate::model::resource::{Resource, ResourceFacts, ResourceKey, Settings};
+use crate::port::hold::Hold;
 use crate::port::provider::ProviderError;
 
 /// What the rule of a prefix is now.
@@ -51,7 +52,7 @@ pub(super) async fn ensure(
     aws: &Aws,
     wanted: &Resource,
     now: Option<&Settings>,
-    replace: bool,
+    (replace, hold): (bool, &Hold),
 ) -> Result<(), ProviderError> {
     let client = aws.ecr().await;
     let (key, prefix) = (&wanted.key, &wanted.key.name);
@@ -65,6 +66,7 @@ pub(super) async fn ensure(
 
     if replace && now.is_some() {
         delete(aws, key).await?;
+        hold.confirmed().await?;
     }
     if now.is_some() && !replace {
         let request = client

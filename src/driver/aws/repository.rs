@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::driver::aws::{Aws, code, failed};
 use crate::model::resource::{Resource, ResourceFacts, ResourceKey, Settings, StoredImage};
+use crate::port::hold::Hold;
 use crate::port::provider::ProviderError;
 
 /// The most images of one repository that are looked at.
@@ -194,11 +195,13 @@ async fn stored(
     Ok(images)
 }
 
-/// Makes a repository, or its settings, what they should be.
+/// Makes a repository, or its settings, what they should be. The lock is asked before each request
+/// that changes something: a process that was stopped may go on at any of them.
 pub(super) async fn ensure(
     aws: &Aws,
     wanted: &Resource,
     now: Option<&Settings>,
+    hold: &Hold,
 ) -> Result<(), ProviderError> {
     let client = aws.ecr().await;
     let name = &wanted.key.name;
@@ -219,6 +222,7 @@ pub(super) async fn ensure(
         .iter()
         .filter(|(setting, value)| now.get(*setting) != Some(*value))
     {
+        hold.confirmed().await?;
         set(&client, name, setting, value, now).await?;
     }
     Ok(())

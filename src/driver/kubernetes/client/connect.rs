@@ -20,6 +20,7 @@ use tower::filter::{AsyncFilterLayer, AsyncPredicate};
 use crate::driver::kubernetes::client::kubeconfig::{self, choose};
 use crate::driver::redacted::remember;
 use crate::files;
+use crate::files::environment;
 use crate::model::chain;
 use crate::port::engine::EngineError;
 use crate::redact::Redactor;
@@ -319,9 +320,14 @@ async fn configuration(how: &ClusterConnection) -> Result<Config, EngineError> {
         context: Some(chosen.context),
         ..KubeConfigOptions::default()
     };
-    let config = Config::from_custom_kubeconfig(file, &options)
+    let mut config = Config::from_custom_kubeconfig(file, &options)
         .await
         .map_err(|error| unreadable(&error))?;
+    if let Some(exec) = &mut config.auth_info.exec {
+        // As every program that is started here, it sees no variable that secrets are read from.
+        let withheld = environment::withheld();
+        exec.drop_env.get_or_insert_default().extend(withheld);
+    }
     hide(&config, &how.redactor);
     Ok(config)
 }
