@@ -306,3 +306,93 @@ fn a_long_name_of_a_folder_is_no_reason_to_fail() {
     assert_eq!(world.get(), "v1");
     command(&["agent", "stop", "--services"]).code(0);
 }
+
+/// A user that is neither root nor anybody who runs services here.
+fn as_nobody(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", program]);
+    command
+}
+
+#[test]
+fn a_client_of_another_user_is_turned_away_whatever_the_mode_of_the_socket() {
+    if !is_root() {
+        return;
+    }
+    let world = World::live();
+    let folder = world.agent_folder();
+    let socket = folder.join("agent.sock");
+    for (path, mode) in [(&folder, 0o711), (&socket, 0o666)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    }
+    let answer = as_nobody("curl")
+        .args([
+            "--silent",
+            "--max-time",
+            "10",
+            "--http2-prior-knowledge",
+            "--unix-socket",
+        ])
+        .arg(&socket)
+        .arg("http://agent/shipit.agent.v1.Agent/Info")
+        .output()
+        .expect("it starts");
+    assert!(!answer.status.success(), "{answer:?}");
+    until("it is told", || {
+        let log = fs::read_to_string(folder.join("agent.log")).unwrap_or_default();
+        log.contains("a client was turned away") && log.contains("65534")
+    });
+    world.run(&["status", "--env", "staging"]).code(0);
+}
+
+#[test]
+fn a_socket_that_another_user_holds_is_no_agent() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let machine = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(machine.path(), fs::Permissions::from_mode(0o777)).expect("a mode");
+    let socket = machine.path().join("s");
+    let listens = "use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new(Local => $ARGV[0], \
+                   Listen => 9) or die; 1 while $s->accept()";
+    let mut held = as_nobody("perl")
+        .args(["-e", listens])
+        .arg(&socket)
+        .spawn()
+        .expect("it starts");
+    until("it listens", || {
+        socket.exists() && UnixStream::connect(&socket).is_ok()
+    });
+
+    let folder = world.agent_folder();
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("a mode");
+    // By another name for the same socket.
+    fs::rename(&socket, folder.join("agent.sock")).expect("the folders are on one disk");
+    let said = world.run(&["agent", "status"]);
+    let _ = held.kill();
+    let _ = held.wait();
+    assert_ne!(said.code, Some(0), "{}", said.stdout);
+    said.says("held by user 65534");
+}
+
+#[test]
+fn a_callers_umask_opens_no_file_of_the_agents() {
+    let world = World::new();
+    apply_after(&world, "umask 000").code(0);
+    let folder = world.agent_folder();
+    let mut open = Vec::new();
+    for entry in fs::read_dir(&folder).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let (name, meta) = (entry.file_name(), entry.metadata().expect("it is there"));
+        // Services of any user read their images.
+        let is_read_by_all = ["rootfs", "files"].iter().any(|all| name == *all);
+        if !is_read_by_all && meta.permissions().mode() & 0o077 != 0 {
+            open.push((name, meta.permissions().mode() & 0o777));
+        }
+    }
+    assert_eq!(open, []);
+    let mode = fs::metadata(&folder).expect("there").permissions().mode();
+    assert_eq!(mode & 0o066, 0, "{mode:o}");
+}

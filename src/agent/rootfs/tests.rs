@@ -476,7 +476,7 @@ fn folders_that_only_paths_imply_count_as_entries() {
     let limits = crate::files::archive::Limits {
         bytes: 1 << 20,
         entries: 1000,
-        within: std::time::Duration::from_secs(60),
+        within: std::time::Duration::from_mins(1),
     };
     let budget = crate::files::archive::Budget::new(limits);
     budget.next_archive(u64::MAX);
