@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::model::loss::{Claim, Held};
 use crate::model::object::Drift;
 use crate::model::outcome::Url;
+use crate::model::port::PortName;
 use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
 use crate::model::workload::Workload;
@@ -330,8 +331,11 @@ pub struct Instance {
     pub index: u16,
     /// The process id; none while it is not running.
     pub pid: Option<u32>,
-    /// Where it listens.
+    /// Where it listens for the traffic.
     pub port: Option<u16>,
+    /// Where it listens besides, by the port's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<PortName, u16>,
     /// How it is.
     pub health: HealthState,
     /// How often it was started again.

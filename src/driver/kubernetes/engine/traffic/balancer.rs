@@ -72,6 +72,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::port::Protocol;
     use crate::model::{Manifest, Slot};
 
     fn address(status: &Value) -> Option<String> {
@@ -84,6 +85,7 @@ mod tests {
             off,
             targets: BTreeMap::new(),
             port: 8080,
+            protocol: Protocol::Http,
             live_url: None,
             address_url: Some("http://*:8080".to_owned()),
             slot_urls: BTreeMap::new(),

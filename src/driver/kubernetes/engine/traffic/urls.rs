@@ -103,5 +103,5 @@ async fn address(
     let address = SocketAddr::new(ip, route.port);
     let connect = tokio::net::TcpStream::connect(address);
     let reached = tokio::time::timeout(Duration::from_secs(1), connect).await;
-    matches!(reached, Ok(Ok(_))).then(|| format!("http://{address}"))
+    matches!(reached, Ok(Ok(_))).then(|| format!("{}://{address}", route.protocol.scheme()))
 }
