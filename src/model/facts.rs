@@ -59,6 +59,8 @@ pub struct Overview {
     pub active: Option<Slot>,
     /// The release in each slot; an empty slot is not in the map.
     pub labels: BTreeMap<Slot, Label>,
+    /// When what is retained in a slot is stopped; not of one that has no end.
+    pub stops: BTreeMap<Slot, Timestamp>,
     /// Who acted here last.
     pub changed_by: Option<Actor>,
     /// When.
@@ -68,12 +70,15 @@ pub struct Overview {
 impl From<&Facts> for Overview {
     fn from(facts: &Facts) -> Self {
         let slots = facts.slots.iter();
+        let stops = slots.clone();
+        let stops = stops.filter_map(|(slot, there)| Some((*slot, there.stops_at?)));
         Self {
             lineage: facts.lineage.clone(),
             active: facts.active,
             labels: slots
                 .map(|(slot, there)| (*slot, there.label.clone()))
                 .collect(),
+            stops: stops.collect(),
             changed_by: facts.changed_by.clone(),
             changed_at: facts.changed_at,
         }
