@@ -369,7 +369,8 @@ impl Way<'_> {
                 let ServicePort { number, protocol } = self.port;
                 Some(format!("{}://{ANY_ADDRESS}:{number}", protocol.scheme()))
             }
-            TrafficConfig::Ingress(..) if !self.has_tls() => {
+            // Whether a Gateway answers without TLS, and at which port, it says itself.
+            TrafficConfig::Ingress(..) | TrafficConfig::Gateway(..) if !self.has_tls() => {
                 Some(format!("http://{ANY_ADDRESS}{}", self.path()))
             }
             TrafficConfig::Service(_)

@@ -30,7 +30,10 @@ pub(in super::super) async fn urls(
     let live = live(api, &read.record).await;
     let live = live.map_err(|fault| fault.while_("looking at live traffic"))?;
     let active = observe::active(&read.record, &live.iter().collect::<Vec<_>>());
-    let live = &live;
+    let live = &match role {
+        Role::Active => balancer::with_gateways(api, &read.record, live).await,
+        Role::Preview => live,
+    };
 
     let slot = match role {
         Role::Active => active,
