@@ -36,6 +36,7 @@ pub(super) const fn of(command: &Command) -> &'static [Format] {
         | Command::State(_)
         | Command::Unlock(_)
         | Command::Restart(_)
+        | Command::Settle(_)
         | Command::Open(_)
         | Command::Scale(_)
         | Command::Graph(_) => TWO,

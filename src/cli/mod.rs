@@ -36,6 +36,7 @@ mod rollback;
 mod run;
 mod scale;
 mod schema;
+mod settle;
 mod show;
 mod signals;
 mod since;
@@ -146,6 +147,8 @@ pub enum Command {
     Run(run::Args),
     /// Start the instances of what runs anew, one service after the other, without a gap.
     Restart(restart::Args),
+    /// Do what has come due since the last run: stop what was retained long enough.
+    Settle(settle::Args),
     /// Print where a release answers, and open it in a browser.
     Open(open::Args),
     /// Refuse to set a number of instances by hand, and say what sets it.
@@ -374,6 +377,7 @@ async fn command(command: Command, cx: &Cx) -> Result<Exit, Failure> {
         Command::Exec(args) => exec::exec(cx, &args).await,
         Command::Run(args) => run::exec(cx, &args).await,
         Command::Restart(args) => restart::exec(cx, &args).await,
+        Command::Settle(args) => settle::exec(cx, &args).await,
         Command::Open(args) => open::exec(cx, &args).await,
         Command::Scale(args) => scale::exec(cx, &args).await,
         Command::History(args) => history::exec(cx, &args).await,

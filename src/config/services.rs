@@ -1,6 +1,7 @@
 //! What a service's keys must hold together, whatever engine it runs on.
 
 mod files;
+mod ports;
 
 use crate::config::findings::Findings;
 use crate::config::schema::{BuildConfig, EnvEntry, EnvironmentConfig, Runtime, ServiceConfig};
@@ -17,6 +18,7 @@ pub(super) fn check(
     BuildConfig::check(findings, environment, name, service);
     image(findings, own, name, service);
     numbers(findings, name, service);
+    ports::check(findings, environment, name, service);
     strategy(findings, environment, name, service);
     periods(findings, name, service);
     health(findings, name, service);
@@ -66,10 +68,6 @@ fn numbers(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
     if service.replicas == 0 {
         let message = "a service has one instance at the least";
         findings.add(&["services", name, "replicas"], message, "write 1 or more");
-    }
-    if service.port == Some(0) {
-        let help = "write a number from 1 to 65535";
-        findings.add(&["services", name, "port"], "0 is not a port", help);
     }
 }
 
@@ -157,7 +155,8 @@ fn health(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
         findings.add(&at, "a host is sent with a `path` alone", help);
     }
 
-    if health.path.is_some() && service.port.is_none() {
+    let is_asked = service.traffic_port().is_some() || health.port.is_some();
+    if health.path.is_some() && !is_asked {
         let message = "a service without a port has no path to ask";
         findings.add(&path, message, "add `port`, or use `run`");
     }
@@ -172,14 +171,15 @@ fn liveness(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
     if liveness.path.is_some() && liveness.run.is_some() {
         findings.add(&path, "`path` and `run` are both given", "keep one of them");
     }
-    if liveness.path.is_some() && service.port.is_none() {
+    let has_port = service.traffic_port().is_some() || health.port.is_some();
+    if liveness.path.is_some() && !has_port && liveness.port.is_none() {
         let message = "a service without a port has no path to ask";
         findings.add(&path, message, "add `port`, or use `run`");
     }
 
     let own = liveness.path.is_some() || liveness.run.is_some();
     let inherited = health.path.is_some() || health.run.is_some();
-    if !own && !inherited && service.port.is_none() {
+    if !own && !inherited && !has_port {
         findings.add(
             &path,
             "there is nothing to ask a service without a port",
@@ -209,7 +209,7 @@ fn socket(
         );
     }
 
-    if service.port.is_none() {
+    if service.traffic_port().is_none() {
         let message = "a service without a port has no socket";
         findings.add(&path, message, "add `port`, or take `socket` out");
     }

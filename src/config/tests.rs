@@ -5,6 +5,7 @@ mod forms;
 mod kinds;
 mod limits;
 mod marks;
+mod ports;
 mod refused;
 mod schemas;
 
@@ -41,7 +42,7 @@ fn an_environment_is_the_project_with_its_own_file_laid_over_it() {
     let project = project(GOOD, overlay).expect("valid");
     let staging = project.environments.values().next().expect("one");
     let web = staging.services.values().next().expect("one");
-    assert_eq!((web.replicas, web.port), (3, Some(8080)));
+    assert_eq!((web.replicas, web.port_number()), (3, Some(8080)));
     let Some(BuildConfig::Pack(_, pack)) = &web.build else {
         panic!("another kind: {:?}", web.build);
     };
@@ -133,7 +134,7 @@ fn of_a_file_that_is_no_yaml_nothing_else_is_said() {
     assert_eq!(broken.len(), 1, "{broken:?}");
     assert!(broken[0].starts_with("shipit.yaml:"), "{broken:?}");
 
-    let broken = faults(&GOOD.replace("port: 8080", "port: no"), "vars: {a: [}");
+    let broken = faults(&GOOD.replace("port: 8080", "port: true"), "vars: {a: [}");
     let places: Vec<&str> = broken
         .iter()
         .filter_map(|it| it.split(':').next())

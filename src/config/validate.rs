@@ -9,8 +9,8 @@ use crate::config::problem::Problem;
 use crate::config::schema::{EnvironmentConfig, ImageConfig, ServiceConfig};
 use crate::config::suggest::suggest;
 use crate::config::{approvals, branches, engines, limits, own_rules, services};
-use crate::model::EnvironmentName;
 use crate::model::check::{Check, SignatureCheck};
+use crate::model::{EnvironmentName, ServiceName};
 
 /// What is wrong with one environment.
 pub(super) fn validate(
@@ -104,6 +104,34 @@ fn check_check(
             findings.add(path, message, "add `service: NAME`");
         }
         _ => {}
+    }
+    if matches!(check, Check::Http(_)) {
+        speaks_http(findings, environment, path, service.as_ref());
+    }
+}
+
+/// A request can be sent to what answers one.
+fn speaks_http(
+    findings: &mut Findings<'_>,
+    environment: &EnvironmentConfig,
+    path: &[&str],
+    asked: Option<&ServiceName>,
+) {
+    let services = environment.services.iter();
+    let mut asked = services.filter(|(name, service)| match asked {
+        Some(asked) => *name == asked,
+        None => service.traffic_port().is_some(),
+    });
+    let port = asked.next().and_then(|(_, service)| service.traffic_port());
+    if let Some((name, port)) = port
+        && !port.protocol.is_http()
+    {
+        let message = format!("its port `{name}` answers no HTTP");
+        findings.add(
+            path,
+            message,
+            "write `tcp: {}` to have a connection accepted",
+        );
     }
 }
 
@@ -237,8 +265,10 @@ fn shared_listeners(
                     .is_some_and(|traffic| traffic.listeners.contains_key(service));
                 let path: &[&str] = if has_own {
                     &["traffic", "listeners", service.as_str(), side]
-                } else {
+                } else if definition.port.is_some() {
                     &["services", service.as_str(), "port"]
+                } else {
+                    &["services", service.as_str(), "ports"]
                 };
                 let message = format!("{address} would be {owner}, and is {other} already");
                 let help = format!(

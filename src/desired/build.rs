@@ -27,7 +27,9 @@ impl Builder<'_> {
     /// one it is: that was checked when it was read.
     pub fn image(&self, service: &ServiceConfig) -> Result<ImageSource, DesiredError> {
         match (&service.build, &service.image) {
-            (Some(build), _) => self.build(build, service.port).map(ImageSource::Build),
+            (Some(build), _) => self
+                .build(build, service.port_number())
+                .map(ImageSource::Build),
             (None, Some(image)) => self.given(image),
             (None, None) => Err(DesiredError {
                 what: format!("services.{}: nothing says which image it runs", self.name),

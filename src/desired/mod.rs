@@ -160,6 +160,11 @@ fn one(
             command: program.command,
             env: program.env,
             files: program.files,
+            ports: service
+                .other_ports()
+                .into_iter()
+                .map(|(name, port)| (name, port.number))
+                .collect(),
             socket: service.socket,
             stop_grace: service.stop_grace,
             container: host::container(configuration, name, service)?,
@@ -172,7 +177,7 @@ fn one(
         service: name.clone(),
         image: Known::After(Address::Image(name.clone())),
         repository: None,
-        port: service.port,
+        port: service.port_number(),
         replicas: service.replicas,
         health: service.health.clone(),
         strategy: service.strategy.and_then(own_strategy),

@@ -118,9 +118,14 @@ fn target(run: &Run, url: Url) -> ProbeTarget {
         .clone()
         .or_else(|| health?.path.clone())
         .unwrap_or_else(|| "/".to_owned());
+    // Of what speaks no HTTP no path can be asked.
+    let asked = match url.url.split_once("://") {
+        Some(("tcp", _)) => url.url,
+        _ => format!("{}{path}", url.url.trim_end_matches('/')),
+    };
     ProbeTarget {
         service: url.service,
-        url: format!("{}{path}", url.url.trim_end_matches('/')),
+        url: asked,
         host: health.and_then(|health| health.host.clone()),
         rate: probe.rate,
         timeout: probe.timeout,

@@ -4,6 +4,8 @@
 pub const TARGET_TYPE: &str = "alb.ingress.kubernetes.io/target-type";
 /// What the load balancer asks to know whether a pod takes requests.
 pub const HEALTH_PATH: &str = "alb.ingress.kubernetes.io/healthcheck-path";
+/// The port at which it asks.
+pub const HEALTH_PORT: &str = "alb.ingress.kubernetes.io/healthcheck-port";
 /// Which certificates it shows.
 pub const CERTIFICATES: &str = "alb.ingress.kubernetes.io/certificate-arn";
 /// Where it listens.

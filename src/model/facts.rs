@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::model::loss::{Claim, Held};
 use crate::model::object::Drift;
 use crate::model::outcome::Url;
+use crate::model::port::PortName;
 use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
 use crate::model::workload::Workload;
@@ -58,6 +59,8 @@ pub struct Overview {
     pub active: Option<Slot>,
     /// The release in each slot; an empty slot is not in the map.
     pub labels: BTreeMap<Slot, Label>,
+    /// When what is retained in a slot is stopped; not of one that has no end.
+    pub stops: BTreeMap<Slot, Timestamp>,
     /// Who acted here last.
     pub changed_by: Option<Actor>,
     /// When.
@@ -67,12 +70,15 @@ pub struct Overview {
 impl From<&Facts> for Overview {
     fn from(facts: &Facts) -> Self {
         let slots = facts.slots.iter();
+        let stops = slots.clone();
+        let stops = stops.filter_map(|(slot, there)| Some((*slot, there.stops_at?)));
         Self {
             lineage: facts.lineage.clone(),
             active: facts.active,
             labels: slots
                 .map(|(slot, there)| (*slot, there.label.clone()))
                 .collect(),
+            stops: stops.collect(),
             changed_by: facts.changed_by.clone(),
             changed_at: facts.changed_at,
         }
@@ -330,8 +336,11 @@ pub struct Instance {
     pub index: u16,
     /// The process id; none while it is not running.
     pub pid: Option<u32>,
-    /// Where it listens.
+    /// Where it listens for the traffic.
     pub port: Option<u16>,
+    /// Where it listens besides, by the port's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<PortName, u16>,
     /// How it is.
     pub health: HealthState,
     /// How often it was started again.

@@ -1,5 +1,6 @@
 //! How a service says that it can take traffic.
 
+use crate::model::port::PortName;
 use crate::model::{Host, Period};
 
 /// A health check. Without `path` and `run` it is a TCP connection to the service's port, and for a
@@ -16,6 +17,9 @@ pub struct Health {
     /// address that is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Host>,
+    /// Which of the service's `ports` is asked; the one that gets the traffic without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<PortName>,
     /// This command must exit with 0. It sees the service's environment, `PORT` included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<Vec<String>>,
@@ -46,6 +50,9 @@ pub struct Liveness {
     /// An HTTP GET of this path must answer with a status of 200 to 399.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Which of the service's `ports` is asked for `path`; that of the health check without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<PortName>,
     /// This command must exit with 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<Vec<String>>,
@@ -61,6 +68,7 @@ impl Default for Liveness {
     fn default() -> Self {
         Self {
             path: None,
+            port: None,
             run: None,
             interval: Period::from_secs(10),
             timeout: Period::from_secs(10),
@@ -74,6 +82,7 @@ impl Default for Health {
         Self {
             path: None,
             host: None,
+            port: None,
             run: None,
             interval: Period::from_secs(1),
             timeout: Period::from_secs(1),

@@ -41,6 +41,7 @@ pub mod own_rule;
 pub mod period;
 pub mod plan;
 pub mod platform;
+pub mod port;
 pub mod promotion;
 pub mod provenance;
 pub mod quantity;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::model::limits::Limits;
+use crate::model::port::Protocol;
 use crate::model::{Manifest, ObjectKey, ServiceName, Slot, TrustedProxies};
 
 /// One service's entry point: where live traffic comes in, and where only the preview slot answers.
@@ -371,8 +372,11 @@ pub struct ObjectsRoute {
     pub to: BTreeMap<Slot, Manifest>,
     /// The Service that reaches a slot's pods: `NAMESPACE/NAME`.
     pub targets: BTreeMap<Slot, String>,
-    /// The port of all these Services.
+    /// The port of all these Services that gets the traffic.
     pub port: u16,
+    /// What is spoken there.
+    #[serde(default, skip_serializing_if = "Protocol::is_http")]
+    pub protocol: Protocol,
     /// Where live traffic arrives, when the configuration says so or its host tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live_url: Option<String>,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::model::health::Health;
 use crate::model::image::{ImageHome, ImageRepository};
 use crate::model::plan::DeployMode;
+use crate::model::port::PortName;
 use crate::model::promotion::ServiceStrategy;
 use crate::model::secret::SecretRef;
 use crate::model::{Address, Digest, Manifest, Period, ServiceName, Slot};
@@ -77,6 +78,10 @@ pub struct Process {
     /// Files that it finds, by their path in an instance.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<PathBuf, WorkloadFile>,
+    /// Its ports besides the workload's, by name. Each instance has one of its own for each, told
+    /// as `PORT_NAME`; in a container of Docker's it is this one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<PortName, u16>,
     /// Who opens the socket of the service's port.
     #[serde(default, skip_serializing_if = "Socket::is_own")]
     pub socket: Socket,

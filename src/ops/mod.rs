@@ -27,6 +27,7 @@ pub mod preflight;
 pub mod promote;
 pub mod restart;
 pub mod session;
+pub mod settle;
 pub mod show;
 mod sources;
 pub mod state;

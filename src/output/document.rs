@@ -49,6 +49,8 @@ pub enum Kind {
     Plan,
     /// What was restarted.
     Restart,
+    /// What has come due and was done, and what is due later.
+    Settled,
     /// The state of an environment.
     State,
     /// What runs where.

@@ -162,6 +162,7 @@ const fn ready(index: u16, now: Timestamp) -> Instance {
         index,
         pid: Some(1),
         port: None,
+        ports: std::collections::BTreeMap::new(),
         health: HealthState::Ready,
         restarts: 0,
         last_exit: None,

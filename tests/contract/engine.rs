@@ -18,6 +18,7 @@ use shipit::model::image::ImageHome;
 use shipit::model::limits::Limits;
 use shipit::model::object::Namespaces;
 use shipit::model::plan::DeployMode;
+use shipit::model::port::Protocol;
 use shipit::model::route::{Listeners, ObjectsRoute, Route};
 use shipit::model::secret::{SecretRef, SecretValue};
 use shipit::model::workload::{
@@ -455,6 +456,7 @@ fn entry_point(cluster: &Cluster) -> Route {
             .map(|slot| (slot, format!("{}/web-{slot}", cluster.namespace)))
             .into(),
         port: 8080,
+        protocol: Protocol::Http,
         address_url: None,
         live_url: None,
         slot_urls: BTreeMap::new(),

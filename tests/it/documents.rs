@@ -23,6 +23,7 @@ const COMMANDS: &[(&[&str], Option<&str>)] = &[
     (&["exec", "--", "true"], None),
     (&["run", "web", "--", "true"], None),
     (&["restart", "--auto-approve"], Some("restart")),
+    (&["settle"], Some("settled")),
     (&["open"], Some("urls")),
     (&["scale", "web=3"], Some("error")),
     (&["history"], Some("history")),

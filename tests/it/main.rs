@@ -44,6 +44,8 @@ mod rules;
 mod schema;
 mod secrets;
 mod service_files;
+mod settled;
+mod several_ports;
 mod silent;
 mod spoiled;
 mod strategies;

@@ -48,6 +48,7 @@ mod rehearsed;
 mod rendered;
 mod rounds;
 mod selectors;
+mod settled;
 mod shown;
 mod silent;
 mod traffic;

@@ -62,6 +62,7 @@ impl InstanceEntry {
             index,
             pid: None,
             port: None,
+            ports: BTreeMap::new(),
             health: HealthState::Starting,
             restarts: 0,
             last_exit: None,

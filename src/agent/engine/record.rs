@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::agent::Directory;
 use crate::files;
+use crate::model::port::PortName;
 use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
 use crate::model::workload::{ContainerKind, Workload};
@@ -78,8 +79,11 @@ pub struct ProcessRecord {
     pub started: u64,
     /// The boot that it was started in.
     pub boot: String,
-    /// Where it listens.
+    /// Where it listens for the traffic.
     pub port: Option<u16>,
+    /// Where it listens besides, by the port's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<PortName, u16>,
     /// How often it was started again.
     pub restarts: u32,
     /// Whether it was ever ready: then it may have traffic.

@@ -18,7 +18,7 @@ pub(super) use spec::InstanceSpec;
 
 use crate::agent::engine::environment_state::{EnvironmentState, InstanceKey};
 use crate::agent::engine::record::{ProcessRecord, boot};
-use crate::agent::instance::port::Port;
+use crate::agent::instance::port::Ports;
 use crate::agent::instance::spec::Missing;
 use crate::agent::launch::InstanceFiles;
 use crate::agent::log::keeper::LogKeeper;
@@ -248,7 +248,7 @@ impl Instance {
     ) -> Result<(Box<dyn Running>, Launch, HealthState), Trouble> {
         self.was_ready = record.ready;
         self.remember_what_it_has(process.as_ref());
-        let port = Port::found(record.port);
+        let port = Ports::found(record.port, record.ports.clone());
         let launch = self.launch(&port, record.container.clone(), Missing::LeaveOut)?;
         // What took traffic before goes on doing so until it is seen to be otherwise.
         let health = if record.ready {
@@ -256,13 +256,13 @@ impl Instance {
         } else {
             HealthState::Starting
         };
-        self.note(process.as_ref(), record.port, health, Some(record));
+        self.note(process.as_ref(), &port, health, Some(record));
         Ok((process, launch, health))
     }
 
     async fn started(&mut self) -> Result<(Box<dyn Running>, Launch, HealthState), Trouble> {
         self.ensure_image().await?;
-        let port = Port::choose(&self.spec.workload, self.spec.process.socket)?;
+        let port = Ports::choose(&self.spec.workload, &self.spec.process)?;
         self.files = self.write_files()?;
         let launch = self.launch(&port, None, Missing::Refuse)?;
         let program = launch.command.first().map_or("", String::as_str);
@@ -270,7 +270,7 @@ impl Instance {
         let begun = async {
             let mut process = self.spec.runtime.start(&launch).await?;
             // Written down first: whatever runs, the next agent knows of.
-            self.note(process.as_ref(), port.number, HealthState::Starting, None);
+            self.note(process.as_ref(), &port, HealthState::Starting, None);
             if let Err(trouble) = process.release().await {
                 process.kill();
                 return Err(trouble);
@@ -288,7 +288,7 @@ impl Instance {
     fn note(
         &self,
         process: &dyn Running,
-        port: Option<u16>,
+        port: &Ports,
         health: HealthState,
         found: Option<ProcessRecord>,
     ) {
@@ -307,7 +307,8 @@ impl Instance {
             pid: process.pid(),
             started: process.started(),
             boot: boot(),
-            port,
+            port: port.number,
+            ports: port.others.clone(),
             restarts: self.restarts,
             ready: health == HealthState::Ready,
             spec,
@@ -318,7 +319,8 @@ impl Instance {
 
         self.state.set(&self.key, |entry| {
             entry.facts.pid = Some(record.pid);
-            entry.facts.port = port;
+            entry.facts.port = port.number;
+            entry.facts.ports.clone_from(&port.others);
             entry.facts.restarts = record.restarts;
             entry.facts.health = health;
             entry.process = Some(record);
@@ -429,7 +431,7 @@ pub(super) async fn launch_beside(
     let Some(process) = process else {
         instance.ensure_image().await?;
         instance.files = instance.write_files()?;
-        let launch = instance.launch(&Port::found(None), None, Missing::Refuse);
+        let launch = instance.launch(&Ports::default(), None, Missing::Refuse);
         if launch.is_err() {
             instance.remove_files();
         }
@@ -441,7 +443,7 @@ pub(super) async fn launch_beside(
     let container = process.container.as_deref();
     let pid = instance.first_process(process.pid, container);
     instance.remember_variables_of(pid);
-    let port = Port::found(process.port);
+    let port = Ports::found(process.port, process.ports);
     let mut launch = instance.launch(&port, process.container.clone(), Missing::LeaveOut)?;
     launch.env.extend(spec::variables_of(pid));
     Ok(launch)

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::agent::runtime::{Launch, Runtime};
 use crate::agent::trouble::Trouble;
 use crate::model::health::{Health, Liveness};
+use crate::model::port::PortName;
 use crate::model::{Host, Period};
 
 /// How much later than it should a timer may fire before the agent, and not the instance, is taken
@@ -30,6 +31,8 @@ pub(in crate::agent) struct Prober(Client<HttpConnector, Empty<Bytes>>);
 pub(super) struct Question<'a> {
     path: Option<&'a str>,
     host: Option<&'a Host>,
+    /// Which port is asked; the one that gets the traffic without it.
+    port: Option<&'a PortName>,
     command: Option<&'a [String]>,
     within: Duration,
 }
@@ -40,6 +43,7 @@ impl<'a> Question<'a> {
         Self {
             path: health.path.as_deref(),
             host: health.host.as_ref(),
+            port: health.port.as_ref(),
             command: health.run.as_deref(),
             within: health.timeout.get(),
         }
@@ -50,6 +54,7 @@ impl<'a> Question<'a> {
         let own = Self {
             path: liveness.path.as_deref(),
             host: health.host.as_ref(),
+            port: liveness.port.as_ref().or(health.port.as_ref()),
             command: liveness.run.as_deref(),
             within: liveness.timeout.get(),
         };
@@ -60,6 +65,11 @@ impl<'a> Question<'a> {
             within: own.within,
             ..Self::readiness(health)
         }
+    }
+
+    /// Which port is asked; the one that gets the traffic without it.
+    pub const fn port(&self) -> Option<&'a PortName> {
+        self.port
     }
 
     /// Whether there is anything to ask; without it, that the process runs is all there is to know.

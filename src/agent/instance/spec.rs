@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::agent::Directory;
-use crate::agent::instance::port::Port;
+use crate::agent::instance::port::Ports;
 use crate::agent::instance::{Instance, Prober};
 use crate::agent::launch::{Account, InstanceFiles, Reader, account};
 use crate::agent::rootfs::{ImageMeta, Unpacked};
@@ -47,7 +47,7 @@ impl Instance {
     /// What the runtime must know. Secrets from files are read again at each start.
     pub(super) fn launch(
         &self,
-        port: &Port,
+        ports: &Ports,
         name: Option<String>,
         missing: Missing,
     ) -> Result<Launch, Trouble> {
@@ -78,9 +78,7 @@ impl Instance {
             env.insert(name.clone(), value);
         }
         env.extend(self.about_files());
-        if let Some(port) = self.port_inside(port) {
-            env.insert("PORT".to_owned(), port.to_string());
-        }
+        env.extend(self.about_ports(ports));
         env.extend(self.about());
 
         let command = if process.command.is_empty() {
@@ -95,12 +93,12 @@ impl Instance {
             workdir: image.workdir.clone(),
             env,
             user: account.map(|account| account.user),
-            socket: port.socket.clone(),
+            socket: ports.socket.clone(),
             files: self.mounted_files(),
             instance_files: self.files.clone(),
             log: self.log(),
             commands: Some(self.spec.directory.commands()),
-            contained: self.enclosure(port, name, digest),
+            contained: self.enclosure(ports, name, digest),
         })
     }
 
@@ -216,12 +214,37 @@ impl Instance {
         env
     }
 
-    /// The port that it is told.
-    fn port_inside(&self, port: &Port) -> Option<u16> {
-        match self.spec.workload.runs_by() {
-            Some(ContainerKind::Docker) => self.spec.workload.port,
-            None | Some(ContainerKind::Own | ContainerKind::Systemd) => port.number,
+    /// What it is told of its ports: where it has to listen, as it sees this machine.
+    fn about_ports(&self, ports: &Ports) -> BTreeMap<String, String> {
+        let InstanceSpec {
+            workload, process, ..
+        } = &self.spec;
+        let (main, others) = match workload.runs_by() {
+            Some(ContainerKind::Docker) => (workload.port, &process.ports),
+            None | Some(ContainerKind::Own | ContainerKind::Systemd) => {
+                (ports.number, &ports.others)
+            }
+        };
+        let main = main.map(|number| ("PORT".to_owned(), number));
+        let others = others.iter();
+        let others = others.map(|(name, number)| (name.variable(), *number));
+        let all = main.into_iter().chain(others);
+        all.map(|(variable, number)| (variable, number.to_string()))
+            .collect()
+    }
+
+    /// The ports of this machine, and those in a container of Docker's that they lead to.
+    fn published(&self, ports: &Ports) -> Vec<(u16, u16)> {
+        let InstanceSpec {
+            workload, process, ..
+        } = &self.spec;
+        if workload.runs_by() != Some(ContainerKind::Docker) {
+            return Vec::new();
         }
+        let main = ports.number.zip(workload.port);
+        let others = ports.others.iter();
+        let others = others.filter_map(|(name, number)| Some((*number, *process.ports.get(name)?)));
+        main.into_iter().chain(others).collect()
     }
 
     /// What it is told of itself.
@@ -243,15 +266,12 @@ impl Instance {
 
     fn enclosure(
         &self,
-        port: &Port,
+        ports: &Ports,
         name: Option<String>,
         image: &Digest,
     ) -> Option<ContainerSpec> {
         let InstanceSpec {
-            directory,
-            workload,
-            process,
-            ..
+            directory, process, ..
         } = &self.spec;
         let spec = process.container.as_ref()?;
 
@@ -262,10 +282,7 @@ impl Instance {
             labels: self.labels(),
             project: self.spec.scope.project.to_string(),
             agent: directory.path().display().to_string(),
-            port: port
-                .number
-                .zip(workload.port)
-                .filter(|_| spec.by == ContainerKind::Docker),
+            ports: self.published(ports),
             grace: process.stop_grace.get(),
             spec: spec.clone(),
         })

@@ -19,8 +19,10 @@ use crate::model::workload::ContainerKind;
 /// What there is to know about a process that runs.
 struct Watched<'a> {
     launch: &'a Launch,
+    /// Where it is asked whether it can take traffic.
     address: Option<SocketAddr>,
-    owner: Option<PortOwner>,
+    /// The ports at which it has to be the one that listens.
+    owners: Vec<PortOwner>,
     since: Instant,
 }
 
@@ -43,7 +45,7 @@ impl Instance {
         let rules = &self.spec.workload.health;
         let mut watched = self.watched(process.as_ref(), launch);
         let mut readiness = Readiness::new(rules, at_first);
-        let mut dead = self.dead_once(readiness.was_ready(), launch, watched.address);
+        let mut dead = self.dead_once(readiness.was_ready(), launch);
         loop {
             let (pause, begun) = (readiness.pause(), Instant::now());
             let round = async {
@@ -80,7 +82,7 @@ impl Instance {
             let change = readiness.hear(answer, after);
             if is_first && matches!(change, Change::Ready) {
                 self.health(HealthState::Ready);
-                dead = self.dead_once(true, launch, watched.address);
+                dead = self.dead_once(true, launch);
             } else if let Some(end) = self.follow(change, process.as_mut()).await {
                 return end;
             }
@@ -115,26 +117,39 @@ impl Instance {
     }
 
     fn watched<'a>(&self, process: &dyn Running, launch: &'a Launch) -> Watched<'a> {
-        let port = self.state.instance(&self.key).and_then(|facts| facts.port);
-        // Docker has the port itself, and says so when it cannot get it.
+        let health = &self.spec.workload.health;
+        let address = self.address(&Question::readiness(health));
+        let facts = self.state.instance(&self.key);
+        let traffic = facts.and_then(|facts| facts.port);
+        // Docker has its ports itself, and says so when it cannot get one.
         let is_dockers = self.spec.workload.runs_by() == Some(ContainerKind::Docker);
+        let mut ports: Vec<u16> = address.map(|address| address.port()).into_iter().collect();
+        ports.extend(traffic.filter(|port| !ports.contains(port)));
+        let owners = ports.into_iter().filter(|_| !is_dockers);
         Watched {
             launch,
-            address: port.map(local),
-            owner: port
-                .filter(|_| !is_dockers)
-                .map(|port| PortOwner::new(port, process.pid())),
+            address,
+            owners: owners
+                .map(|port| PortOwner::new(port, process.pid()))
+                .collect(),
             since: Instant::now(),
         }
     }
 
+    /// Where it is asked this; nowhere when it has no such port.
+    fn address(&self, question: &Question<'_>) -> Option<SocketAddr> {
+        let facts = self.state.instance(&self.key)?;
+        facts.port_of(question.port()).map(local)
+    }
+
     /// Asks it once, if it is the one that would answer.
     async fn round(&self, watched: &mut Watched<'_>) -> Round {
-        if let Some(owner) = &mut watched.owner {
+        for owner in &mut watched.owners {
             match owner.look().await {
                 Ok(Owner::Instance) => {}
                 Ok(Owner::Nobody) => {
-                    let reason = format!("it does not listen at port {} (PORT)", owner.port());
+                    let (port, variable) = (owner.port(), self.variable(owner.port()));
+                    let reason = format!("it does not listen at port {port} ({variable})");
                     return Round::Answer(Err(Trouble::Instance(reason)));
                 }
                 Ok(Owner::Stranger(reason)) => return Round::Taken(reason),
@@ -146,6 +161,16 @@ impl Instance {
             tokio::time::sleep_until(watched.since + STAYS_UP).await;
         }
         Round::Answer(self.ask(question, watched.launch, watched.address).await)
+    }
+
+    /// The variable that tells it this port of its own.
+    fn variable(&self, port: u16) -> String {
+        let facts = self.state.instance(&self.key);
+        let others = facts.into_iter().flat_map(|facts| facts.ports);
+        let mut named = others.filter(|(_, number)| *number == port);
+        named
+            .next()
+            .map_or_else(|| "PORT".to_owned(), |(name, _)| name.variable())
     }
 
     async fn ask(
@@ -160,22 +185,18 @@ impl Instance {
 
     /// Says why it is taken for dead, once it is; never while it was not ready yet, and never
     /// without a rule for it.
-    fn dead_once<'a>(
-        &'a self,
-        was_ready: bool,
-        launch: &'a Launch,
-        address: Option<SocketAddr>,
-    ) -> BoxFuture<'a, String> {
+    fn dead_once<'a>(&'a self, was_ready: bool, launch: &'a Launch) -> BoxFuture<'a, String> {
         let health = &self.spec.workload.health;
         let Some(liveness) = health.liveness.as_ref().filter(|_| was_ready) else {
             return pending().boxed();
         };
 
+        let question = Question::liveness(health, liveness);
+        let address = self.address(&question);
         async move {
             let mut life = Life::new(liveness);
             loop {
                 tokio::time::sleep(liveness.interval.get()).await;
-                let question = Question::liveness(health, liveness);
                 let answer = self.ask(question, launch, address).await;
                 if let Some(reason) = life.hear(answer) {
                     return reason;
@@ -201,10 +222,10 @@ impl Instance {
         if was_ready {
             return End::AfterReady(reason);
         }
-        if let Some(owner) = &mut watched.owner
-            && let Ok(Owner::Stranger(taken)) = owner.look().await
-        {
-            return End::Local(taken);
+        for owner in &mut watched.owners {
+            if let Ok(Owner::Stranger(taken)) = owner.look().await {
+                return End::Local(taken);
+            }
         }
         End::NeverReady(reason)
     }

@@ -78,8 +78,8 @@ pub struct ContainerSpec {
     pub project: String,
     /// The agent that makes it.
     pub agent: String,
-    /// The port of this machine, and the one inside that it leads to.
-    pub port: Option<(u16, u16)>,
+    /// The ports of this machine, each with the one inside that it leads to.
+    pub ports: Vec<(u16, u16)>,
     /// How long it has to stop.
     pub grace: Duration,
     /// What the configuration asks for.

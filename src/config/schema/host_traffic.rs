@@ -148,7 +148,7 @@ impl EnvironmentConfig {
         name: &ServiceName,
         service: &ServiceConfig,
     ) -> Option<(SocketAddr, SocketAddr)> {
-        let port = service.port?;
+        let port = service.port_number()?;
         let traffic = self.traffic.host()?;
         let own = traffic.listeners(name);
         let live = own.live.unwrap_or(port);

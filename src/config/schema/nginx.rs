@@ -68,7 +68,9 @@ impl NginxTraffic {
         traffic: &HostTraffic,
     ) {
         let services = environment.services.iter();
-        for (name, port) in services.filter_map(|(name, service)| Some((name, service.port?))) {
+        for (name, port) in
+            services.filter_map(|(name, service)| Some((name, service.port_number()?)))
+        {
             let own = traffic.listeners(name);
             if own.blue.is_none() || own.green.is_none() {
                 let help = format!(

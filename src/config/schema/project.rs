@@ -99,7 +99,7 @@ impl EnvironmentConfig {
     pub(in crate::config) fn with_ports(&self) -> Vec<&str> {
         let services = self.services.iter();
         services
-            .filter(|(_, service)| service.port.is_some())
+            .filter(|(_, service)| service.traffic_port().is_some())
             .map(|(name, _)| name.as_str())
             .collect()
     }

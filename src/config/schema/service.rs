@@ -8,11 +8,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::schema::{
-    BuildConfig, EnvEntry, EnvFiles, FileConfig, ImageConfig, Manifests, PodConfig,
-    ServiceAccountConfig, Text, VolumeConfig,
+    BuildConfig, EnvEntry, EnvFiles, FileConfig, ImageConfig, Manifests, PodConfig, PortConfig,
+    ServiceAccountConfig, Text, TrafficPort, VolumeConfig,
 };
 use crate::model::Period;
 use crate::model::health::Health;
+use crate::model::port::{PortName, ServicePort};
 use crate::model::promotion::Strategy;
 use crate::model::workload::Socket;
 
@@ -26,10 +27,17 @@ pub struct ServiceConfig {
     /// Its image, when it is there already and not built: `nginx:1.27`, or a map.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageConfig>,
-    /// The port that it listens on, told to it as `PORT`; none for a worker. On a host the live
-    /// listener has this port unless `traffic.listeners` says otherwise.
+    /// The port that gets the traffic, told to it as `PORT`; none for a worker. Its number, and
+    /// then its name is `http`, or the name of one under `ports`; `none` where all of them are for
+    /// others, such as metrics. Without it the one that is called `http` under `ports`. On a host
+    /// the live listener has this port unless `traffic.listeners` says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<u16>,
+    pub port: Option<TrafficPort>,
+    /// All ports by name, or those beside `port`: `{http: 8080, metrics: 9090}`. Each but the one
+    /// that gets the traffic is told as `PORT_NAME`, as `PORT_METRICS`. On a host each instance has
+    /// a free port of its own for each, as `shipit status` shows them; no router leads there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<PortName, PortConfig>,
     /// `host`: who opens the port's socket. `inherited`, for the runtime `process`: the agent opens
     /// it and hands it over.
     #[serde(default, skip_serializing_if = "Socket::is_own")]
@@ -94,6 +102,48 @@ pub struct ServiceConfig {
 }
 
 impl ServiceConfig {
+    /// Its ports by name.
+    #[must_use]
+    pub fn all_ports(&self) -> BTreeMap<PortName, ServicePort> {
+        let named = self.ports.iter();
+        let mut all: BTreeMap<_, _> = named
+            .map(|(name, port)| (name.clone(), ServicePort::from(port)))
+            .collect();
+        if let Some(TrafficPort::Number(number)) = self.port {
+            let port = ServicePort::from(&PortConfig::Number(number));
+            all.insert(PortName::http(), port);
+        }
+        all
+    }
+
+    /// The port that gets the traffic, with its name; none of a worker.
+    #[must_use]
+    pub fn traffic_port(&self) -> Option<(PortName, ServicePort)> {
+        let name = match &self.port {
+            None | Some(TrafficPort::Number(_)) => PortName::http(),
+            Some(TrafficPort::Named(name)) => name.clone(),
+            Some(TrafficPort::None) => return None,
+        };
+        let port = self.all_ports().remove(&name)?;
+        Some((name, port))
+    }
+
+    /// Its ports besides the one that gets the traffic.
+    #[must_use]
+    pub fn other_ports(&self) -> BTreeMap<PortName, ServicePort> {
+        let mut others = self.all_ports();
+        if let Some((name, _)) = self.traffic_port() {
+            others.remove(&name);
+        }
+        others
+    }
+
+    /// The number of the port that gets the traffic.
+    #[must_use]
+    pub fn port_number(&self) -> Option<u16> {
+        self.traffic_port().map(|(_, port)| port.number)
+    }
+
     /// Whether two releases of it never run at once in an environment with this strategy.
     #[must_use]
     pub fn is_exclusive(&self, environment: Strategy) -> bool {

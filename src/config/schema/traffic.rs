@@ -11,6 +11,7 @@ use crate::config::kinds::by_kind;
 use crate::config::schema::{EnvironmentConfig, HostTraffic, Marks, NginxTraffic};
 use crate::config::suggest::suggest;
 use crate::model::ServiceName;
+use crate::model::port::Protocol;
 
 by_kind! {
     /// How traffic comes to the services.
@@ -180,8 +181,10 @@ impl TrafficConfig {
     }
 
     /// The host, the path and the addresses of a service on a cluster, as far as the kind has them.
+    /// What is said of all Ingresses or routes is not for the Service by which anything but HTTP
+    /// comes in.
     #[must_use]
-    pub fn entry(&self, service: &ServiceName) -> TrafficEntry {
+    pub fn entry(&self, service: &ServiceName, protocol: Protocol) -> TrafficEntry {
         match self {
             Self::Embedded(_) | Self::Nginx(..) => TrafficEntry::default(),
             Self::Service(traffic) => {
@@ -196,6 +199,9 @@ impl TrafficConfig {
             }
             Self::Ingress(routed, _) | Self::Gateway(routed, _) => {
                 let entry = routed.entries.get(service).cloned().unwrap_or_default();
+                if !protocol.is_http() {
+                    return entry;
+                }
                 TrafficEntry {
                     annotations: over(&routed.annotations, entry.annotations),
                     labels: over(&routed.labels, entry.labels),

@@ -1,6 +1,7 @@
 //! Annotations and labels of the user's own, and the other keys of a cluster's front.
 
 use super::{GOOD, faults, project};
+use crate::model::port::Protocol;
 
 const CLUSTER: &str = "registry: {kind: oci, endpoint: localhost}\ncluster: {kind: kubernetes}\n";
 
@@ -28,7 +29,9 @@ services:
 ";
     let project = project(&base, good).expect("valid");
     let staging = project.environments.values().next().expect("one");
-    let entry = staging.traffic.entry(&"web".parse().expect("a name"));
+    let entry = staging
+        .traffic
+        .entry(&"web".parse().expect("a name"), Protocol::Http);
     let keys: Vec<&str> = entry.annotations.keys().map(String::as_str).collect();
     assert_eq!(
         keys,

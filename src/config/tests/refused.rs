@@ -178,7 +178,7 @@ fn what_state_traffic_or_a_service_cannot_have_is_refused_and_never_ignored() {
         ),
         (
             "services: {web: {port: -1}}",
-            "services.web.port: this is the number -1, and a whole number from 0 to 65535 is needed",
+            "services.web.port: this is the number -1, and a port from 1 to 65535, the name of one",
         ),
         (
             "state: {kind: gcs}",

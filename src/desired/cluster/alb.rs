@@ -7,7 +7,10 @@ use serde_json::{Map, Value, json};
 
 use crate::config::schema::{IngressController, ServiceConfig, TrafficConfig};
 use crate::desired::cluster::Site;
-use crate::model::alb::{ACTIONS, CERTIFICATES, GATE, HEALTH_PATH, LISTENS, TARGET_TYPE};
+use crate::desired::cluster::ports::Ports;
+use crate::model::alb::{
+    ACTIONS, CERTIFICATES, GATE, HEALTH_PATH, HEALTH_PORT, LISTENS, TARGET_TYPE,
+};
 use crate::model::{Manifest, ServiceName, Slot};
 
 /// The name of a backend's port that stands for an annotation.
@@ -37,6 +40,18 @@ pub(super) fn defaults(service: &ServiceConfig) -> Map<String, Value> {
     all.insert(TARGET_TYPE.to_owned(), "ip".into());
     if let Some(path) = &service.health.path {
         all.insert(HEALTH_PATH.to_owned(), path.clone().into());
+    }
+    // Without this it asks the port that gets the traffic.
+    let asked = service
+        .health
+        .port
+        .as_ref()
+        .map(|name| Ports::of(service).number(Some(name)));
+    let asked = asked
+        .flatten()
+        .filter(|number| Some(*number) != service.port_number());
+    if let Some(number) = asked {
+        all.insert(HEALTH_PORT.to_owned(), number.to_string().into());
     }
     all
 }

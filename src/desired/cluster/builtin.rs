@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::schema::PodSecurity;
 use crate::desired::cluster::marks::Owner;
+use crate::desired::cluster::ports::Ports;
 use crate::desired::cluster::{Site, files, mark};
 use crate::desired::{DesiredError, Program};
 use crate::model::health::{Health, Liveness};
@@ -204,9 +205,8 @@ fn deployment(site: &Site<'_>, program: &Program<'_>, slot: Slot, pod: &Value) -
 fn container(program: &Program<'_>, slot: Slot, mounts: &[Value]) -> Value {
     let name = program.name.as_str();
     let mut env = vec![json!({"name": "SHIPIT_SLOT", "value": slot.as_str()})];
-    if let Some(port) = program.service.port {
-        env.push(json!({"name": "PORT", "value": port.to_string()}));
-    }
+    let ports = Ports::of(program.service);
+    env.extend(ports.variables());
     env.extend(files::variables(program));
     // What shipit says of a slot and its port counts, as on a host: a name is there once.
     let own: Vec<Value> = env.iter().map(|one| one["name"].clone()).collect();
@@ -251,10 +251,11 @@ fn container(program: &Program<'_>, slot: Slot, mounts: &[Value]) -> Value {
     if !mounts.is_empty() {
         container["volumeMounts"] = mounts.to_vec().into();
     }
-    if let Some(port) = program.service.port {
-        container["ports"] = json!([{"name": "http", "containerPort": port, "protocol": "TCP"}]);
+    let listed = ports.of_container();
+    if !listed.is_empty() {
+        container["ports"] = listed.into();
     }
-    for (kind, probe) in probes(&program.service.health, program.service.port) {
+    for (kind, probe) in probes(&program.service.health, &ports) {
         container[kind] = probe;
     }
     container
@@ -262,8 +263,9 @@ fn container(program: &Program<'_>, slot: Slot, mounts: &[Value]) -> Value {
 
 /// What is asked of a container, and what comes of it: without a rule for it none is restarted, for
 /// one that is busy would be restarted together with what it is doing.
-fn probes(health: &Health, port: Option<u16>) -> Vec<(&'static str, Value)> {
+fn probes(health: &Health, ports: &Ports) -> Vec<(&'static str, Value)> {
     let host = health.host.as_ref();
+    let port = ports.number(health.port.as_ref());
     let Some(ready) = question(health.path.as_ref(), host, health.run.as_ref(), port) else {
         return Vec::new();
     };
@@ -277,12 +279,14 @@ fn probes(health: &Health, port: Option<u16>) -> Vec<(&'static str, Value)> {
     if let Some(liveness) = &health.liveness {
         let Liveness {
             path,
+            port,
             run,
             interval,
             timeout,
             failures,
         } = liveness.as_ref();
         let has_own = path.is_some() || run.is_some();
+        let port = ports.number(port.as_ref().or(health.port.as_ref()));
         let own = question(path.as_ref(), host, run.as_ref(), port).filter(|_| has_own);
         let alive = own.as_ref().unwrap_or(&ready);
         let probe = timed(alive, *interval, *timeout, (*failures).into());

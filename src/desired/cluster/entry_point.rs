@@ -12,8 +12,10 @@ use crate::config::schema::{
 use crate::desired::DesiredError;
 use crate::desired::cluster::builtin::manifest;
 use crate::desired::cluster::marks::{Owner, Rendered};
+use crate::desired::cluster::ports::Ports;
 use crate::desired::cluster::{Site, alb, mark};
 use crate::model::object::mark as label;
+use crate::model::port::{Protocol, ServicePort};
 use crate::model::route::{ANY_ADDRESS, ObjectsRoute, Route};
 use crate::model::{Manifest, ServiceName, Slot};
 
@@ -21,13 +23,23 @@ pub(super) fn route(
     site: &Site<'_>,
     name: &ServiceName,
     service: &ServiceConfig,
-    port: u16,
+    port: ServicePort,
 ) -> Result<Route, DesiredError> {
+    // What is not HTTP is switched by the selector of a Service, however HTTP comes in.
+    let plain = TrafficConfig::Service(ServiceTraffic::default());
+    let traffic = match &site.configuration.traffic {
+        TrafficConfig::Ingress(..) | TrafficConfig::Gateway(..) if !port.protocol.is_http() => {
+            &plain
+        }
+        traffic => traffic,
+    };
     let mut way = Way {
         site,
         name,
+        traffic,
         port,
-        entry: entry(site, name)?,
+        ports: Ports::of(service).of_service(),
+        entry: entry(site, name, port.protocol)?,
         marks: Rendered::default(),
     };
     way.read_marks(service)?;
@@ -35,7 +47,6 @@ pub(super) fn route(
         .into_iter()
         .map(|slot| way.slot_service(slot))
         .collect();
-    let traffic = &site.configuration.traffic;
     if site.apart() {
         fixed.extend(way.bridges(traffic));
     }
@@ -71,7 +82,8 @@ pub(super) fn route(
             .map(|slot| (slot, way.target(slot)))
             .collect(),
         fixed,
-        port,
+        port: port.number,
+        protocol: port.protocol,
         live_url: way.live_url(),
         address_url: way.address_url(),
         slot_urls,
@@ -80,8 +92,12 @@ pub(super) fn route(
 }
 
 /// A service's host and path, as templates are rendered.
-fn entry(site: &Site<'_>, name: &ServiceName) -> Result<TrafficEntry, DesiredError> {
-    let mut entry = site.configuration.traffic.entry(name);
+fn entry(
+    site: &Site<'_>,
+    name: &ServiceName,
+    protocol: Protocol,
+) -> Result<TrafficEntry, DesiredError> {
+    let mut entry = site.configuration.traffic.entry(name, protocol);
     for (key, text) in [
         ("host", &mut entry.host),
         ("path", &mut entry.path),
@@ -99,7 +115,12 @@ fn entry(site: &Site<'_>, name: &ServiceName) -> Result<TrafficEntry, DesiredErr
 struct Way<'a> {
     site: &'a Site<'a>,
     name: &'a ServiceName,
-    port: u16,
+    /// How traffic comes to this service.
+    traffic: &'a TrafficConfig,
+    /// The port that gets it.
+    port: ServicePort,
+    /// All its ports, as a Service lists them.
+    ports: Vec<Value>,
     entry: TrafficEntry,
     /// What the live object has besides, in the user's words and by the controller's needs.
     marks: Rendered,
@@ -107,7 +128,7 @@ struct Way<'a> {
 
 impl Way<'_> {
     fn is_alb(&self) -> bool {
-        alb::is_meant(&self.site.configuration.traffic)
+        alb::is_meant(self.traffic)
     }
 
     /// What the configuration says that the live object has besides.
@@ -131,7 +152,8 @@ impl Way<'_> {
     fn mark_live(&self, object: &mut Manifest, slot: Option<Slot>) {
         self.marks.put_on(object);
         if self.is_alb() {
-            let (key, value) = alb::action(self.name, self.port, slot, |of| self.slot_name(of));
+            let (key, value) =
+                alb::action(self.name, self.port.number, slot, |of| self.slot_name(of));
             object.annotate(&key, &value);
         }
     }
@@ -158,16 +180,12 @@ impl Way<'_> {
         format!("{}/{}", self.namespace(slot), self.slot_name(slot))
     }
 
-    fn ports(&self) -> Value {
-        json!([{"name": "http", "port": self.port, "targetPort": self.port, "protocol": "TCP"}])
-    }
-
     fn slot_service(&self, slot: Slot) -> Manifest {
         manifest(json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": self.slot_name(slot), "namespace": self.namespace(slot),
                 "labels": {label::SLOT: slot.as_str()}},
-            "spec": {"selector": mark::selector(self.site, self.name, slot), "ports": self.ports()},
+            "spec": {"selector": mark::selector(self.site, self.name, slot), "ports": self.ports},
         }))
     }
 
@@ -198,7 +216,7 @@ impl Way<'_> {
             self.slot_name(slot),
             self.namespace(slot)
         );
-        json!({"type": "ExternalName", "externalName": host, "ports": self.ports()})
+        json!({"type": "ExternalName", "externalName": host, "ports": self.ports})
     }
 
     /// Lets the home namespace's routes reach a slot's Service.
@@ -219,12 +237,12 @@ impl Way<'_> {
         let mut spec = match slot {
             Some(slot) if self.site.apart() => self.external(slot),
             None if self.site.apart() => {
-                json!({"type": "ExternalName", "externalName": "off.invalid", "ports": self.ports()})
+                json!({"type": "ExternalName", "externalName": "off.invalid", "ports": self.ports})
             }
             slot => {
                 let mut selector = mark::selector(self.site, self.name, slot.unwrap_or(Slot::Blue));
                 selector[label::SLOT] = slot.map_or("off", Slot::as_str).into();
-                json!({"selector": selector, "ports": self.ports()})
+                json!({"selector": selector, "ports": self.ports})
             }
         };
         let reach = match traffic.reach {
@@ -248,7 +266,7 @@ impl Way<'_> {
         } else {
             let off = || format!("{}-off", self.name);
             let name = slot.map_or_else(off, |slot| self.slot_name(slot));
-            (name, json!({"number": self.port}))
+            (name, json!({"number": self.port.number}))
         };
         let mut rule = json!({"http": {"paths": [{
             "path": self.entry.path.as_deref().unwrap_or("/"), "pathType": "Prefix",
@@ -276,7 +294,7 @@ impl Way<'_> {
         let backend = |of: Slot| {
             let weight = u8::from(slot == Some(of));
             let mut backend =
-                json!({"name": self.slot_name(of), "port": self.port, "weight": weight});
+                json!({"name": self.slot_name(of), "port": self.port.number, "weight": weight});
             if self.site.apart() {
                 backend["namespace"] = self.namespace(of).into();
             }
@@ -324,7 +342,7 @@ impl Way<'_> {
     }
 
     fn has_tls(&self) -> bool {
-        match &self.site.configuration.traffic {
+        match self.traffic {
             TrafficConfig::Ingress(_, ingress) => {
                 ingress.tls_secret.is_some()
                     || self.is_alb() && alb::has_tls(&self.marks.annotations)
@@ -346,11 +364,13 @@ impl Way<'_> {
     /// it answers to TLS there is no URL: no certificate is for the name that a cloud gives a load
     /// balancer.
     fn address_url(&self) -> Option<String> {
-        match &self.site.configuration.traffic {
+        match self.traffic {
             TrafficConfig::Service(service) if service.reach == ServiceReach::LoadBalancer => {
-                Some(format!("http://{ANY_ADDRESS}:{}", self.port))
+                let ServicePort { number, protocol } = self.port;
+                Some(format!("{}://{ANY_ADDRESS}:{number}", protocol.scheme()))
             }
-            TrafficConfig::Ingress(..) if !self.has_tls() => {
+            // Whether a Gateway answers without TLS, and at which port, it says itself.
+            TrafficConfig::Ingress(..) | TrafficConfig::Gateway(..) if !self.has_tls() => {
                 Some(format!("http://{ANY_ADDRESS}{}", self.path()))
             }
             TrafficConfig::Service(_)

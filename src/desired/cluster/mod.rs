@@ -13,6 +13,7 @@ mod files;
 mod mark;
 mod marks;
 mod own;
+mod ports;
 mod repeated;
 mod scaled;
 mod select;
@@ -195,9 +196,8 @@ impl Site<'_> {
         name: &ServiceName,
         service: &ServiceConfig,
     ) -> Result<Option<Route>, DesiredError> {
-        service
-            .port
-            .map(|port| entry_point::route(self, name, service, port))
+        let port = service.traffic_port();
+        port.map(|(_, port)| entry_point::route(self, name, service, port))
             .transpose()
     }
 

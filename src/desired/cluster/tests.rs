@@ -1,6 +1,7 @@
 //! Stories about what a service becomes on a cluster.
 
 mod balancers;
+mod ports;
 
 use std::fs;
 

@@ -3,6 +3,7 @@
 mod http;
 mod probe;
 mod run;
+mod tcp;
 #[cfg(test)]
 mod tests;
 
@@ -10,7 +11,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::ServiceName;
-use crate::model::check::{Check, TcpCheck};
+use crate::model::check::Check;
 use crate::model::outcome::{ProbeReport, Url};
 use crate::model::own_rule::ProgramRule;
 use crate::port::checker::{CheckFailed, CheckTarget, ProbeTarget};
@@ -38,7 +39,11 @@ impl Checker for Checks {
                         .hold(http, &url(target, http.service.as_ref())?)
                         .await
                 }
-                Check::Tcp(tcp) => connect(tcp, &url(target, tcp.service.as_ref())?).await,
+                Check::Tcp(check) => {
+                    let url = url(target, check.service.as_ref())?;
+                    let connected = tcp::connect(&url, check.timeout.get()).await;
+                    connected.map_err(CheckFailure::say)
+                }
                 Check::Run(check) => run::run(check, target, progress).await,
                 Check::Scan(_) | Check::Signature(_) => Err(CheckFailure::say(
                     "the registry is asked for this, and not the services",
@@ -120,17 +125,4 @@ fn url(target: &CheckTarget, service: Option<&ServiceName>) -> Result<String, Ch
             Some(name) => CheckFailure::say(format!("{name} has no listener")),
             None => CheckFailure::say("no service has a listener"),
         })
-}
-
-async fn connect(check: &TcpCheck, url: &str) -> Result<(), CheckFailure> {
-    let address = url.trim_start_matches("http://");
-    let connection = tokio::net::TcpStream::connect(address);
-    match tokio::time::timeout(check.timeout.get(), connection).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(CheckFailure::say(format!("{address}: {error}"))),
-        Err(_) => Err(CheckFailure::say(format!(
-            "{address}: no connection within {}",
-            check.timeout
-        ))),
-    }
 }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::check::http::Client;
+use crate::driver::check::tcp;
 use crate::model::outcome::ProbeReport;
 use crate::port::checker::ProbeTarget;
 
@@ -56,15 +57,19 @@ struct Answer {
 
 async fn ask(client: Client, target: ProbeTarget) -> Answer {
     let since = Instant::now();
-    let url = &target.url;
-    let answer = client.get(url, target.host.as_ref(), target.timeout.get());
-    let failure = match answer.await {
-        Ok((status, _)) if status.is_server_error() => Some(format!("{url} answered {status}")),
-        Ok(_) => None,
-        Err(reason) => Some(format!(
-            "{url}: {reason} after {} ms",
-            since.elapsed().as_millis()
-        )),
+    let (url, timeout) = (&target.url, target.timeout.get());
+    let late = |reason: String| {
+        let after = since.elapsed().as_millis();
+        format!("{url}: {reason} after {after} ms")
+    };
+    let failure = if tcp::is_meant(url) {
+        tcp::connect(url, timeout).await.err().map(late)
+    } else {
+        match client.get(url, target.host.as_ref(), timeout).await {
+            Ok((status, _)) if status.is_server_error() => Some(format!("{url} answered {status}")),
+            Ok(_) => None,
+            Err(reason) => Some(late(reason)),
+        }
     };
     Answer {
         took: since.elapsed(),

@@ -77,6 +77,7 @@ impl FakeEngine {
             index,
             pid: None,
             port: None,
+            ports: BTreeMap::new(),
             health,
             restarts: 0,
             last_exit: fails.then(|| "exit code 1".to_owned()),

@@ -6,7 +6,7 @@
 //! echoes WebSocket messages, `/file?PATH` answers with a file, `/descriptors` with what it has
 //! open. While there is a file at `SICK_FILE`, `/healthz` fails. `TELL` names variables whose
 //! values it writes into its log. `FAIL_HEALTH`, `FAIL_ROOT`, `CRASH_AFTER_MS`, `START_DELAY_MS`,
-//! `EAT_MIB` and `FAIL_START` make it misbehave. SIGTERM stops accepting, lets requests finish, and
+//! `EAT_MIB` and `FAIL_START` make it misbehave. With `ADMIN` it answers at `PORT_ADMIN`, too. SIGTERM stops accepting, lets requests finish, and
 //! ends with 0.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // what a service writes is its log
@@ -79,6 +79,12 @@ async fn main() {
             .await
             .expect("the port is free"),
     };
+    if let Some(port) = told("PORT_ADMIN").filter(|_| told("ADMIN").is_some()) {
+        let port: u16 = port.parse().expect("PORT_ADMIN");
+        let host = told("HOST").unwrap_or_else(|| "127.0.0.1".to_owned());
+        let listener = TcpListener::bind((host, port)).await;
+        tokio::spawn(serve(listener.expect("the port is free")));
+    }
     println!("storefront listens on {port}: {}", message());
     serve(listener).await;
 }

@@ -18,9 +18,8 @@ pub(super) fn body(launch: &Launch) -> ContainerCreateBody {
     let mut labels: HashMap<String, String> = contained.labels.into_iter().collect();
     labels.insert(AGENT.to_owned(), contained.agent);
 
-    let exposed = contained
-        .port
-        .map(|(_, inside)| vec![format!("{inside}/tcp")]);
+    let exposed = contained.ports.iter();
+    let exposed: Vec<String> = exposed.map(|(_, inside)| format!("{inside}/tcp")).collect();
     let variables = launch.env.iter();
     let command = launch.command.clone();
     ContainerCreateBody {
@@ -33,7 +32,7 @@ pub(super) fn body(launch: &Launch) -> ContainerCreateBody {
         // What the service says takes the place of all that the image says.
         entrypoint: (!command.is_empty()).then_some(command),
         labels: Some(labels),
-        exposed_ports: exposed,
+        exposed_ports: (!exposed.is_empty()).then_some(exposed),
         host_config: Some(host),
         ..ContainerCreateBody::default()
     }
@@ -42,13 +41,14 @@ pub(super) fn body(launch: &Launch) -> ContainerCreateBody {
 /// What a container has of this machine, and how much of it.
 fn host(contained: &ContainerSpec) -> HostConfig {
     let spec = &contained.spec;
-    let ports = contained.port.map(|(host, inside)| {
+    let ports = contained.ports.iter().map(|(host, inside)| {
         let binding = PortBinding {
             host_ip: Some("127.0.0.1".to_owned()),
             host_port: Some(host.to_string()),
         };
-        HashMap::from([(format!("{inside}/tcp"), Some(vec![binding]))])
+        (format!("{inside}/tcp"), Some(vec![binding]))
     });
+    let ports: HashMap<_, _> = ports.collect();
     let binds: Vec<String> = spec
         .volumes
         .iter()
@@ -65,7 +65,7 @@ fn host(contained: &ContainerSpec) -> HostConfig {
             .map(|thousandths| i64::from(thousandths) * 1_000_000),
         pids_limit: Some(i64::from(spec.processes.unwrap_or(PROCESSES))),
         network_mode: spec.network.clone(),
-        port_bindings: ports,
+        port_bindings: (!ports.is_empty()).then_some(ports),
         binds: (!binds.is_empty()).then_some(binds),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         log_config: Some(HostConfigLogConfig {
@@ -76,5 +76,26 @@ fn host(contained: &ContainerSpec) -> HostConfig {
             ])),
         }),
         ..HostConfig::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_port_inside_is_led_to_from_this_machine_alone() {
+        let contained = ContainerSpec {
+            ports: vec![(40001, 8080), (40002, 9090)],
+            ..ContainerSpec::default()
+        };
+        let bindings = host(&contained).port_bindings.expect("ports");
+        for (inside, outside) in [("8080/tcp", "40001"), ("9090/tcp", "40002")] {
+            let one = bindings[inside].as_ref().expect("bound");
+            let one = one.first().expect("one");
+            assert_eq!(one.host_ip.as_deref(), Some("127.0.0.1"));
+            assert_eq!(one.host_port.as_deref(), Some(outside));
+        }
+        assert_eq!(host(&ContainerSpec::default()).port_bindings, None);
     }
 }

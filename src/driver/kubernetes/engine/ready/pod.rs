@@ -170,6 +170,7 @@ pub fn instance(index: usize, pod: &Value) -> Instance {
         index: u16::try_from(index).unwrap_or(u16::MAX),
         pid: None,
         port: None,
+        ports: std::collections::BTreeMap::new(),
         health,
         restarts: u32::try_from(restarts).unwrap_or(u32::MAX),
         last_exit: last.is_object().then(|| ended(last)),

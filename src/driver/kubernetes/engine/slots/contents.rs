@@ -22,6 +22,19 @@ impl Slots<'_> {
         kinds: &BTreeSet<Kind>,
         manifests: &[Manifest],
     ) -> Result<(), EngineError> {
+        let named = (kinds, manifests);
+        self.write_until(read, workloads, label, named, None).await
+    }
+
+    /// The same for what has an end.
+    pub(super) async fn write_until(
+        &self,
+        read: &mut Read,
+        workloads: &Workloads,
+        label: &Label,
+        (kinds, manifests): (&BTreeSet<Kind>, &[Manifest]),
+        stops_at: Option<Timestamp>,
+    ) -> Result<(), EngineError> {
         let records = self.engine.records(self.api, &self.permit.scope);
         self.engine.placed().remove(&self.slot);
         let chunks = records
@@ -46,7 +59,7 @@ impl Slots<'_> {
                 SlotRecord {
                     label: label.clone(),
                     placed_at,
-                    stops_at: None,
+                    stops_at,
                     chunks,
                 },
             );

@@ -80,30 +80,33 @@ async fn stop(
     if traffic::active(engine, slots.api, &read).await? == Some(slot) {
         return Ok(None);
     }
-    let Some(label) = read
-        .record
-        .slots
-        .get(&slot)
-        .map(|found| found.label.clone())
-    else {
+    let found = read.record.slots.get(&slot);
+    let found = found.map(|found| (found.label.clone(), found.stops_at));
+    let Some((label, until)) = found else {
         return Ok(None);
     };
 
+    // It is due until all of it is done: a run that was killed in between has left some of it.
     let mut workloads = slots.workloads(&read).await?;
-    if workloads.values().all(|placed| !placed.running) {
-        return Ok(None);
+    if workloads.values().any(|placed| placed.running) {
+        for placed in workloads.values_mut() {
+            placed.running = false;
+        }
+        let nothing = (&BTreeSet::new(), &[][..]);
+        slots
+            .write_until(&mut read, &workloads, &label, nothing, until)
+            .await?;
     }
-
-    for placed in workloads.values_mut() {
-        placed.running = false;
-    }
-    slots
-        .write(&mut read, &workloads, &label, &BTreeSet::new(), &[])
-        .await?;
-
     for placed in workloads.values() {
         slots.scale_down(placed, label.number).await?;
     }
+
+    let done = |record: &mut Record| {
+        if let Some(there) = record.slots.get_mut(&slot) {
+            there.stops_at = None;
+        }
+    };
+    engine.remember(slots.api, permit, &mut read, done).await?;
     Ok(Some(format!(
         "release {} in {slot} was kept long enough, and is scaled down",
         label.number

@@ -1,18 +1,25 @@
-//! The addresses that a cloud's load balancers have got, as the live objects' status says.
+//! The addresses that load balancers and Gateways have got, as the status of the live objects and of
+//! the Gateways says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::Value;
 
 use super::{live, objects};
+use crate::driver::kubernetes::client::api::Api;
 use crate::driver::kubernetes::engine::KubernetesEngine;
 use crate::driver::kubernetes::engine::list::key_of;
-use crate::model::ServiceName;
+use crate::driver::kubernetes::engine::record::Record;
 use crate::model::endpoint;
 use crate::model::route::{ANY_ADDRESS, ObjectsRoute};
+use crate::model::{ObjectKey, ServiceName};
 use crate::port::engine::{EngineError, Scope};
+
+/// The port of a URL that has none.
+const HTTP: u16 = 80;
 
 /// How long a load balancer may take to accept a connection.
 const ACCEPTS: Duration = Duration::from_secs(1);
@@ -29,37 +36,117 @@ pub(in super::super) async fn load_balancers(
     let read = read.map_err(|fault| fault.while_(format!("looking at {scope}")))?;
     let live = live(api, &read.record).await;
     let live = live.map_err(|fault| fault.while_("looking at live traffic"))?;
+    let seen = with_gateways(api, &read.record, live).await;
 
     let all = objects(&read.record).filter_map(|(service, route)| {
-        let address = address_of(route, &live);
-        // Not every controller says where its Ingress can be reached.
+        let address = entrance(route, &seen).map(|entrance| entrance.address);
+        // Not every controller says where its Ingress or Gateway can be reached.
         let is_awaited = route.off.kind() == "Service" && route.address_url.is_some();
         (address.is_some() || is_awaited).then(|| (service.clone(), address))
     });
     Ok(all.collect())
 }
 
-/// The URL of a live object's load balancer, when somebody accepts connections there.
-pub(super) async fn url(route: &ObjectsRoute, live: &[Value]) -> Option<String> {
-    let address = address_of(route, live)?;
-    let url = route.address_url.as_ref()?.replace(ANY_ADDRESS, &address);
-    let uri: http::Uri = url.parse().ok()?;
-    let port = uri.port_u16().unwrap_or(80);
-
-    let connect = tokio::net::TcpStream::connect(format!("{address}:{port}"));
-    let reached = tokio::time::timeout(ACCEPTS, connect).await;
-    matches!(reached, Ok(Ok(_))).then_some(url)
+/// Live objects, and the Gateways that routes among them hang on: those have the addresses. One that
+/// may not be read is one without an address.
+pub(super) async fn with_gateways(api: &Api, record: &Record, mut live: Vec<Value>) -> Vec<Value> {
+    let keys: BTreeSet<ObjectKey> = objects(record)
+        .filter_map(|(_, route)| gateway(route))
+        .collect();
+    let asked = keys.iter().map(|key| async { api.get(key).await.ok()? });
+    live.extend(join_all(asked).await.into_iter().flatten());
+    live
 }
 
-/// The address in a live object's status, as a URL has it.
-fn address_of(route: &ObjectsRoute, live: &[Value]) -> Option<String> {
-    let key = route.off.key();
-    let object = live
-        .iter()
-        .find(|live| key_of(live).as_ref() == Some(&key))?;
+/// The URL of a live object's load balancer, when somebody accepts connections there.
+pub(super) async fn url(route: &ObjectsRoute, seen: &[Value]) -> Option<String> {
+    let entrance = entrance(route, seen)?;
+    let port = entrance.port?;
+    let host = match route.address_url.as_ref()? {
+        // The port of a Service is in the URL already.
+        url if route.off.kind() == "Service" || port == HTTP => {
+            url.replace(ANY_ADDRESS, &entrance.address)
+        }
+        url => url.replace(ANY_ADDRESS, &format!("{}:{port}", entrance.address)),
+    };
+    let connect = tokio::net::TcpStream::connect(format!("{}:{port}", entrance.address));
+    let reached = tokio::time::timeout(ACCEPTS, connect).await;
+    matches!(reached, Ok(Ok(_))).then_some(host)
+}
+
+/// Where traffic comes in from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entrance {
+    /// As a URL has it.
+    address: String,
+    /// Where it is asked without TLS; none where nothing but TLS is spoken.
+    port: Option<u16>,
+}
+
+/// The entrance of a live object, as its status or that of its Gateway says.
+fn entrance(route: &ObjectsRoute, seen: &[Value]) -> Option<Entrance> {
+    let of = |key: &ObjectKey| seen.iter().find(|live| key_of(live).as_ref() == Some(key));
+    if let Some(key) = gateway(route) {
+        let gateway = of(&key)?;
+        return Some(Entrance {
+            address: gateway_address(gateway)?,
+            port: listener_port(gateway, route),
+        });
+    }
+
+    let object = of(&route.off.key())?;
     let first = object.pointer("/status/loadBalancer/ingress/0")?;
     let text = |name: &str| first[name].as_str().filter(|text| !text.is_empty());
-    let address = text("hostname").or_else(|| text("ip"))?;
+    Some(Entrance {
+        address: as_host(text("hostname").or_else(|| text("ip"))?)?,
+        port: Some(match route.off.kind() {
+            "Service" => route.port,
+            _ => HTTP,
+        }),
+    })
+}
+
+/// The Gateway that a route hangs on; none of what is no route.
+fn gateway(route: &ObjectsRoute) -> Option<ObjectKey> {
+    let (key, parent) = (route.off.key(), parent(route)?);
+    let namespace = parent["namespace"].as_str().map(str::to_owned);
+    Some(ObjectKey {
+        api_version: key.api_version,
+        kind: "Gateway".to_owned(),
+        namespace: namespace.or(key.namespace),
+        name: parent["name"].as_str()?.to_owned(),
+    })
+}
+
+fn parent(route: &ObjectsRoute) -> Option<&Value> {
+    let is_route = route.off.kind() == "HTTPRoute";
+    let parent = route.off.body().pointer("/spec/parentRefs/0");
+    parent.filter(|_| is_route)
+}
+
+/// The first address of a Gateway that is a name or a number: a controller may have types of its own.
+fn gateway_address(gateway: &Value) -> Option<String> {
+    let all = gateway.pointer("/status/addresses")?.as_array()?.iter();
+    let mut known = all.filter(|one| {
+        let kind = one["type"].as_str().unwrap_or("IPAddress");
+        matches!(kind, "IPAddress" | "Hostname")
+    });
+    known.find_map(|one| as_host(one["value"].as_str()?))
+}
+
+/// The port of the listener that a route is for, or of the first one, where HTTP is spoken.
+fn listener_port(gateway: &Value, route: &ObjectsRoute) -> Option<u16> {
+    let section = parent(route)?["sectionName"].as_str();
+    let listeners = gateway.pointer("/spec/listeners")?.as_array()?.iter();
+    let mut plain = listeners.filter(|one| {
+        let is_meant = section.is_none_or(|section| one["name"] == section);
+        is_meant && one["protocol"] == "HTTP"
+    });
+    u16::try_from(plain.next()?["port"].as_u64()?).ok()
+}
+
+/// As a URL has it; none of what is no host.
+fn as_host(address: &str) -> Option<String> {
     let address = match address.parse::<Ipv6Addr>() {
         Ok(ip) => format!("[{ip}]"),
         Err(_) => address.to_owned(),
@@ -72,25 +159,30 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::port::Protocol;
     use crate::model::{Manifest, Slot};
 
-    fn address(status: &Value) -> Option<String> {
-        let body = json!({"apiVersion": "v1", "kind": "Service",
-            "metadata": {"name": "web", "namespace": "shop"}});
-        let off = Manifest::try_from(body.clone()).expect("a manifest");
-        let route = ObjectsRoute {
+    fn route(off: Value) -> ObjectsRoute {
+        let off = Manifest::try_from(off).expect("a manifest");
+        ObjectsRoute {
             fixed: Vec::new(),
             to: BTreeMap::from([(Slot::Blue, off.clone())]),
             off,
             targets: BTreeMap::new(),
             port: 8080,
+            protocol: Protocol::Http,
             live_url: None,
             address_url: Some("http://*:8080".to_owned()),
             slot_urls: BTreeMap::new(),
-        };
-        let mut live = body;
+        }
+    }
+
+    fn address(status: &Value) -> Option<String> {
+        let body = json!({"apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "web", "namespace": "shop"}});
+        let mut live = body.clone();
         live["status"] = status.clone();
-        address_of(&route, &[live])
+        entrance(&route(body), &[live]).map(|entrance| entrance.address)
     }
 
     #[test]
@@ -112,5 +204,63 @@ mod tests {
             assert_eq!(of(odd.clone()), None, "{odd}");
         }
         assert_eq!(address(&json!({})), None);
+    }
+
+    /// The entrance of a route to a Gateway with these addresses, listeners, and what the route says
+    /// of it.
+    fn behind(
+        addresses: &Value,
+        listeners: &Value,
+        parent: &Value,
+    ) -> Option<(String, Option<u16>)> {
+        let api = "gateway.networking.k8s.io/v1";
+        let mut parent = parent.clone();
+        parent["name"] = "edge".into();
+        let own = route(json!({"apiVersion": api, "kind": "HTTPRoute",
+            "metadata": {"name": "web", "namespace": "shop"}, "spec": {"parentRefs": [parent]}}));
+        let gateway = |namespace: &str, addresses: &Value| {
+            json!({"apiVersion": api, "kind": "Gateway",
+                "metadata": {"name": "edge", "namespace": namespace},
+                "spec": {"listeners": listeners}, "status": {"addresses": addresses}})
+        };
+        let namespace = parent["namespace"].as_str().unwrap_or("shop").to_owned();
+        let other = gateway("other", &json!([{"value": "192.0.2.99"}]));
+        let seen = [other, gateway(&namespace, addresses)];
+        entrance(&own, &seen).map(|entrance| (entrance.address, entrance.port))
+    }
+
+    #[test]
+    fn a_route_answers_where_its_gateway_does() {
+        let address = json!([{"type": "IPAddress", "value": "192.0.2.1"}]);
+        let http = json!([{"name": "web", "protocol": "HTTP", "port": 8000}]);
+        let own = json!({});
+        let at = |address: &str, port| Some((address.to_owned(), port));
+        assert_eq!(behind(&address, &http, &own), at("192.0.2.1", Some(8000)));
+        let infra = json!({"namespace": "infra"});
+        assert_eq!(behind(&address, &http, &infra), at("192.0.2.1", Some(8000)));
+
+        // Which listener is meant decides about the port, and whether there is one for HTTP.
+        let both = json!([{"name": "tls", "protocol": "HTTPS", "port": 443},
+            {"name": "inner", "protocol": "HTTP", "port": 8000},
+            {"name": "outer", "protocol": "HTTP", "port": 80}]);
+        for (section, port) in [("tls", None), ("inner", Some(8000)), ("outer", Some(80))] {
+            let parent = json!({"sectionName": section});
+            assert_eq!(
+                behind(&address, &both, &parent),
+                at("192.0.2.1", port),
+                "{section}"
+            );
+        }
+        assert_eq!(behind(&address, &both, &own), at("192.0.2.1", Some(8000)));
+
+        // What is of another type, or no host, is passed over.
+        let several = json!([{"type": "example.com/pool", "value": "a"}, {"value": "a/b"},
+            {"type": "Hostname", "value": "edge.example.com"}, {"value": "2001:db8::1"}]);
+        assert_eq!(
+            behind(&several, &http, &own),
+            at("edge.example.com", Some(8000))
+        );
+        assert_eq!(behind(&json!([]), &http, &own), None);
+        assert_eq!(behind(&Value::Null, &http, &own), None);
     }
 }

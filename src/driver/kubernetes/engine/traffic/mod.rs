@@ -75,10 +75,14 @@ pub(super) async fn overview(
     let read = read.map_err(|fault| fault.while_(format!("looking at {scope}")))?;
     let active = active(engine, api, &read).await?;
     let record = read.record;
+    let stops = record.slots.iter();
+    let stops = stops.filter_map(|(slot, there)| Some((*slot, there.stops_at?)));
+    let stops = stops.collect();
     let labels = record.slots.into_iter();
     Ok(Overview {
         lineage: record.lineage,
         active,
+        stops,
         labels: labels.map(|(slot, there)| (slot, there.label)).collect(),
         changed_by: record.changed_by,
         changed_at: record.changed_at,

@@ -30,7 +30,10 @@ pub(in super::super) async fn urls(
     let live = live(api, &read.record).await;
     let live = live.map_err(|fault| fault.while_("looking at live traffic"))?;
     let active = observe::active(&read.record, &live.iter().collect::<Vec<_>>());
-    let live = &live;
+    let live = &match role {
+        Role::Active => balancer::with_gateways(api, &read.record, live).await,
+        Role::Preview => live,
+    };
 
     let slot = match role {
         Role::Active => active,
@@ -103,5 +106,5 @@ async fn address(
     let address = SocketAddr::new(ip, route.port);
     let connect = tokio::net::TcpStream::connect(address);
     let reached = tokio::time::timeout(Duration::from_secs(1), connect).await;
-    matches!(reached, Ok(Ok(_))).then(|| format!("http://{address}"))
+    matches!(reached, Ok(Ok(_))).then(|| format!("{}://{address}", route.protocol.scheme()))
 }

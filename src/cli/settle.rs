@@ -1,0 +1,69 @@
+//! `shipit settle`
+
+use jiff::Timestamp;
+
+use crate::cli::arguments::LockArgs;
+use crate::cli::{Cx, signals};
+use crate::model::Period;
+use crate::ops::settle::{Options, Pending, Settled, settle};
+use crate::output::page::Line;
+use crate::output::status::ago;
+use crate::output::{Exit, Failure, Format, Kind, Page};
+
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit settle --env production             what has come due, by a schedule
+  shipit settle --env production --wait 15m  behind `apply`: until the old release is stopped";
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Wait for what comes due within this time, as `15m`.
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    wait: Period,
+
+    #[command(flatten)]
+    lock: LockArgs,
+}
+
+pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let session = cx.session().await?;
+    let signals = signals::listen(&cx.screen);
+    let screen = cx.screen.clone();
+    let waiting = |next: &Pending| screen.say(&Page::of(later(next)));
+    let options = Options {
+        lock_wait: args.lock.lock_timeout.get(),
+        wait: args.wait.get(),
+        waiting: &waiting,
+        interrupted: signals.interrupted,
+    };
+
+    let settled = settle(&session, options).await?;
+    if cx.format == Format::Json {
+        cx.screen.document(Kind::Settled, &settled);
+    } else {
+        cx.screen.show(&page(&settled));
+    }
+    Ok(Exit::Done)
+}
+
+fn page(settled: &Settled) -> Page {
+    let mut lines = settled.done.clone();
+    if lines.is_empty() {
+        lines.push("Nothing is due.".to_owned());
+    }
+    lines.extend(settled.pending.iter().map(later));
+    lines.into_iter().map(Line::from).collect()
+}
+
+fn later(next: &Pending) -> String {
+    let Pending {
+        slot,
+        release,
+        stops_at,
+    } = next;
+    let within = ago(Timestamp::now(), *stops_at);
+    format!("release {release} in {slot} is retained, and stops in {within}")
+}

@@ -1,0 +1,146 @@
+//! The ports of a service.
+
+use std::collections::BTreeMap;
+
+use crate::config::findings::{Findings, TAKE_OUT};
+use crate::config::schema::{EnvironmentConfig, ServiceConfig, TrafficConfig, TrafficPort};
+use crate::config::suggest::suggest;
+use crate::model::ServiceName;
+use crate::model::port::PortName;
+
+/// What is a port's number.
+const NUMBERS: &str = "write a number from 1 to 65535";
+
+pub(super) fn check(
+    findings: &mut Findings<'_>,
+    environment: &EnvironmentConfig,
+    name: &str,
+    service: &ServiceConfig,
+) {
+    numbers(findings, name, service);
+    traffic(findings, name, service);
+    protocols(findings, environment, name, service);
+    asked(findings, name, service);
+}
+
+/// Each port is there, and is there once.
+fn numbers(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
+    let mut taken: BTreeMap<u16, &str> = BTreeMap::new();
+    if let Some(TrafficPort::Number(number)) = service.port {
+        let at = ["services", name, "port"];
+        if number == 0 {
+            findings.add(&at, "0 is not a port", NUMBERS);
+        }
+        taken.insert(number, "port");
+        let http = PortName::http();
+        if service.ports.contains_key(&http) {
+            let at = ["services", name, "ports", http.as_str()];
+            let help = "keep one of them; `port: null` takes the other one away";
+            findings.add(&at, "`port` is the one that is called `http`", help);
+        }
+    }
+
+    for (port, config) in &service.ports {
+        let at = ["services", name, "ports", port.as_str()];
+        let number = crate::model::port::ServicePort::from(config).number;
+        if number == 0 {
+            findings.add(&at, "0 is not a port", NUMBERS);
+        } else if let Some(other) = taken.insert(number, port.as_str())
+            && !(other == "port" && *port == PortName::http())
+        {
+            let message = format!("{number} is `{other}` already");
+            findings.add(&at, message, "give each port a number of its own");
+        }
+    }
+}
+
+/// Which port gets the traffic is never guessed: what is for metrics alone would be open to
+/// everybody.
+fn traffic(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
+    let known: Vec<&str> = service.ports.keys().map(PortName::as_str).collect();
+    match &service.port {
+        Some(TrafficPort::Named(port)) if !known.contains(&port.as_str()) => {
+            let message = format!("there is no port `{port}` under `ports`");
+            let help = suggest(port.as_str(), &known, "ports");
+            findings.add(&["services", name, "port"], message, help);
+        }
+        None if !known.is_empty() && service.traffic_port().is_none() => {
+            let first = known.first().unwrap_or(&"http");
+            let help = format!(
+                "call it `http`, or write `port: {first}`; `port: none` for a service that gets none"
+            );
+            let message = "nothing says which of its ports gets the traffic";
+            findings.add(&["services", name, "ports"], message, help);
+        }
+        _ => {}
+    }
+}
+
+/// What is not HTTP comes to a service of a cluster alone, and there through a Service.
+fn protocols(
+    findings: &mut Findings<'_>,
+    environment: &EnvironmentConfig,
+    name: &str,
+    service: &ServiceConfig,
+) {
+    let ports = service.all_ports();
+    let tcp = ports.iter().filter(|(_, port)| !port.protocol.is_http());
+    let is_host = environment.cluster.host().is_some();
+    for (port, _) in tcp.filter(|_| is_host) {
+        findings.add(
+            &["services", name, "ports", port.as_str(), "protocol"],
+            "the router of a host switches HTTP alone, and nothing would lead to this port",
+            format!(
+                "take it out here with `ports: {{{port}: null}}`, or run the service on a cluster"
+            ),
+        );
+    }
+
+    let Some((_, port)) = service.traffic_port() else {
+        return;
+    };
+    let (TrafficConfig::Ingress(routed, _) | TrafficConfig::Gateway(routed, _)) =
+        &environment.traffic
+    else {
+        return;
+    };
+    let is_routed = name
+        .parse::<ServiceName>()
+        .is_ok_and(|name| routed.entries.contains_key(&name));
+    if is_routed && !port.protocol.is_http() {
+        let message = "what is not HTTP has no host and no path: it comes in by a Service";
+        findings.refuse(&["traffic", "entries", name], &["host", "path"], message);
+    }
+}
+
+/// The port that a health check asks is there, and is asked.
+fn asked(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
+    let health = &service.health;
+    let all = service.all_ports();
+    let known: Vec<&str> = all.keys().map(PortName::as_str).collect();
+    let liveness = health.liveness.as_ref();
+    let own = health
+        .port
+        .as_ref()
+        .map(|port| (port, health.run.is_some()));
+    let alive = liveness.and_then(|it| Some((it.port.as_ref()?, it.path.is_none())));
+    let (own_at, alive_at) = (
+        ["services", name, "health", "port"],
+        ["services", name, "health", "liveness", "port"],
+    );
+    for (at, asked, message) in [
+        (&own_at[..], own, "a command under `run` asks no port"),
+        (&alive_at[..], alive, "a port of its own goes with a `path`"),
+    ] {
+        let Some((port, is_idle)) = asked else {
+            continue;
+        };
+        if is_idle {
+            findings.add(at, message, TAKE_OUT);
+        } else if !known.contains(&port.as_str()) {
+            let message = format!("{name} has no port `{port}`");
+            let help = suggest(port.as_str(), &known, "ports");
+            findings.add(at, message, help);
+        }
+    }
+}
