@@ -27,6 +27,8 @@ pub enum Kind {
     Desired,
     /// How what runs differs from what should run.
     Diff,
+    /// What moved in an environment since shipit acted there.
+    Drift,
     /// Why a command failed.
     Error,
     /// Something that happened during a run; one a line.
@@ -51,6 +53,12 @@ pub enum Kind {
     Restart,
     /// The state of an environment.
     State,
+    /// What shipit holds in an environment.
+    StateList,
+    /// What was migrated from one store to another.
+    StateMigration,
+    /// What shipit has forgotten.
+    StateRemoval,
     /// What runs where.
     Status,
     /// Where a release answers.

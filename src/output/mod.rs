@@ -19,6 +19,7 @@ pub mod plan;
 mod report;
 pub mod reports;
 pub mod screen;
+pub mod state;
 pub mod status;
 #[cfg(test)]
 mod tests;

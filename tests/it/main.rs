@@ -46,6 +46,7 @@ mod secrets;
 mod service_files;
 mod silent;
 mod spoiled;
+mod state;
 mod strategies;
 mod supply;
 mod systemd;

@@ -47,6 +47,7 @@ const MESSAGE_LIMIT: usize = 16 << 20;
 #[derive(Clone)]
 pub struct HostEngine {
     directory: Directory,
+    starting: Starting,
     client: Arc<OnceCell<AgentClient<Channel>>>,
 }
 
@@ -56,7 +57,18 @@ impl HostEngine {
     pub fn new(directory: Option<PathBuf>) -> Self {
         Self {
             directory: Directory::find(directory),
+            starting: Starting::IfNeeded,
             client: Arc::default(),
+        }
+    }
+
+    /// The same for who only looks: where an agent would have to be started first, nothing can be
+    /// seen.
+    #[must_use]
+    pub fn never_starting(self) -> Self {
+        Self {
+            starting: Starting::Never,
+            ..self
         }
     }
 
@@ -76,7 +88,7 @@ impl HostEngine {
     async fn client(&self) -> Result<AgentClient<Channel>, EngineError> {
         let client = self
             .client
-            .get_or_try_init(|| connect(&self.directory, Starting::IfNeeded))
+            .get_or_try_init(|| connect(&self.directory, self.starting))
             .await?;
         Ok(client.clone())
     }
