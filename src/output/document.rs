@@ -23,6 +23,8 @@ pub enum Kind {
     BranchCheck,
     /// What a run needs, and whether it is there.
     Checks,
+    /// Whether two environments are alike.
+    Comparison,
     /// What should run.
     Desired,
     /// How what runs differs from what should run.

@@ -6,7 +6,9 @@
 //! prints.
 
 pub mod agent;
+pub mod comparison;
 pub mod document;
+pub mod drift;
 pub mod events;
 pub mod failure;
 pub mod garbage;
