@@ -12,10 +12,7 @@ const EXAMPLES: &str = "\
 Examples:
   shipit diff                              what apply would change about the services
   shipit diff --detailed-exitcode          exit with 2 when something differs
-  shipit diff staging --with production    whether the two are alike; exit with 2 when they are not
-
-What environments may differ in stands in the configuration, as
-`may_differ: [services.*.replicas, services.web.env.LOG_LEVEL, secrets.*]`.";
+  shipit diff staging --with production    whether the two are alike; exit with 2 when they are not";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -25,7 +22,8 @@ pub struct Args {
     #[arg(value_name = "ENV")]
     environment: Option<String>,
 
-    /// Compare the environment with this one: what is live in both, and what is configured.
+    /// Compare the environment with this one: what is live in both, and what is configured. In what
+    /// they may differ stands in the configuration, as `may_differ: [services.*.replicas]`.
     #[arg(long, value_name = "ENV")]
     with: Option<String>,
 

@@ -10,10 +10,7 @@ const EXAMPLES: &str = "\
 Examples:
   shipit drift production          who moved what since shipit acted: exit 0 nothing, 2 something
   shipit drift --output json       for a program
-  shipit drift --output markdown   for a comment or a ticket
-
-It writes nothing, builds nothing and starts no agent: a line of cron may run it. It ends with 1 when
-it could not look, and with 4 while a run has the lock.";
+  shipit drift --output markdown   for a comment or a ticket";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

@@ -78,11 +78,12 @@ enum What {
     },
     /// Migrate the state from the store of before to the one that the configuration names now.
     #[command(
-        after_help = "Examples:\n  shipit state migrate --from local                 from the folder `state`\n  shipit state migrate --from local:old             from another folder\n  shipit state migrate --from kubernetes:shop-home  from a cluster\n  shipit state migrate --from 's3://shop/shipit?region=eu-central-1'"
+        after_help = "Examples:\n  shipit state migrate --from local                 from the folder `state`\n  shipit state migrate --from local:old             from another folder\n  shipit state migrate --from kubernetes:shop-home  from a cluster\n  shipit state migrate --from s3://shop/shipit           from a bucket"
     )]
     Migrate {
-        /// Where it was: local:FOLDER, kubernetes:NAMESPACE or s3://BUCKET/PREFIX. Without it the
-        /// folder `state`, where one is there.
+        /// Where it was: local:FOLDER, kubernetes:NAMESPACE or s3://BUCKET/PREFIX, behind which
+        /// `?region=NAME&endpoint=URL&path_style=true` may stand. Without it the folder `state`,
+        /// where one is there.
         #[arg(long, value_name = "PLACE")]
         from: Option<StateConfig>,
 

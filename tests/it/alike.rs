@@ -6,16 +6,21 @@ fn diff(world: &World, more: &[&str]) -> Said {
     world.run(&[&["diff", "staging", "--with", "production"], more].concat())
 }
 
+/// Writes the file of the other environment, which nothing was done with.
+fn production(world: &World, more: &str) {
+    let text = "traffic: {address: 127.0.0.9, limits: {drain: 5s, hold: 5s}}\n".to_owned();
+    world.put("environments/production.yaml", &(text + more));
+}
+
 #[test]
 fn two_environments_are_alike_but_for_what_may_differ() {
     let mut world = World::live();
-    let production = |more: &str| {
-        let text = "traffic: {address: 127.0.0.9, limits: {drain: 5s, hold: 5s}}\n".to_owned();
-        world.put("environments/production.yaml", &(text + more));
-    };
     world.put("one.txt", "the-first-secret");
     world.put("two.txt", "the-second-secret");
-    production("services: {web: {replicas: 3}}\nsecrets: {db: {file: two.txt}}\n");
+    production(
+        &world,
+        "services: {web: {replicas: 3}}\nsecrets: {db: {file: two.txt}}\n",
+    );
     world.staging = vec!["secrets: {db: {file: one.txt}}".to_owned()];
 
     let said = diff(&world, &["--output", "json"]).code(2);
@@ -52,7 +57,7 @@ fn two_environments_are_alike_but_for_what_may_differ() {
         .says("production  3")
         .says("= secrets.db")
         .says_not("~ secrets.db");
-    production("secrets: {db: {file: one.txt}}\n");
+    production(&world, "secrets: {db: {file: one.txt}}\n");
     diff(&world, &[])
         .code(0)
         .says("staging and production are alike")

@@ -1,8 +1,9 @@
 //! What is done with a state itself: listed, pulled, repaired, forgotten in part, and migrated.
 
 use std::fs;
+use std::process::Command;
 
-use crate::support::{Said, World};
+use crate::support::{Said, World, has};
 
 /// A world with releases 1 to 3, of which the last is live.
 fn three_releases() -> World {
@@ -237,4 +238,85 @@ fn a_migration_takes_both_locks() {
         fs::remove_file(world.file(path)).expect("removed");
     }
     state(&world, &["migrate", "--from", "local"]).code(0);
+}
+
+/// Whoever plays Amazon, if somebody does.
+fn amazon() -> Option<String> {
+    let endpoint = std::env::var("SHIPIT_TEST_AWS").ok();
+    let is_real = std::env::var_os("SHIPIT_TEST_REAL").is_some();
+    assert!(endpoint.is_some() || !is_real, "SHIPIT_TEST_AWS is not set");
+    if endpoint.is_none() {
+        eprintln!("SKIPPED: nothing plays Amazon (SHIPIT_TEST_AWS)");
+    }
+    endpoint
+}
+
+/// Puts something to an address as it is.
+fn put(url: &str, body: &str) {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail", "-X", "PUT"]);
+    let done = curl.args(["--data-binary", body, url]).output();
+    let done = done.expect("curl");
+    assert!(done.status.success(), "{done:?}");
+}
+
+#[test]
+fn a_history_goes_on_in_a_bucket_and_is_repaired_there() {
+    let Some(endpoint) = amazon().filter(|_| has("curl")) else {
+        return;
+    };
+    let mut world = three_releases();
+    let before = world.history();
+    let bucket = format!("shop-{}", uuid::Uuid::new_v4().simple());
+    let region = "<CreateBucketConfiguration><LocationConstraint>eu-central-1</LocationConstraint></CreateBucketConfiguration>";
+    put(&format!("{endpoint}/{bucket}"), region);
+    world.project = vec![format!(
+        "state: {{kind: s3, bucket: {bucket}, endpoint: \"{endpoint}\", path_style: true, region: eu-central-1}}"
+    )];
+    let shipit = |world: &World, words: &[&str]| {
+        let mut command = world.command(&[words, &["--env", "staging"]].concat());
+        command
+            .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+            .env("AWS_SECRET_ACCESS_KEY", "not-a-secret-at-all");
+        Said::from(&command.output().expect("it ran"))
+    };
+
+    let place = format!("s3://{bucket}/shipit/shop/staging/state.json");
+    shipit(&world, &["state", "migrate"]).code(0).says(&place);
+    let history = shipit(&world, &["history", "--output", "json"]).code(0);
+    let releases = document(&history)["releases"].clone();
+    assert_eq!(releases.as_array().map(Vec::len), Some(before.len()));
+    world.message("v4");
+    shipit(&world, &["apply", "--auto-approve"])
+        .code(0)
+        .says("release 4");
+    let pulled = shipit(&world, &["state", "pull"]).code(0).stdout;
+    world.put("pulled.json", &pulled);
+
+    put(
+        &format!("{endpoint}/{bucket}/shipit/shop/staging/state.json"),
+        "{\"checksum\":",
+    );
+    let push = ["state", "push", "pulled.json"];
+    shipit(&world, &["plan"])
+        .code(1)
+        .says("is not a state document")
+        .says("shipit state push FILE --force")
+        .says_not("delete this object");
+    shipit(&world, &push).code(1);
+    shipit(&world, &[&push[..], &["--force"]].concat()).code(0);
+    shipit(&world, &["plan"]).code(0).says("No changes");
+    shipit(&world, &["drift"]).code(0).says("Nothing moved");
+
+    // Back into a folder, and the bucket sends on.
+    let back =
+        format!("s3://{bucket}/shipit?region=eu-central-1&endpoint={endpoint}&path_style=true");
+    let there = std::mem::take(&mut world.project);
+    shipit(&world, &["state", "migrate", "--from", &back]).code(0);
+    assert_eq!(world.history().len(), 4);
+    world.project = there;
+    shipit(&world, &["plan"])
+        .code(1)
+        .says("migrated it to")
+        .says("state/staging/state.json");
 }
