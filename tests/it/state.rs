@@ -251,10 +251,13 @@ fn amazon() -> Option<String> {
     endpoint
 }
 
-/// Puts something to an address as it is.
+/// Puts something into a bucket as it is.
 fn put(url: &str, body: &str) {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--fail", "-X", "PUT"]);
+    curl.args(["-H", "content-type: application/xml"]);
+    curl.args(["--aws-sigv4", "aws:amz:eu-central-1:s3"]);
+    curl.args(["--user", "AKIAIOSFODNN7EXAMPLE:not-a-secret-at-all"]);
     let done = curl.args(["--data-binary", body, url]).output();
     let done = done.expect("curl");
     assert!(done.status.success(), "{done:?}");

@@ -42,9 +42,9 @@ fn another_manager_s_change_is_named_and_not_taken_over_by_the_way() {
 fn drift_names_who_moved_what_and_when_and_writes_nothing() {
     let Some(mut site) = Site::live() else { return };
     let drift = |site: &Site| site.run(&["drift", "staging"]);
-    let version = |site: &Site| {
+    let generation = |site: &Site| {
         let path = site.cluster.deployment("web-blue");
-        site.cluster.get(&path)["metadata"]["resourceVersion"].clone()
+        site.cluster.get(&path)["metadata"]["generation"].clone()
     };
     drift(&site).code(0).says("Nothing moved");
 
@@ -52,7 +52,7 @@ fn drift_names_who_moved_what_and_when_and_writes_nothing() {
     let patch = json!({"spec": {"minReadySeconds": 3, "revisionHistoryLimit": 7}});
     site.cluster.patch(&path, "kim", &patch);
     site.cluster.delete(&site.cluster.service("web-green"));
-    let before = version(&site);
+    let before = generation(&site);
     let said = site.run(&["drift", "staging", "--output", "json"]).code(2);
     let document: serde_json::Value = serde_json::from_str(&said.stdout).expect("a document");
     let moved = document["moved"].as_array().expect("a list");
@@ -78,7 +78,7 @@ fn drift_names_who_moved_what_and_when_and_writes_nothing() {
     assert_eq!(field["by"], "kim");
     assert!(field["at"].is_string(), "{field}");
     assert_eq!(one("/web-green")["what"], "gone");
-    assert_eq!(version(&site), before, "nothing was written");
+    assert_eq!(generation(&site), before, "nothing was written");
 
     // What is left to others has not drifted.
     site.options
