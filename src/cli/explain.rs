@@ -138,6 +138,12 @@ fn store(error: &StoreError) -> Failure {
         ),
         StoreError::Lost { .. } => (Exit::Locked, "look at `shipit status`, then run the command again".to_owned()),
         StoreError::Moved { .. } => (Exit::Stale, "run the command again".to_owned()),
+        StoreError::Migrated { .. } => (
+            Exit::Failed,
+            "the `state:` of this checkout names the place of before: bring the checkout up to date; `shipit state \
+             migrate --from` brings a state back"
+                .to_owned(),
+        ),
         StoreError::Damaged { help, .. } | StoreError::Remote { help, .. } => {
             (Exit::Failed, help.clone())
         }

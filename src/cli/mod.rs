@@ -14,6 +14,7 @@ mod consent;
 mod destroy;
 mod diff;
 mod doctor;
+mod drift;
 mod exec;
 mod explain;
 mod folder;
@@ -155,8 +156,13 @@ pub enum Command {
     Scale(scale::Args),
     /// List the releases.
     History(history::Args),
-    /// Compare what runs with what should run, as a unified diff.
+    /// Compare what runs with what should run, or two environments with each other.
     Diff(diff::Args),
+    /// Show what moved since shipit acted last, and who moved it; exit with 2 when something did.
+    ///
+    /// It writes nothing, builds nothing and starts no agent. It ends with 1 when it could not look,
+    /// and with 4 while a run has the lock.
+    Drift(drift::Args),
     /// Print what should run, with templates and defaults filled in.
     Render(render::Args),
     /// Delete an environment: its traffic, listeners, slots and objects.
@@ -200,6 +206,14 @@ pub struct Cx {
 }
 
 impl Cx {
+    /// With an environment that an argument names.
+    fn of(&self, environment: Option<&str>) -> Self {
+        Self {
+            env: environment.map(str::to_owned).or_else(|| self.env.clone()),
+            ..self.clone()
+        }
+    }
+
     async fn session(&self) -> Result<Session, Failure> {
         self.session_on(None).await
     }
@@ -382,6 +396,7 @@ async fn command(command: Command, cx: &Cx) -> Result<Exit, Failure> {
         Command::Scale(args) => scale::exec(cx, &args).await,
         Command::History(args) => history::exec(cx, &args).await,
         Command::Diff(args) => diff::exec(cx, &args).await,
+        Command::Drift(args) => drift::exec(cx, &args).await,
         Command::Render(args) => render::exec(cx, &args).await,
         Command::Destroy(args) => destroy::exec(cx, &args).await,
         Command::Check(args) => check::exec(cx, &args).await,

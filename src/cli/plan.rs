@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::Cx;
 use crate::cli::arguments::FetchArgs;
 use crate::cli::reports::{ReportArgs, Reporter};
+use crate::cli::{Cx, drift};
 use crate::files;
 use crate::model::plan::Plan;
 use crate::model::verdict::Verdict;
@@ -20,7 +20,8 @@ Examples:
   shipit plan                                what `shipit apply` would do
   shipit plan --env production --out p.json  keep the plan, for `shipit apply p.json`
   shipit plan --detailed-exitcode            exit with 2 when something would change
-  shipit plan --output markdown              for a comment on a change request";
+  shipit plan --output markdown              for a comment on a change request
+  shipit plan --refresh-only                 what others moved since shipit acted";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -41,6 +42,10 @@ pub struct Args {
     #[arg(long)]
     detailed_exitcode: bool,
 
+    /// Show what moved since shipit acted last, as `shipit drift` does, and make no plan.
+    #[arg(long, conflicts_with_all = ["out", "rebuild", "report"])]
+    refresh_only: bool,
+
     #[command(flatten)]
     reports: ReportArgs,
 }
@@ -56,6 +61,15 @@ async fn planned(cx: &Cx, args: &Args, reporter: &Reporter) -> Result<Exit, Fail
         files::outputs::name(path);
     }
     let mut session = cx.session().await?;
+    if args.refresh_only {
+        let has_moved = drift::look(cx, &session).await?;
+        return Ok(if args.detailed_exitcode && has_moved {
+            Exit::Changes
+        } else {
+            Exit::Done
+        });
+    }
+
     session.fetch = args.remote.fetch;
     let made = make_plan(
         &session,

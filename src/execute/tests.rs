@@ -452,12 +452,20 @@ impl SecretSource for World {
 
 #[async_trait]
 impl StateStore for World {
-    async fn load(&self, _: &EnvironmentName) -> Result<Option<State>, StoreError> {
+    fn place(&self, environment: &EnvironmentName) -> String {
+        environment.to_string()
+    }
+
+    async fn read(&self, _: &EnvironmentName) -> Result<Option<State>, StoreError> {
         Ok(None)
     }
 
     async fn save(&self, _: &dyn Lease, _: &State) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn replace(&self, _: &dyn Lease, state: &State) -> Result<State, StoreError> {
+        Ok(state.clone())
     }
 
     async fn lock(
@@ -501,6 +509,14 @@ impl StateStore for World {
 
     async fn last_journal(&self, _: &EnvironmentName) -> Result<Option<Journal>, StoreError> {
         Ok(None)
+    }
+
+    async fn journals(&self, _: &EnvironmentName) -> Result<Vec<Journal>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn keep_journals(&self, _: &EnvironmentName, _: &[Journal]) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn keep_command(&self, _: &EnvironmentName, _: &CommandRecord) -> Result<(), StoreError> {

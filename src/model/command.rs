@@ -25,6 +25,8 @@ pub enum RecordedPlace {
     OneOff,
     /// All instances of the service were started anew; there is no command.
     Restart,
+    /// The state itself was changed, by a command of `shipit state`.
+    State,
 }
 
 impl RecordedPlace {
@@ -35,6 +37,7 @@ impl RecordedPlace {
             Self::Instance => "exec",
             Self::OneOff => "run",
             Self::Restart => "restart",
+            Self::State => "state",
         }
     }
 }
@@ -48,7 +51,7 @@ impl From<CommandPlace> for RecordedPlace {
     }
 }
 
-/// That somebody ran a command, or restarted a service.
+/// That somebody ran a command, restarted a service, or changed the state.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CommandRecord {
     /// What tells it from others: two records with one id are of one command, and the later one
@@ -60,10 +63,12 @@ pub struct CommandRecord {
     pub actor: Actor,
     /// Where it ran, or what was done instead.
     pub place: RecordedPlace,
-    /// In which slot.
-    pub slot: Slot,
-    /// Of which service.
-    pub service: ServiceName,
+    /// In which slot; none for what is of no slot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Slot>,
+    /// Of which service; none for what is of no service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
     /// The program and its arguments, without values of secrets.
     pub command: Vec<String>,
     /// How it ended; none while it runs, and when nobody was there to see it.
@@ -141,8 +146,8 @@ mod tests {
                 ci: Some("c".repeat(100_000)),
             },
             place: CommandPlace::OneOff.into(),
-            slot: Slot::Blue,
-            service: "web".parse().expect("a name"),
+            slot: Some(Slot::Blue),
+            service: Some("web".parse().expect("a name")),
             command,
             exit: None,
         }

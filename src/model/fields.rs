@@ -87,6 +87,7 @@ pub fn change(name: &str, before: Option<&String>, after: Option<&String>) -> Ve
         before: before.cloned(),
         after: after.cloned(),
         origin: None,
+        by: None,
     }]
 }
 
@@ -114,6 +115,7 @@ fn lines(name: &str, before: &str, after: &str) -> Vec<Change> {
                 before,
                 after,
                 origin: None,
+                by: None,
             });
         }
     }

@@ -403,6 +403,18 @@ pub struct Change {
     /// Where the difference comes from, when it is not the configuration: who moved it and when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
+    /// Who moved it; none when nobody is known to have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<MovedBy>,
+}
+
+/// Who moved a field away from what was applied, as far as the server knows.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct MovedBy {
+    /// The manager that the server's record names: a program, not a person.
+    pub manager: String,
+    /// When that wrote last.
+    pub at: Option<Timestamp>,
 }
 
 /// A resource that is as it should be.

@@ -29,6 +29,20 @@ pub struct State {
     pub serial: u64,
     /// Oldest first.
     pub releases: Vec<Release>,
+    /// Where it was migrated to; none while it is in use here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrated_to: Option<Migrated>,
+}
+
+/// That a state is in use somewhere else since: what is left behind is not gone on with.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Migrated {
+    /// Where, for a reader.
+    pub to: String,
+    /// Who migrated it.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
 }
 
 impl State {
@@ -42,7 +56,16 @@ impl State {
             lineage: None,
             serial: 0,
             releases: Vec::new(),
+            migrated_to: None,
         }
+    }
+
+    /// A release of another state that this one does not have as it is there; none when it has all
+    /// of them.
+    #[must_use]
+    pub fn lacks<'a>(&self, other: &'a Self) -> Option<&'a Release> {
+        let mut others = other.releases.iter();
+        others.find(|release| !self.releases.contains(release))
     }
 
     /// How it is behind what an engine has; none when it has all of that.
@@ -187,14 +210,14 @@ pub struct LockHolder {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
     use crate::model::release::Label;
     use crate::model::source::Source;
 
-    fn release(number: u64, slot: Slot, status: ReleaseStatus) -> Release {
+    pub fn release(number: u64, slot: Slot, status: ReleaseStatus) -> Release {
         Release {
             number: ReleaseNumber(number),
             source: Source::default(),

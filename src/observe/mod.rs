@@ -19,7 +19,7 @@ use crate::port::builder::BuildError;
 use crate::port::engine::{EngineError, Scope};
 use crate::port::provider::ProviderError;
 use crate::port::registry::{RegistryError, bases};
-use crate::port::{Ports, Registry};
+use crate::port::{Engine, Ports, Provider, Registry};
 
 /// Why something could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +64,6 @@ pub async fn observe(
         environment: desired.environment.clone(),
     };
     let built = Built::new(ports, &desired.project, &desired.environment);
-    let there = async { Ok(ports.engine.observe_with(&scope, &desired.objects).await?) };
     let unknown = || {
         let services = desired.services.iter();
         services.filter(|(_, service)| matches!(service.workload.image, Known::After(_)))
@@ -76,9 +75,14 @@ pub async fn observe(
     });
     let to_look_up = unknown().filter_map(|(name, service)| Some((name, service.image.name()?)));
     let named = named(to_look_up, ports.registry.as_ref());
-    let resources = async { Ok(ports.provider.observe(&scope, &desired.resources).await?) };
-    let ((facts, objects), mut resources, images, named) =
-        tokio::try_join!(there, resources, try_join_all(images), named)?;
+    let standing = standing(desired, ports.engine.as_ref(), ports.provider.as_ref());
+    let (standing, images, named) = tokio::try_join!(standing, try_join_all(images), named)?;
+    let Observed {
+        facts,
+        objects,
+        mut resources,
+        ..
+    } = standing;
 
     // A checkout whose history is lost, or that never had one, learns from the slots what was
     // built.
@@ -105,6 +109,28 @@ pub async fn observe(
         objects,
         resources,
         secrets,
+    })
+}
+
+/// Looks at what stands, and at nothing that only a build needs.
+pub async fn standing(
+    desired: &Desired,
+    engine: &dyn Engine,
+    provider: &dyn Provider,
+) -> Result<Observed, ObserveError> {
+    let scope = Scope {
+        project: desired.project.clone(),
+        environment: desired.environment.clone(),
+    };
+    let there =
+        async { Ok::<_, ObserveError>(engine.observe_with(&scope, &desired.objects).await?) };
+    let resources = async { Ok(provider.observe(&scope, &desired.resources).await?) };
+    let ((facts, objects), resources) = tokio::try_join!(there, resources)?;
+    Ok(Observed {
+        facts,
+        objects,
+        resources,
+        ..Observed::default()
     })
 }
 

@@ -61,8 +61,8 @@ pub async fn start(
         at: Timestamp::now(),
         actor,
         place: asked.place.into(),
-        slot,
-        service: service.clone(),
+        slot: Some(slot),
+        service: Some(service.clone()),
         command: asked.command.clone(),
         exit: None,
     };

@@ -6,12 +6,14 @@
 pub mod abort;
 pub mod actor;
 pub mod agent;
+pub mod alike;
 pub mod apply;
 pub mod approve;
 pub mod behind;
 pub mod command;
 pub mod diff;
 pub mod doctor;
+pub mod drift;
 pub mod error;
 pub mod history;
 pub mod images;

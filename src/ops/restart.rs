@@ -163,8 +163,8 @@ async fn one(
         at: Timestamp::now(),
         actor: permit.actor.clone(),
         place: RecordedPlace::Restart,
-        slot: request.slot,
-        service: request.service.clone(),
+        slot: Some(request.slot),
+        service: Some(request.service.clone()),
         command: Vec::new(),
         exit: None,
     };

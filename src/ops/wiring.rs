@@ -32,7 +32,7 @@ use crate::driver::state::kubernetes::{ClusterLock, KubernetesStore};
 use crate::driver::state::s3::{Bucket, S3Store};
 use crate::files;
 use crate::model::EnvironmentName;
-use crate::ops::Error;
+use crate::ops::{Error, Session};
 use crate::port::provider::NoProvider;
 use crate::port::{Engine, Ports, Provider, Registry, StateStore};
 use crate::proto::Directory;
@@ -180,6 +180,18 @@ fn engine(
     Ok(Arc::new(KubernetesEngine::new(settings)))
 }
 
+/// The session's engine for a command that changes nothing, and starts nothing to see more.
+pub fn looking_engine(session: &Session) -> Result<Arc<dyn Engine>, Error> {
+    let engine = &session.ports.engine;
+    Ok(match &session.configuration()?.cluster {
+        ClusterConfig::Host(host) => {
+            let engine = HostEngine::new(host.directory(&session.root));
+            Arc::new(engine.never_starting())
+        }
+        ClusterConfig::Kubernetes(..) | ClusterConfig::Eks(..) => Arc::clone(engine),
+    })
+}
+
 fn ready_rule(rule: &ReadyRule) -> Rule {
     let value = rule.value.clone().map(|text| text.0).unwrap_or_default();
     Rule {
@@ -304,6 +316,13 @@ impl Distribution {
     }
 }
 
+/// A store, and who else has its lock.
+struct StoreAt {
+    store: Arc<dyn StateStore>,
+    /// Whether its lock is the one in the cluster that every run of the environment takes.
+    is_home: bool,
+}
+
 fn store(
     root: &Path,
     project: &Project,
@@ -311,34 +330,87 @@ fn store(
     environment: &EnvironmentConfig,
     (connection, amazon): (&ClusterConnection, &Amazon),
 ) -> Result<Arc<dyn StateStore>, Error> {
-    let host = environment.cluster.host().is_some();
-    let in_bucket = |bucket| Arc::new(s3(root, project, environment, bucket, &amazon.redactor));
-    let local = || Arc::new(local_store(root, environment));
-    let namespace = match &environment.state {
-        StateConfig::Local(_) if host => return Ok(local()),
-        StateConfig::S3(bucket) if host => return Ok(in_bucket(bucket)),
-        StateConfig::Local(_) | StateConfig::S3(_) => None,
-        StateConfig::Kubernetes(state) => Some(&state.namespace),
-    };
-
+    let at = store_alone(root, project, name, environment, (connection, amazon))?;
+    // State in the environment's home has its lock there.
+    if environment.cluster.host().is_some() || at.is_home {
+        return Ok(at.store);
+    }
     let home = desired::cluster::namespaces(&project.name, name, environment)?.home;
-    let in_cluster = |namespace: &str| {
-        let failures = root.join(environment.state.path());
-        let (connection, project) = (connection.clone(), project.name.clone());
-        KubernetesStore::new(connection, namespace.to_owned(), project, failures)
+    let cluster = in_cluster(root, project, environment, connection, &home);
+    Ok(Arc::new(ClusterLock::new(at.store, cluster, name.clone())))
+}
+
+/// The store that the configuration names, with no lock but its own.
+fn store_alone(
+    root: &Path,
+    project: &Project,
+    name: &EnvironmentName,
+    environment: &EnvironmentConfig,
+    (connection, amazon): (&ClusterConnection, &Amazon),
+) -> Result<StoreAt, Error> {
+    let elsewhere = |store: Arc<dyn StateStore>| StoreAt {
+        store,
+        is_home: false,
     };
-    let state: Arc<dyn StateStore> = match (namespace, &environment.state) {
-        (None, StateConfig::S3(bucket)) => in_bucket(bucket),
-        (None, _) => local(),
-        (Some(Some(namespace)), _) if *namespace != home => Arc::new(in_cluster(namespace)),
-        // State in the environment's home has its lock there.
-        (Some(_), _) => return Ok(Arc::new(in_cluster(&home))),
+    Ok(match &environment.state {
+        StateConfig::Local(_) => elsewhere(Arc::new(local_store(root, environment))),
+        StateConfig::S3(bucket) => {
+            let store = s3(root, project, environment, bucket, &amazon.redactor);
+            elsewhere(Arc::new(store))
+        }
+        StateConfig::Kubernetes(state) => {
+            let home = desired::cluster::namespaces(&project.name, name, environment)?.home;
+            let namespace = state.namespace.as_ref().unwrap_or(&home);
+            let store = in_cluster(root, project, environment, connection, namespace);
+            StoreAt {
+                store: Arc::new(store),
+                is_home: *namespace == home,
+            }
+        }
+    })
+}
+
+fn in_cluster(
+    root: &Path,
+    project: &Project,
+    environment: &EnvironmentConfig,
+    connection: &ClusterConnection,
+    namespace: &str,
+) -> KubernetesStore {
+    let failures = root.join(environment.state.path());
+    let (connection, project) = (connection.clone(), project.name.clone());
+    KubernetesStore::new(connection, namespace.to_owned(), project, failures)
+}
+
+/// The store that an environment's state was in before.
+pub struct FormerStore {
+    /// The store, with no lock but its own.
+    pub store: Arc<dyn StateStore>,
+    /// Whether who has the lock of the store that the configuration names has this one's, too.
+    pub shares_lock: bool,
+}
+
+/// The store that the session's environment would have with this in its configuration.
+pub fn former_store(session: &Session, state: &StateConfig) -> Result<FormerStore, Error> {
+    let (root, project, name) = (&session.root, &session.project, &session.environment);
+    let redactor = &session.ports.redactor;
+    let before = EnvironmentConfig {
+        state: state.clone(),
+        ..session.configuration()?.clone()
     };
-    Ok(Arc::new(ClusterLock::new(
-        state,
-        in_cluster(&home),
-        name.clone(),
-    )))
+    if let (StateConfig::Kubernetes(_), Some(_)) = (state, before.cluster.host()) {
+        return Err(Error::Usage {
+            what: format!("{name} is on no cluster: its state was in none"),
+            help: "--from local:FOLDER and --from s3://BUCKET/PREFIX name other places".to_owned(),
+        });
+    }
+    let amazon = Amazon::new(&before, redactor);
+    let connection = connection(root, &before, &amazon)?;
+    let at = store_alone(root, project, name, &before, (&connection, &amazon))?;
+    Ok(FormerStore {
+        store: Arc::new(RedactedStore::new(at.store, redactor.clone())),
+        shares_lock: at.is_home,
+    })
 }
 
 /// State in a bucket, whose region may be another than those of registry and cluster.

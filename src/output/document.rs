@@ -23,10 +23,14 @@ pub enum Kind {
     BranchCheck,
     /// What a run needs, and whether it is there.
     Checks,
+    /// Whether two environments are alike.
+    Comparison,
     /// What should run.
     Desired,
     /// How what runs differs from what should run.
     Diff,
+    /// What moved in an environment since shipit acted there.
+    Drift,
     /// Why a command failed.
     Error,
     /// Something that happened during a run; one a line.
@@ -53,6 +57,12 @@ pub enum Kind {
     Settled,
     /// The state of an environment.
     State,
+    /// What shipit holds in an environment.
+    StateList,
+    /// What was migrated from one store to another.
+    StateMigration,
+    /// What shipit has forgotten.
+    StateRemoval,
     /// What runs where.
     Status,
     /// Where a release answers.

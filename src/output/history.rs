@@ -10,7 +10,7 @@ use crate::output::{Line, Page};
 pub struct HistoryView {
     /// The releases, oldest first.
     pub releases: Vec<Release>,
-    /// The commands that people ran (`exec`, `run`), oldest first.
+    /// What people ran (`exec`, `run`, `restart`) and how they changed the state, oldest first.
     pub commands: Vec<CommandRecord>,
     /// That there may be more of them, in words.
     pub note: Option<String>,
@@ -63,8 +63,13 @@ fn commands(commands: &[CommandRecord]) -> Page {
             format!("{} {words}", command.place.word())
                 .trim_end()
                 .to_owned(),
-            command.slot.to_string(),
-            command.service.to_string(),
+            command
+                .slot
+                .map_or_else(|| "-".to_owned(), |slot| slot.to_string()),
+            command
+                .service
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), ToString::to_string),
             format!("{:.0}", command.at),
             command.actor.user.clone(),
             command

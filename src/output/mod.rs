@@ -6,7 +6,9 @@
 //! prints.
 
 pub mod agent;
+pub mod comparison;
 pub mod document;
+pub mod drift;
 pub mod events;
 pub mod failure;
 pub mod garbage;
@@ -19,6 +21,7 @@ pub mod plan;
 mod report;
 pub mod reports;
 pub mod screen;
+pub mod state;
 pub mod status;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //! that changed is reviewed.
 
 mod failures;
+mod looks;
 mod outcomes;
 mod plans;
 mod tables;

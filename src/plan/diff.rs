@@ -54,6 +54,23 @@ pub fn route_changes(before: &Route, after: &Route) -> Vec<Change> {
     found
 }
 
+/// The fields of an entry point, with those of its objects.
+pub(super) fn route_fields(route: &Route) -> Fields {
+    let mut found = of_listeners(route);
+    found.extend(object_fields(of_route(route)));
+    found
+}
+
+/// The fields of objects, each behind the kind and name of its object.
+pub(super) fn object_fields(objects: Vec<Manifest>) -> Fields {
+    let all = by_key(objects).into_iter().flat_map(|(key, manifest)| {
+        let fields = parts(&without(manifest.body(), &["kind"]));
+        let named = move |(field, value)| (format!("{} {field}", key.short()), value);
+        fields.into_iter().map(named)
+    });
+    all.collect()
+}
+
 /// What an entry point is besides its objects.
 fn of_listeners(route: &Route) -> Fields {
     match &route.kind {
@@ -73,7 +90,7 @@ fn of_route(route: &Route) -> Vec<Manifest> {
 
 /// A workload's fields but for its objects. What is special about images and secrets is said here;
 /// the rest is its JSON, so that no field of it is left out.
-fn fields(workload: &Workload, slot: Slot) -> Fields {
+pub(super) fn fields(workload: &Workload, slot: Slot) -> Fields {
     let named = ["service", "image", "process", "objects"];
     let mut fields = parts(&without(workload, &named));
     fields.insert("image".to_owned(), image(workload));
@@ -198,6 +215,7 @@ fn whole(key: &ObjectKey, before: Option<&str>, after: Option<&str>) -> Change {
         before: before.map(str::to_owned),
         after: after.map(str::to_owned),
         origin: None,
+        by: None,
     }
 }
 
@@ -224,7 +242,7 @@ fn by_key(mut objects: Vec<Manifest>) -> BTreeMap<ObjectKey, Manifest> {
 }
 
 /// Whether a change of an object is what a change of the workload comes to, and no news.
-fn restates(workload: &Change, object: &Change) -> bool {
+pub(super) fn restates(workload: &Change, object: &Change) -> bool {
     let field = object.field.as_str();
     let is_about = match workload.field.split_once('.') {
         Some(("env", name)) => field.ends_with(&format!(".env[{name}].value")),

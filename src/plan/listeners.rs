@@ -291,6 +291,7 @@ pub(super) fn drifted(drift: &[Drift]) -> Vec<Change> {
                 before: None,
                 after,
                 origin: Some("is not there".to_owned()),
+                by: None,
             }];
         }
         let named = |change: &Change| Change {

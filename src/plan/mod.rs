@@ -6,10 +6,12 @@
 //! model of the world. Uses `model` only.
 
 mod abort;
+mod alike;
 mod apply;
 mod destroy;
 mod diff;
 mod draft;
+mod drift;
 mod graph;
 mod images;
 mod listeners;
@@ -29,9 +31,11 @@ pub(crate) mod tests;
 mod verify;
 
 pub use abort::abort;
+pub use alike::{Side, alike};
 pub use apply::apply;
 pub use destroy::destroy;
 pub use diff::{route_changes, workload_changes};
+pub use drift::{LastRun, drift};
 pub use graph::waves;
 pub use images::known as known_workloads;
 pub use promote::promote;

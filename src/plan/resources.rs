@@ -179,7 +179,7 @@ fn provision(resource: Resource, replace: bool) -> Action {
 }
 
 /// The settings that differ from what is wanted.
-fn changes(resource: &Resource, facts: &ResourceFacts) -> Vec<Change> {
+pub(super) fn changes(resource: &Resource, facts: &ResourceFacts) -> Vec<Change> {
     let now = |field: &str| {
         facts
             .settings
@@ -195,6 +195,7 @@ fn changes(resource: &Resource, facts: &ResourceFacts) -> Vec<Change> {
             before: now(field).and_then(text),
             after: text(value),
             origin: None,
+            by: None,
         })
         .collect()
 }

@@ -417,6 +417,7 @@ mod tests {
                         before: None,
                         after: None,
                         origin: None,
+                        by: None,
                     });
                 },
                 " of slot.blue",

@@ -33,6 +33,7 @@ pub(super) fn changes(
                 before: Some(shown(given)),
                 after: Some(shown(now)),
                 origin: None,
+                by: None,
             }),
             SecretFacts::Hash(_) | SecretFacts::Unknown { .. } => None,
         }

@@ -908,6 +908,7 @@ fn a_set_that_shrinks_and_deletes_its_claims_is_declared() {
         before: Some("2".to_owned()),
         after: Some("1".to_owned()),
         origin: None,
+        by: None,
     }];
     let plan = with_objects(vec![set]);
     assert_eq!(lost(&plan).len(), 1);

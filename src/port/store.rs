@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::command::CommandRecord;
@@ -49,6 +50,22 @@ pub enum StoreError {
         what: String,
         /// What is not there, and what to do about it.
         reason: String,
+    },
+    /// The state was migrated: what is left here is of before.
+    #[error(
+        "the state of {environment} is not in {from} any more: {by} migrated it to {to} at {at:.0}"
+    )]
+    Migrated {
+        /// Which environment.
+        environment: EnvironmentName,
+        /// Where it was looked for.
+        from: String,
+        /// Where it is.
+        to: String,
+        /// Who migrated it.
+        by: Box<Actor>,
+        /// When.
+        at: Timestamp,
     },
     /// A document is torn, or was edited by hand.
     #[error("{path} cannot be used: {reason}")]
@@ -104,12 +121,38 @@ pub trait Lease: Send + Sync {
 /// A store.
 #[async_trait]
 pub trait StateStore: Send + Sync {
-    /// The environment's state; none before anything was written.
-    async fn load(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError>;
+    /// Where the state of an environment is, for a reader: a file, an object's address.
+    fn place(&self, environment: &EnvironmentName) -> String;
+
+    /// The environment's state, even one that was migrated to another store; none before anything
+    /// was written.
+    async fn read(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError>;
+
+    /// The environment's state; none before anything was written. One that is in use in another
+    /// store is [`StoreError::Migrated`].
+    async fn load(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError> {
+        let state = self.read(environment).await?;
+        let migrated = state.as_ref().and_then(|state| state.migrated_to.clone());
+        match migrated {
+            None => Ok(state),
+            Some(migrated) => Err(StoreError::Migrated {
+                environment: environment.clone(),
+                from: self.place(environment),
+                to: migrated.to,
+                by: Box::new(migrated.by),
+                at: migrated.at,
+            }),
+        }
+    }
 
     /// Replaces the state, atomically and durably. `state.serial` must be above what is there,
     /// or [`StoreError::Moved`]; the lease must still be held, or [`StoreError::Lost`].
     async fn save(&self, lease: &dyn Lease, state: &State) -> Result<(), StoreError>;
+
+    /// Puts a state in the place of whatever is there, even of what cannot be read, and gives it as
+    /// it was written: with a serial above that of what was there, as far as that can be told. The
+    /// lease must still be held, or [`StoreError::Lost`].
+    async fn replace(&self, lease: &dyn Lease, state: &State) -> Result<State, StoreError>;
 
     /// Takes the lock, with a fencing number of at least `fence_above + 1`. A dead holder's lock is
     /// taken over. A living holder is waited for, `wait` at the most, then [`StoreError::Locked`].
@@ -161,6 +204,17 @@ pub trait StateStore: Send + Sync {
         &self,
         environment: &EnvironmentName,
     ) -> Result<Option<Journal>, StoreError>;
+
+    /// The journals that are kept, oldest first, each without a torn last line.
+    async fn journals(&self, environment: &EnvironmentName) -> Result<Vec<Journal>, StoreError>;
+
+    /// Keeps journals of another store, oldest first, each in the place of one of the same run. A
+    /// store that keeps fewer takes the newest.
+    async fn keep_journals(
+        &self,
+        environment: &EnvironmentName,
+        journals: &[Journal],
+    ) -> Result<(), StoreError>;
 
     /// Keeps that somebody ran a command; a record with the same id is replaced. Only the newest
     /// ones are kept.

@@ -1,6 +1,7 @@
 //! The state store's contract, held by the local one, by the one in a cluster and by the one in a
 //! bucket.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +14,12 @@ use shipit::driver::kubernetes::client::ClusterConnection;
 use shipit::driver::state::kubernetes::KubernetesStore;
 use shipit::driver::state::local::LocalStore;
 use shipit::driver::state::s3::{Bucket, S3Store};
-use shipit::model::EnvironmentName;
-use shipit::model::journal::{Direction, JournalEntry, What};
+use shipit::model::journal::{Direction, Journal, JournalEntry, What};
 use shipit::model::plan::StepId;
-use shipit::model::state::State;
+use shipit::model::release::{Release, ReleaseStatus};
+use shipit::model::source::Source;
+use shipit::model::state::{Migrated, State};
+use shipit::model::{ContentHash, EnvironmentName, ReleaseNumber, Slot};
 use shipit::port::StateStore;
 use shipit::port::store::{Lease, StoreError};
 
@@ -32,6 +35,60 @@ struct Place {
     store: Arc<dyn StateStore>,
     folder: tempfile::TempDir,
     cluster: Option<Cluster>,
+    /// The client of the bucket, and its name.
+    bucket: Option<(aws_sdk_s3::Client, String)>,
+}
+
+/// How a state is damaged.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    /// Somebody wrote another number into it.
+    Edited,
+    /// Only its first half is there.
+    Torn,
+}
+
+impl Cut {
+    fn of(self, text: &str) -> String {
+        match self {
+            Self::Edited => text.replacen("ours", "mine", 1),
+            Self::Torn => text[..text.len() / 2].to_owned(),
+        }
+    }
+}
+
+impl Place {
+    /// Damages the state where it is kept.
+    async fn damage(&self, cut: Cut) {
+        if let Some((s3, bucket)) = &self.bucket {
+            let key = "team/shipit/shop/staging/state.json";
+            let found = s3
+                .get_object()
+                .bucket(bucket)
+                .key(key)
+                .send()
+                .await
+                .expect("an object");
+            let bytes = found.body.collect().await.expect("bytes").into_bytes();
+            let text = cut.of(std::str::from_utf8(&bytes).expect("text"));
+            let put = s3
+                .put_object()
+                .bucket(bucket)
+                .key(key)
+                .body(text.into_bytes().into());
+            put.send().await.expect("written");
+        } else if let Some(cluster) = &self.cluster {
+            let path = cluster.of("v1", "configmaps") + "/shipit-state-shop-staging";
+            let head = cluster.get(&path);
+            let text = cut.of(head["data"]["head"].as_str().expect("a head"));
+            let patch = serde_json::json!({"data": {"head": text}});
+            cluster.patch(&path, "kim", &patch);
+        } else {
+            let path = self.folder.path().join("state/staging/state.json");
+            let text = std::fs::read_to_string(&path).expect("text");
+            std::fs::write(&path, cut.of(&text)).expect("written");
+        }
+    }
 }
 
 async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
@@ -42,17 +99,20 @@ async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
             store,
             folder,
             cluster: None,
+            bucket: None,
         }
     } else if kind == "s3" {
-        let Some((aws, bucket)) = bucket().await else {
+        let Some((aws, bucket, s3)) = bucket().await else {
             return;
         };
+        let client = (s3, bucket.name.clone());
         let (project, failures) = ("shop".parse().expect("a name"), folder.path().join("state"));
         let store = Arc::new(S3Store::new(aws, bucket, project, failures));
         Place {
             store,
             folder,
             cluster: None,
+            bucket: Some(client),
         }
     } else {
         let path = folder.path().to_owned();
@@ -73,6 +133,7 @@ async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
             store,
             folder,
             cluster: Some(cluster),
+            bucket: None,
         }
     };
     told(&place).await;
@@ -83,7 +144,7 @@ async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
 }
 
 /// A new bucket of whoever plays Amazon.
-async fn bucket() -> Option<(Arc<Aws>, Bucket)> {
+async fn bucket() -> Option<(Arc<Aws>, Bucket, aws_sdk_s3::Client)> {
     let Ok(endpoint) = std::env::var("SHIPIT_TEST_AWS") else {
         let is_real = std::env::var("SHIPIT_TEST_REAL").is_ok();
         assert!(!is_real, "SHIPIT_TEST_AWS is not set");
@@ -117,7 +178,7 @@ async fn bucket() -> Option<(Arc<Aws>, Bucket)> {
         .bucket(&bucket.name)
         .create_bucket_configuration(place);
     made.send().await.expect("a bucket");
-    Some((Arc::new(Aws::with(config)), bucket))
+    Some((Arc::new(Aws::with(config)), bucket, s3))
 }
 
 macro_rules! suite {
@@ -136,6 +197,9 @@ suite!(
     an_abort_reaches_the_holder,
     a_journal_is_read_back_in_order,
     what_is_known_about_a_failure_is_kept,
+    a_migrated_state_is_read_and_not_loaded,
+    a_damaged_state_is_replaced_under_the_lock,
+    journals_of_another_store_are_kept_once,
 );
 
 /// What a store that ignores the conditions of a write does to what asks it for a lock.
@@ -154,26 +218,8 @@ async fn a_store_that_ignores_conditions_gives_no_lock() {
         }
     });
 
-    let keys = Credentials::new("AKIAIOSFODNN7EXAMPLE", "secret", None, None, "test");
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-central-1"))
-        .credentials_provider(SharedCredentialsProvider::new(keys))
-        .build();
-    let bucket = Bucket {
-        name: "shop".to_owned(),
-        prefix: String::new(),
-        endpoint: Some(endpoint),
-        path_style: true,
-    };
     let folder = tempfile::tempdir().expect("a folder");
-    let project = "shop".parse().expect("a name");
-    let store = S3Store::new(
-        Arc::new(Aws::with(config)),
-        bucket,
-        project,
-        folder.path().into(),
-    );
+    let store = store_at(endpoint, folder.path());
     let refused = lock(&store, 0).await.err().expect("refused");
     let StoreError::Remote { reason, help, .. } = &refused else {
         panic!("{refused:?}");
@@ -194,6 +240,72 @@ async fn a_store_that_ignores_conditions_gives_no_lock() {
         last.starts_with("DELETE") && last.contains("/staging/probe-"),
         "{told:?}"
     );
+}
+
+/// The store in a bucket of whoever answers there.
+fn store_at(endpoint: String, failures: &std::path::Path) -> S3Store {
+    let keys = Credentials::new("AKIAIOSFODNN7EXAMPLE", "secret", None, None, "test");
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(SharedCredentialsProvider::new(keys))
+        .build();
+    let bucket = Bucket {
+        name: "shop".to_owned(),
+        prefix: String::new(),
+        endpoint: Some(endpoint),
+        path_style: true,
+    };
+    let project = "shop".parse().expect("a name");
+    S3Store::new(
+        Arc::new(Aws::with(config)),
+        bucket,
+        project,
+        failures.into(),
+    )
+}
+
+/// A proxy's login page says yes to everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_for_a_browser_is_no_damaged_state() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(login_page(stream));
+        }
+    });
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store_at(endpoint, folder.path());
+    let loaded = store.load(&environment()).await.expect_err("no state");
+    let locked = lock(&store, 0).await.err().expect("no lock");
+    for error in [loaded, locked] {
+        let StoreError::Remote { reason, help, .. } = &error else {
+            panic!("{error:?}");
+        };
+        assert!(reason.contains("no bucket"), "{reason}");
+        assert!(reason.contains("<!doctype html>"), "{reason}");
+        assert!(help.contains("state.endpoint"), "{help}");
+        assert!(!help.contains("delete"), "{help}");
+    }
+}
+
+async fn login_page(stream: tokio::net::TcpStream) {
+    let answer = |_: http::Request<hyper::body::Incoming>| async {
+        let page = bytes::Bytes::from_static(b"<!doctype html>\n<title>Log in</title>\n");
+        let response = http::Response::builder()
+            .header("content-type", "text/html; charset=utf-8")
+            .header("etag", "\"1\"");
+        let body = http_body_util::Full::new(page);
+        Ok::<_, std::convert::Infallible>(response.body(body).expect("a response"))
+    };
+    let service = hyper::service::service_fn(answer);
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(hyper_util::rt::TokioIo::new(stream), service)
+        .await;
 }
 
 /// Takes every write, and has no object.
@@ -381,6 +493,144 @@ async fn a_journal_is_read_back_in_order(place: &Place) {
     assert_eq!(journal.entries, (1..=12).map(entry).collect::<Vec<_>>());
 }
 
+/// A state with releases 1 and 2.
+fn history(serial: u64) -> State {
+    let release = |number: u64| Release {
+        number: ReleaseNumber(number),
+        source: Source::default(),
+        config: ContentHash::of(b""),
+        workloads: BTreeMap::new(),
+        inputs: BTreeMap::new(),
+        names: BTreeMap::new(),
+        promoted_from: None,
+        created_at: Timestamp::UNIX_EPOCH,
+        created_by: actor("run-1"),
+        slot: Slot::Blue,
+        status: ReleaseStatus::Superseded,
+        live_since: None,
+        closed: BTreeMap::new(),
+        outside_window: None,
+        approvals: Vec::new(),
+        probe: None,
+    };
+    State {
+        lineage: Some("ours".to_owned()),
+        releases: vec![release(1), release(2)],
+        ..state(serial)
+    }
+}
+
+async fn a_migrated_state_is_read_and_not_loaded(place: &Place) {
+    let store = &place.store;
+    let lease = lock(store.as_ref(), 0).await.expect("locked");
+    store
+        .save(lease.as_ref(), &history(1))
+        .await
+        .expect("saved");
+    let marked = State {
+        migrated_to: Some(Migrated {
+            to: "elsewhere".to_owned(),
+            by: actor("run-1"),
+            at: Timestamp::UNIX_EPOCH,
+        }),
+        ..history(2)
+    };
+    store.save(lease.as_ref(), &marked).await.expect("saved");
+    assert_eq!(
+        store.read(&environment()).await.expect("read"),
+        Some(marked)
+    );
+    match store.load(&environment()).await {
+        Err(StoreError::Migrated { from, to, .. }) => {
+            assert_eq!(
+                (from, to.as_str()),
+                (store.place(&environment()), "elsewhere")
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    // It is brought back.
+    store
+        .save(lease.as_ref(), &history(3))
+        .await
+        .expect("saved");
+    assert_eq!(
+        store.load(&environment()).await.expect("loaded"),
+        Some(history(3))
+    );
+}
+
+async fn a_damaged_state_is_replaced_under_the_lock(place: &Place) {
+    let store = &place.store;
+    let lease = lock(store.as_ref(), 0).await.expect("locked");
+    store
+        .save(lease.as_ref(), &history(41))
+        .await
+        .expect("saved");
+    for cut in [Cut::Edited, Cut::Torn] {
+        place.damage(cut).await;
+        let damaged = store.load(&environment()).await;
+        match damaged {
+            Err(StoreError::Damaged { help, .. }) => {
+                assert!(help.contains("state push FILE --force"), "{help}");
+            }
+            other => panic!("{cut:?}: {other:?}"),
+        }
+        let written = store
+            .replace(lease.as_ref(), &history(7))
+            .await
+            .expect("replaced");
+        assert!(written.serial > 41, "{}", written.serial);
+        assert_eq!(written.releases, history(7).releases);
+        let loaded = store.load(&environment()).await.expect("loaded");
+        assert_eq!(loaded, Some(written));
+    }
+
+    // What is well is replaced as well, but for nobody who lost the lock.
+    let written = store
+        .replace(lease.as_ref(), &history(1))
+        .await
+        .expect("replaced");
+    store.break_lock(&environment()).await.expect("broken");
+    let late = store.replace(lease.as_ref(), &state(500)).await;
+    assert!(matches!(late, Err(StoreError::Lost { .. })), "{late:?}");
+    assert_eq!(
+        store.load(&environment()).await.expect("loaded"),
+        Some(written)
+    );
+}
+
+async fn journals_of_another_store_are_kept_once(place: &Place) {
+    let store = &place.store;
+    let entry = |step: u32| JournalEntry {
+        at: Timestamp::UNIX_EPOCH,
+        what: What::Intent {
+            step: StepId(step),
+            back: Direction::Forward,
+        },
+    };
+    let journal = |run: u32, entries: u32| Journal {
+        run: format!("20260101T00000{run}-abc"),
+        entries: (1..=entries).map(entry).collect(),
+    };
+    assert_eq!(store.journals(&environment()).await.expect("an answer"), []);
+    let all: Vec<Journal> = (1..=3).map(|run| journal(run, 12)).collect();
+    // Somebody was killed in the middle of it.
+    let half = [journal(1, 12), journal(2, 5)];
+    for part in [&half[..], &all, &all] {
+        store
+            .keep_journals(&environment(), part)
+            .await
+            .expect("kept");
+    }
+    assert_eq!(
+        store.journals(&environment()).await.expect("an answer"),
+        all
+    );
+    let last = store.last_journal(&environment()).await.expect("an answer");
+    assert_eq!(last.as_ref(), all.last());
+}
+
 async fn what_is_known_about_a_failure_is_kept(place: &Place) {
     let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
     let files = [
@@ -389,7 +639,7 @@ async fn what_is_known_about_a_failure_is_kept(place: &Place) {
         file("../out.txt", "three"),
     ]
     .into();
-    let number = shipit::model::ReleaseNumber(3);
+    let number = ReleaseNumber(3);
     for _ in 0..2 {
         let kept = place
             .store

@@ -6,6 +6,7 @@
 mod support;
 
 mod activation;
+mod alike;
 mod approvals;
 mod behind;
 mod branches;
@@ -17,6 +18,7 @@ mod crowds;
 mod damage;
 mod docker;
 mod documents;
+mod drift;
 mod exclusive;
 mod failures;
 mod foreign;
@@ -48,6 +50,7 @@ mod settled;
 mod several_ports;
 mod silent;
 mod spoiled;
+mod state;
 mod strategies;
 mod supply;
 mod systemd;

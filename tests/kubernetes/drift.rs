@@ -39,6 +39,56 @@ fn another_manager_s_change_is_named_and_not_taken_over_by_the_way() {
 }
 
 #[test]
+fn drift_names_who_moved_what_and_when_and_writes_nothing() {
+    let Some(mut site) = Site::live() else { return };
+    let drift = |site: &Site| site.run(&["drift", "staging"]);
+    let generation = |site: &Site| {
+        let path = site.cluster.deployment("web-blue");
+        site.cluster.get(&path)["metadata"]["generation"].clone()
+    };
+    drift(&site).code(0).says("Nothing moved");
+
+    let path = site.cluster.deployment("web-blue");
+    let patch = json!({"spec": {"minReadySeconds": 3, "revisionHistoryLimit": 7}});
+    site.cluster.patch(&path, "kim", &patch);
+    site.cluster.delete(&site.cluster.service("web-green"));
+    let before = generation(&site);
+    let said = site.run(&["drift", "staging", "--output", "json"]).code(2);
+    let document: serde_json::Value = serde_json::from_str(&said.stdout).expect("a document");
+    let moved = document["moved"].as_array().expect("a list");
+    let one = |name: &str| {
+        let mut all = moved.iter();
+        let found = all.find(|one| {
+            let address = one["address"].as_str();
+            address.is_some_and(|address| address.ends_with(name))
+        });
+        found.unwrap_or_else(|| panic!("{name}: {moved:?}"))
+    };
+    let namespace = &site.cluster.namespace;
+    let deployment = one(&format!("/Deployment/{namespace}/web-blue"));
+    assert_eq!(deployment["about"], "of workload.blue/web");
+    let field = &deployment["fields"][0];
+    assert_eq!(
+        deployment["fields"].as_array().map(Vec::len),
+        Some(1),
+        "{deployment}"
+    );
+    assert_eq!(field["field"], "spec.revisionHistoryLimit");
+    assert_eq!((&field["was"], &field["is"]), (&"2".into(), &"7".into()));
+    assert_eq!(field["by"], "kim");
+    assert!(field["at"].is_string(), "{field}");
+    assert_eq!(one("/web-green")["what"], "gone");
+    assert_eq!(generation(&site), before, "nothing was written");
+
+    // What is left to others has not drifted.
+    site.options
+        .insert("conflicts".to_owned(), "leave".to_owned());
+    drift(&site).code(2).says_not("revisionHistoryLimit");
+    site.apply().code(0);
+    drift(&site).code(0).says("Nothing moved");
+}
+
+#[test]
 fn what_was_deleted_is_made_again() {
     let Some(mut site) = Site::new() else { return };
     site.service.insert("replicas".to_owned(), "2".to_owned());

@@ -9,6 +9,7 @@ use crate::config::schema::{
     ApprovalsConfig, Approvers, Branches, ClusterConfig, Manifests, PolicyConfig, RegistryConfig,
     ServiceConfig, StateConfig, Text, TrafficConfig,
 };
+use crate::model::comparison::FieldPattern;
 use crate::model::promotion::{Promotion, Strategy};
 use crate::model::secret::SecretRef;
 use crate::model::ticket::TicketRule;
@@ -54,6 +55,10 @@ pub struct EnvironmentConfig {
     /// deleted, whoever consents to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protected: bool,
+    /// In what this environment may differ from others, for `shipit diff ENV --with ENV`: paths of
+    /// fields as that prints them, in which `*` stands for any text, as `services.*.replicas`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_differ: Vec<FieldPattern>,
     /// Where images are kept.
     #[serde(default)]
     pub registry: RegistryConfig,

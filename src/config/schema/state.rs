@@ -1,6 +1,7 @@
 //! Where history, journal and lock are kept.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -120,6 +121,55 @@ fn is_bucket(name: &str) -> bool {
         && !name.contains("..")
 }
 
+/// Why a text names no place of a state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no place of a state: `local:FOLDER`, `kubernetes:NAMESPACE`, or `s3://BUCKET/PREFIX`, behind which `?region=NAME&endpoint=URL&path_style=true` may stand"
+)]
+pub struct StatePlaceError(String);
+
+impl FromStr for StateConfig {
+    type Err = StatePlaceError;
+
+    /// A place as one word: `local:FOLDER`, `kubernetes:NAMESPACE`, `s3://BUCKET/PREFIX`.
+    fn from_str(text: &str) -> Result<Self, StatePlaceError> {
+        let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+        let named = (!rest.is_empty()).then(|| rest.to_owned());
+        match kind {
+            "local" => Some(Self::Local(LocalState {
+                path: named.map(PathBuf::from),
+            })),
+            "kubernetes" => Some(Self::Kubernetes(ClusterState {
+                namespace: named,
+                path: None,
+            })),
+            "s3" => bucket(text).map(Self::S3),
+            _ => None,
+        }
+        .ok_or_else(|| StatePlaceError(text.to_owned()))
+    }
+}
+
+fn bucket(text: &str) -> Option<S3State> {
+    let url = url::Url::parse(text).ok()?;
+    let name = url.host_str().filter(|name| is_bucket(name))?;
+    let prefix = url.path().trim_matches('/');
+    let mut state = S3State {
+        bucket: Some(name.to_owned()),
+        prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
+        ..S3State::default()
+    };
+    for (key, value) in url.query_pairs() {
+        match key.as_ref() {
+            "region" => state.region = Some(value.into_owned()),
+            "endpoint" => state.endpoint = Some(value.into_owned()),
+            "path_style" => state.path_style = value.parse().ok()?,
+            _ => return None,
+        }
+    }
+    Some(state)
+}
+
 impl StateConfig {
     /// The folder that it writes to, relative to the project's.
     #[must_use]
@@ -142,6 +192,48 @@ impl StateConfig {
             (Self::S3(bucket), _) => bucket.check(findings),
             (Self::Local(_), _)
             | (Self::Kubernetes(_), ClusterConfig::Kubernetes(..) | ClusterConfig::Eks(..)) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_one_word() {
+        let place = |text: &str| text.parse::<StateConfig>();
+        assert_eq!(place("local"), Ok(StateConfig::default()));
+        let StateConfig::Local(local) = place("local:old/state").expect("a place") else {
+            panic!("it is a folder")
+        };
+        assert_eq!(local.path, Some(PathBuf::from("old/state")));
+
+        let text =
+            "s3://shop-1/team/a?region=eu-central-1&endpoint=http://127.0.0.1:9000&path_style=true";
+        let StateConfig::S3(bucket) = place(text).expect("a place") else {
+            panic!("it is a bucket")
+        };
+        let expected = S3State {
+            bucket: Some("shop-1".to_owned()),
+            prefix: Some("team/a".to_owned()),
+            region: Some("eu-central-1".to_owned()),
+            endpoint: Some("http://127.0.0.1:9000".to_owned()),
+            path_style: true,
+            path: None,
+        };
+        assert_eq!(bucket, expected);
+
+        for wrong in [
+            "",
+            "folder",
+            "s3:",
+            "s3://",
+            "s3://A",
+            "s3://shop-1?x=1",
+            "s3://shop-1?path_style=1",
+        ] {
+            assert!(place(wrong).is_err(), "{wrong}");
         }
     }
 }

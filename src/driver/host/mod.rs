@@ -47,6 +47,7 @@ const MESSAGE_LIMIT: usize = 16 << 20;
 #[derive(Clone)]
 pub struct HostEngine {
     directory: Directory,
+    starting: Starting,
     /// The agent that was reached last.
     client: Arc<Mutex<Option<AgentClient<Channel>>>>,
 }
@@ -57,7 +58,18 @@ impl HostEngine {
     pub fn new(directory: Option<PathBuf>) -> Self {
         Self {
             directory: Directory::find(directory),
+            starting: Starting::IfNeeded,
             client: Arc::default(),
+        }
+    }
+
+    /// The same for who only looks: where an agent would have to be started first, nothing can be
+    /// seen.
+    #[must_use]
+    pub fn never_starting(self) -> Self {
+        Self {
+            starting: Starting::Never,
+            ..self
         }
     }
 
@@ -89,7 +101,7 @@ impl HostEngine {
             return Ok(client.clone());
         }
 
-        let client = connect(&self.directory, Starting::IfNeeded).await?;
+        let client = connect(&self.directory, self.starting).await?;
         *reached = Some(client.clone());
         Ok(client)
     }

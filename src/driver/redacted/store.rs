@@ -31,13 +31,22 @@ impl RedactedStore {
 
 #[async_trait]
 impl StateStore for RedactedStore {
-    async fn load(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError> {
-        self.inner.load(environment).await
+    fn place(&self, environment: &EnvironmentName) -> String {
+        self.inner.place(environment)
+    }
+
+    async fn read(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError> {
+        self.inner.read(environment).await
     }
 
     async fn save(&self, lease: &dyn Lease, state: &State) -> Result<(), StoreError> {
         let state = self.redactor.state(state.clone());
         self.inner.save(lease, &state).await
+    }
+
+    async fn replace(&self, lease: &dyn Lease, state: &State) -> Result<State, StoreError> {
+        let state = self.redactor.state(state.clone());
+        self.inner.replace(lease, &state).await
     }
 
     async fn lock(
@@ -99,6 +108,27 @@ impl StateStore for RedactedStore {
         environment: &EnvironmentName,
     ) -> Result<Option<Journal>, StoreError> {
         self.inner.last_journal(environment).await
+    }
+
+    async fn journals(&self, environment: &EnvironmentName) -> Result<Vec<Journal>, StoreError> {
+        self.inner.journals(environment).await
+    }
+
+    async fn keep_journals(
+        &self,
+        environment: &EnvironmentName,
+        journals: &[Journal],
+    ) -> Result<(), StoreError> {
+        let clean = |journal: &Journal| Journal {
+            run: journal.run.clone(),
+            entries: journal
+                .entries
+                .iter()
+                .map(|entry| self.redactor.entry(entry.clone()))
+                .collect(),
+        };
+        let journals: Vec<Journal> = journals.iter().map(clean).collect();
+        self.inner.keep_journals(environment, &journals).await
     }
 
     async fn keep_command(

@@ -59,12 +59,14 @@ fn cluster_objects() -> Plan {
         before: before.map(str::to_owned),
         after: after.map(str::to_owned),
         origin: None,
+        by: None,
     };
     let differs = ObjectFacts {
         changes: vec![
             change("data.LOG_LEVEL", Some("info"), Some("debug")),
             Change {
                 origin: Some("kubectl, 2026-01-02T03:04:05Z".to_owned()),
+                by: None,
                 ..change("data.REGION", Some("eu"), None)
             },
         ],

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::driver::kubernetes::client::api::MANAGER;
 use crate::model::fields::{Fields, change, flatten};
 use crate::model::object::mark;
-use crate::model::plan::Change;
+use crate::model::plan::{Change, MovedBy};
 use crate::model::quantity::Quantity;
 
 /// What can be said without asking.
@@ -265,8 +265,11 @@ pub fn changes(wanted: &Value, live: &Value, result: &Value) -> Vec<Change> {
             Some(_) if hidden => Some("(changed)".to_owned()),
             value => value.cloned(),
         };
-        let origin = match owner(&managers, name) {
-            Some((manager, time)) if manager != MANAGER => {
+        let owner = owner(&managers, name);
+        let by = owner.filter(|(manager, _)| *manager != MANAGER);
+        let origin = match owner {
+            Some((manager, time)) if by.is_some() => {
+                let time = time.map(|time| format!(" at {time}")).unwrap_or_default();
                 Some(format!("changed by {manager}{time}"))
             }
             None if !wanted.contains_key(name) && will.is_some() => {
@@ -276,8 +279,13 @@ pub fn changes(wanted: &Value, live: &Value, result: &Value) -> Vec<Change> {
         };
         let (was, will) = (show(was), show(will));
         let differs = change(name, was.as_ref(), will.as_ref());
+        let by = by.map(|(manager, time)| MovedBy {
+            manager: manager.to_owned(),
+            at: time.and_then(|time| time.parse().ok()),
+        });
         changes.extend(differs.into_iter().map(|change| Change {
             origin: origin.clone(),
+            by: by.clone(),
             ..change
         }));
     }
@@ -311,7 +319,7 @@ pub(super) fn flat(object: &Value) -> Fields {
     out
 }
 
-type Managers = Vec<(String, String, BTreeSet<String>)>;
+type Managers = Vec<(String, Option<String>, BTreeSet<String>)>;
 
 /// Who owns which path, with the time of their last change.
 fn managers(live: &Value) -> Managers {
@@ -320,10 +328,7 @@ fn managers(live: &Value) -> Managers {
         .and_then(Value::as_array);
     let of = |entry: &Value| {
         let manager = entry["manager"].as_str().unwrap_or("somebody").to_owned();
-        let time = entry["time"]
-            .as_str()
-            .map(|time| format!(" at {time}"))
-            .unwrap_or_default();
+        let time = entry["time"].as_str().map(str::to_owned);
         let mut paths = BTreeSet::new();
         own(&entry["fieldsV1"], "", live, &mut paths);
         (manager, time, paths)
@@ -373,7 +378,7 @@ fn own(fields: &Value, path: &str, live: &Value, out: &mut BTreeSet<String>) {
 }
 
 /// Who owns a field, or the nearest thing above it that somebody owns as a whole.
-fn owner<'a>(managers: &'a Managers, field: &str) -> Option<(&'a str, &'a str)> {
+fn owner<'a>(managers: &'a Managers, field: &str) -> Option<(&'a str, Option<&'a str>)> {
     let holds = |paths: &BTreeSet<String>| {
         paths.iter().any(|path| {
             field == path
@@ -385,7 +390,7 @@ fn owner<'a>(managers: &'a Managers, field: &str) -> Option<(&'a str, &'a str)> 
     let found = managers.iter().filter(|(.., paths)| holds(paths));
     // Another manager tells more than ourselves.
     let mut found: Vec<_> = found
-        .map(|(manager, time, _)| (manager.as_str(), time.as_str()))
+        .map(|(manager, time, _)| (manager.as_str(), time.as_deref()))
         .collect();
     found.sort_by_key(|(manager, _)| *manager == MANAGER);
     found.first().copied()
@@ -586,6 +591,13 @@ mod tests {
             Some(Some(
                 "changed by kubectl-edit at 2026-11-21T01:00:00Z".to_owned()
             ))
+        );
+        let paused = found.iter().find(|change| change.field == "spec.paused");
+        let by = paused.and_then(|change| change.by.clone()).expect("known");
+        let at = by.at.expect("a time").to_string();
+        assert_eq!(
+            (by.manager.as_str(), at.as_str()),
+            ("kubectl-edit", "2026-11-21T01:00:00Z")
         );
         assert_eq!(origin("spec.replicas"), Some(None));
         assert_eq!(

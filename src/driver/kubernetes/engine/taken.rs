@@ -13,7 +13,7 @@ use crate::driver::kubernetes::client::api::MANAGER;
 use crate::driver::kubernetes::engine::compare::{flat, owned};
 use crate::model::Manifest;
 use crate::model::object::mark;
-use crate::model::plan::Change;
+use crate::model::plan::{Change, MovedBy};
 
 /// The most fields that are remembered; of an object with more nothing is.
 const MOST: usize = 4096;
@@ -97,7 +97,7 @@ pub(super) fn taken(wanted: &Value, live: &Value, changes: &[Change]) -> BTreeSe
 }
 
 /// Who may have taken fields out: whoever else wrote last, and after us.
-pub(super) fn taker(live: &Value) -> String {
+pub(super) fn taker(live: &Value) -> MovedBy {
     let entries = live
         .pointer("/metadata/managedFields")
         .and_then(Value::as_array);
@@ -108,11 +108,13 @@ pub(super) fn taker(live: &Value) -> String {
             && entry["time"].as_str() >= since
     });
     let last = others.max_by_key(|entry| entry["time"].as_str().map(str::to_owned));
-    last.and_then(|entry| entry["manager"].as_str())
-        .map_or_else(
-            || "somebody whom the server does not name".to_owned(),
-            str::to_owned,
-        )
+    let text = |name: &str| last.and_then(|entry| entry[name].as_str());
+    MovedBy {
+        manager: text("manager")
+            .unwrap_or("somebody whom the server does not name")
+            .to_owned(),
+        at: text("time").and_then(|time| time.parse().ok()),
+    }
 }
 
 /// Leaves fields out of a manifest, and what holds nothing else.

@@ -58,23 +58,37 @@ impl ClusterLock {
     fn shared(&self, environment: &EnvironmentName) -> Option<&Arc<KubernetesStore>> {
         (*environment == self.environment).then_some(&self.cluster)
     }
+
+    /// The state's own lock, while both are held.
+    fn own(&self, lease: &dyn Lease, environment: &EnvironmentName) -> Result<Own, StoreError> {
+        if lease.lost().is_cancelled() {
+            return Err(StoreError::Lost {
+                environment: environment.clone(),
+                reason: "another run has it".to_owned(),
+            });
+        }
+        Ok(Own(self.own_fence.load(Ordering::Relaxed)))
+    }
 }
 
 #[async_trait]
 impl StateStore for ClusterLock {
-    async fn load(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError> {
-        self.state.load(environment).await
+    fn place(&self, environment: &EnvironmentName) -> String {
+        self.state.place(environment)
+    }
+
+    async fn read(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError> {
+        self.state.read(environment).await
     }
 
     async fn save(&self, lease: &dyn Lease, state: &State) -> Result<(), StoreError> {
-        if lease.lost().is_cancelled() {
-            return Err(StoreError::Lost {
-                environment: state.environment.clone(),
-                reason: "another run has it".to_owned(),
-            });
-        }
-        let own = Own(self.own_fence.load(Ordering::Relaxed));
+        let own = self.own(lease, &state.environment)?;
         self.state.save(&own, state).await
+    }
+
+    async fn replace(&self, lease: &dyn Lease, state: &State) -> Result<State, StoreError> {
+        let own = self.own(lease, &state.environment)?;
+        self.state.replace(&own, state).await
     }
 
     async fn lock(
@@ -171,6 +185,18 @@ impl StateStore for ClusterLock {
         environment: &EnvironmentName,
     ) -> Result<Option<Journal>, StoreError> {
         self.state.last_journal(environment).await
+    }
+
+    async fn journals(&self, environment: &EnvironmentName) -> Result<Vec<Journal>, StoreError> {
+        self.state.journals(environment).await
+    }
+
+    async fn keep_journals(
+        &self,
+        environment: &EnvironmentName,
+        journals: &[Journal],
+    ) -> Result<(), StoreError> {
+        self.state.keep_journals(environment, journals).await
     }
 
     async fn keep_command(

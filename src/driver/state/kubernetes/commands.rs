@@ -2,11 +2,10 @@
 
 use serde_json::Value;
 
-use super::{KubernetesStore, PART, failed, unpack};
-use crate::driver::kubernetes::client::api::Selector;
+use super::KubernetesStore;
+use crate::driver::state::kubernetes::document::unpack;
 use crate::model::EnvironmentName;
 use crate::model::command::CommandRecord;
-use crate::model::object::mark;
 use crate::port::store::StoreError;
 
 /// How many commands are kept.
@@ -54,25 +53,7 @@ impl KubernetesStore {
         &self,
         environment: &EnvironmentName,
     ) -> Result<Vec<Value>, StoreError> {
-        let api = self.api().await?;
-        let reading = || failed("reading the commands");
-        let kind = api.must(("v1", "Secret")).await.map_err(reading())?;
-        let labels = format!(
-            "{}={},{}={environment},{PART}=command",
-            mark::PROJECT,
-            self.project,
-            mark::ENVIRONMENT
-        );
-        let mut objects = Vec::new();
-        let take = |object: Value| objects.push(object);
-        api.list(
-            &kind,
-            Some(&self.namespace),
-            &Selector::Labels(labels),
-            take,
-        )
-        .await
-        .map_err(reading())?;
+        let mut objects = self.secrets_of(environment, "command").await?;
         objects.sort_by_key(|object: &Value| {
             let name = object["metadata"]["name"].as_str();
             name.unwrap_or_default().to_owned()

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{KubernetesStore, failed};
 use crate::driver::kubernetes::client::api::How;
 use crate::model::release::Release;
-use crate::model::state::FORMAT;
+use crate::model::state::{FORMAT, Migrated};
 use crate::model::{ContentHash, EnvironmentName, ReleaseNumber};
 use crate::port::store::StoreError;
 
@@ -27,6 +27,8 @@ pub(super) struct Head {
     /// Over the whole state.
     pub checksum: ContentHash,
     pub releases: Vec<Stored>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrated_to: Option<Migrated>,
 }
 
 /// Where a release is.
@@ -44,19 +46,10 @@ impl KubernetesStore {
         environment: &EnvironmentName,
     ) -> Result<Option<(Head, String)>, StoreError> {
         let key = self.object("ConfigMap", self.name(environment));
-        let found = self
-            .api()
-            .await?
-            .get(&key)
-            .await
-            .map_err(failed("reading the state"))?;
-        let Some(object) = found else { return Ok(None) };
-
-        let text = object
-            .pointer("/data/head")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let head: Head = serde_json::from_str(text)
+        let Some((text, version)) = self.head_text(environment).await? else {
+            return Ok(None);
+        };
+        let head: Head = serde_json::from_str(&text)
             .map_err(|error| self.damaged(&key, format!("it is not a state: {error}")))?;
         if head.format != FORMAT {
             let reason = format!(
@@ -65,12 +58,25 @@ impl KubernetesStore {
             );
             return Err(self.damaged(&key, reason));
         }
-
-        let version = object["metadata"]["resourceVersion"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
         Ok(Some((head, version)))
+    }
+
+    /// What stands in the head, whether or not it can be read, and its resource version.
+    pub(super) async fn head_text(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<(String, String)>, StoreError> {
+        let key = self.object("ConfigMap", self.name(environment));
+        let found = self.api().await?.get(&key).await;
+        let object = found.map_err(failed("reading the state"))?;
+        let text = |object: &Value, at: &str| {
+            let text = object.pointer(at).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        Ok(object.map(|object| {
+            let version = text(&object, "/metadata/resourceVersion");
+            (text(&object, "/data/head"), version)
+        }))
     }
 
     pub(super) async fn release(&self, stored: &Stored) -> Result<Release, StoreError> {

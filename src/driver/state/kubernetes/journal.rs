@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
 
-use super::{KubernetesStore, PART, failed};
-use crate::driver::kubernetes::client::api::Selector;
+use super::KubernetesStore;
+use crate::driver::state::kubernetes::document::unpack;
 use crate::model::EnvironmentName;
-use crate::model::journal::JournalEntry;
-use crate::model::object::mark;
+use crate::model::journal::{Journal, JournalEntry};
 use crate::port::store::StoreError;
 
 /// The run that a journal's entry belongs to.
 const RUN: &str = "shipit.dev/run";
 /// How many journals are kept.
 const JOURNALS: usize = 5;
+/// How many entries are written at once.
+const WIDTH: usize = 8;
 
 impl KubernetesStore {
     pub(super) async fn write_entry(
@@ -31,6 +33,23 @@ impl KubernetesStore {
             *count
         };
 
+        self.write_numbered(environment, run, number, entry).await?;
+
+        if number == 1 {
+            self.forget_oldest(environment).await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes one entry of a journal, in the place of one with the same number.
+    async fn write_numbered(
+        &self,
+        environment: &EnvironmentName,
+        run: &str,
+        number: usize,
+        entry: &JournalEntry,
+    ) -> Result<(), StoreError> {
         let mut labels = self.labels(environment, "journal");
         labels[RUN] = run.into();
         let name = format!(
@@ -38,18 +57,44 @@ impl KubernetesStore {
             self.name(environment),
             run.to_lowercase()
         );
-        self.write_secret(
-            &name,
-            labels,
-            &serde_json::to_vec(entry).unwrap_or_default(),
-        )
-        .await?;
+        let bytes = serde_json::to_vec(entry).unwrap_or_default();
+        self.write_secret(&name, labels, &bytes).await
+    }
 
-        if number == 1 {
-            self.forget_oldest(environment).await
-        } else {
-            Ok(())
+    /// Keeps the newest of another store's journals.
+    pub(super) async fn write_journals(
+        &self,
+        environment: &EnvironmentName,
+        journals: &[Journal],
+    ) -> Result<(), StoreError> {
+        for journal in &journals[journals.len().saturating_sub(JOURNALS)..] {
+            let entries: Vec<(usize, JournalEntry)> =
+                (1..).zip(journal.entries.iter().cloned()).collect();
+            let write = |(number, entry): (usize, JournalEntry)| async move {
+                self.write_numbered(environment, &journal.run, number, &entry)
+                    .await
+            };
+            let writes = stream::iter(entries).map(write).buffer_unordered(WIDTH);
+            writes.try_collect::<Vec<()>>().await?;
         }
+        Ok(())
+    }
+
+    /// The journals that are kept, oldest first.
+    pub(super) async fn read_journals(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Vec<Journal>, StoreError> {
+        let runs = self.entries(environment).await?.into_iter();
+        Ok(runs
+            .map(|(run, objects)| Journal {
+                run,
+                entries: objects
+                    .iter()
+                    .map_while(|object| serde_json::from_slice(&unpack(object).ok()?).ok())
+                    .collect(),
+            })
+            .collect())
     }
 
     /// Old journals go. That one cannot be removed is no reason to fail.
@@ -77,28 +122,12 @@ impl KubernetesStore {
         &self,
         environment: &EnvironmentName,
     ) -> Result<BTreeMap<String, Vec<Value>>, StoreError> {
-        let api = self.api().await?;
-        let reading = || failed("reading the journal");
-        let kind = api.must(("v1", "Secret")).await.map_err(reading())?;
-        let labels = format!(
-            "{}={},{}={environment},{PART}=journal",
-            mark::PROJECT,
-            self.project,
-            mark::ENVIRONMENT
-        );
-        let selector = Selector::Labels(labels);
-
         let mut runs: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        let take = |object: Value| {
-            let run = object["metadata"]["labels"][RUN]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned();
+        for object in self.secrets_of(environment, "journal").await? {
+            let run = object["metadata"]["labels"][RUN].as_str();
+            let run = run.unwrap_or_default().to_owned();
             runs.entry(run).or_default().push(object);
-        };
-        api.list(&kind, Some(&self.namespace), &selector, take)
-            .await
-            .map_err(reading())?;
+        }
 
         for entries in runs.values_mut() {
             entries.sort_by_key(|object| {

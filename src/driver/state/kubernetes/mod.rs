@@ -33,7 +33,6 @@ use tokio::sync::OnceCell;
 use crate::driver::kubernetes::client::api::{Api, ApiError, Selector};
 use crate::driver::kubernetes::client::connect::{ClusterConnection, try_connect};
 use crate::driver::state::failure;
-use crate::driver::state::kubernetes::document::unpack;
 use crate::driver::state::lock::{
     LockPlace as _, Taker, break_lock, holder, request_abort, still_held, take,
 };
@@ -169,11 +168,35 @@ impl KubernetesStore {
         })
     }
 
+    /// The Secrets of an environment that are one part of its state.
+    async fn secrets_of(
+        &self,
+        environment: &EnvironmentName,
+        part: &str,
+    ) -> Result<Vec<Value>, StoreError> {
+        let api = self.api().await?;
+        let reading = || failed(format!("reading what is kept as {part}"));
+        let kind = api.must(("v1", "Secret")).await.map_err(reading())?;
+        let labels = format!(
+            "{}={},{}={environment},{PART}={part}",
+            mark::PROJECT,
+            self.project,
+            mark::ENVIRONMENT
+        );
+        let mut objects = Vec::new();
+        let take = |object: Value| objects.push(object);
+        let selector = Selector::Labels(labels);
+        let listed = api.list(&kind, Some(&self.namespace), &selector, take);
+        listed.await.map_err(reading())?;
+        Ok(objects)
+    }
+
     fn damaged(&self, key: &ObjectKey, reason: impl Into<String>) -> StoreError {
         StoreError::Damaged {
             path: format!("{} in {}", key.short(), self.namespace),
             reason: reason.into(),
-            help: "nothing was changed; if the history may go, delete this object: what runs is found again"
+            help: "nothing was changed; `shipit state push FILE --force` puts a copy in its place; if the history \
+                   may go, delete this object: what runs is found again"
                 .to_owned(),
         }
     }
@@ -181,7 +204,12 @@ impl KubernetesStore {
 
 #[async_trait]
 impl StateStore for KubernetesStore {
-    async fn load(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError> {
+    fn place(&self, environment: &EnvironmentName) -> String {
+        let key = self.object("ConfigMap", self.name(environment));
+        format!("{} in {}", key.short(), self.namespace)
+    }
+
+    async fn read(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError> {
         let Some((head, _)) = self.head(environment).await? else {
             return Ok(None);
         };
@@ -195,6 +223,7 @@ impl StateStore for KubernetesStore {
             lineage: head.lineage,
             serial: head.serial,
             releases,
+            migrated_to: head.migrated_to,
         };
 
         if ContentHash::of_json(&state) != head.checksum {
@@ -211,6 +240,12 @@ impl StateStore for KubernetesStore {
         let current = lock::place(self, &state.environment).await?.read().await?;
         still_held(&current, lease.fence(), &state.environment)?;
         self.write_state(state).await
+    }
+
+    async fn replace(&self, lease: &dyn Lease, state: &State) -> Result<State, StoreError> {
+        let current = lock::place(self, &state.environment).await?.read().await?;
+        still_held(&current, lease.fence(), &state.environment)?;
+        self.replace_state(state).await
     }
 
     async fn lock(
@@ -269,14 +304,19 @@ impl StateStore for KubernetesStore {
         &self,
         environment: &EnvironmentName,
     ) -> Result<Option<Journal>, StoreError> {
-        let Some((run, objects)) = self.entries(environment).await?.into_iter().next_back() else {
-            return Ok(None);
-        };
-        let entries = objects
-            .iter()
-            .map_while(|object| serde_json::from_slice(&unpack(object).ok()?).ok())
-            .collect();
-        Ok(Some(Journal { run, entries }))
+        Ok(self.read_journals(environment).await?.pop())
+    }
+
+    async fn journals(&self, environment: &EnvironmentName) -> Result<Vec<Journal>, StoreError> {
+        self.read_journals(environment).await
+    }
+
+    async fn keep_journals(
+        &self,
+        environment: &EnvironmentName,
+        journals: &[Journal],
+    ) -> Result<(), StoreError> {
+        self.write_journals(environment, journals).await
     }
 
     async fn keep_command(

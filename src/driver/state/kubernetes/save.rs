@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::document::{Head, Stored};
 use super::{KubernetesStore, failed};
 use crate::driver::kubernetes::client::api::{Api, ApiError};
+use crate::driver::state::local::document::{after, serial_in};
 use crate::model::release::Release;
 use crate::model::state::{FORMAT, State};
 use crate::model::{ContentHash, EnvironmentName};
@@ -15,7 +16,6 @@ use crate::port::store::StoreError;
 
 impl KubernetesStore {
     pub(super) async fn write_state(&self, state: &State) -> Result<(), StoreError> {
-        let api = self.api().await?;
         let current = self.head(&state.environment).await?;
         let serial = current.as_ref().map_or(0, |(head, _)| head.serial);
         if state.serial <= serial {
@@ -26,10 +26,39 @@ impl KubernetesStore {
             Some((head, version)) => (head.releases, Some(version)),
             None => (Vec::new(), None),
         };
+        let written = self.write_over(state, &old, version).await?;
+        let gone = old.iter().filter(|one| !written.contains(one));
+        self.delete_secrets(gone.map(|one| one.secret.clone()).collect())
+            .await
+    }
+
+    /// Writes a state over whatever is there. Nothing of that is relied on: all releases are written
+    /// anew.
+    pub(super) async fn replace_state(&self, state: &State) -> Result<State, StoreError> {
+        let environment = &state.environment;
+        let found = self.head_text(environment).await?;
+        let (text, version) = found.unzip();
+        let state = after(state, serial_in(text.unwrap_or_default().as_bytes()));
+        let written = self.write_over(&state, &[], version).await?;
+
+        let mut gone = self.release_secrets(environment).await?;
+        gone.retain(|secret| !written.iter().any(|one| one.secret == *secret));
+        self.delete_secrets(gone).await?;
+        Ok(state)
+    }
+
+    /// Writes the releases that are not stored yet as they are, and then the head, over this version
+    /// of it. Gives where the releases are.
+    async fn write_over(
+        &self,
+        state: &State,
+        old: &[Stored],
+        version: Option<String>,
+    ) -> Result<Vec<Stored>, StoreError> {
         let writes = state
             .releases
             .iter()
-            .map(|release| self.write_release(state, release, &old));
+            .map(|release| self.write_release(state, release, old));
         let releases = try_join_all(writes).await?;
 
         let head = Head {
@@ -38,7 +67,9 @@ impl KubernetesStore {
             serial: state.serial,
             checksum: ContentHash::of_json(state),
             releases,
+            migrated_to: state.migrated_to.clone(),
         };
+        let api = self.api().await?;
         let written = self.write_head(api, &state.environment, &head, version);
         match written.await {
             Ok(_) => {}
@@ -47,8 +78,7 @@ impl KubernetesStore {
             }
             Err(fault) => return Err(failed("writing the state")(fault)),
         }
-        self.delete_old(api, &old, &head.releases).await;
-        Ok(())
+        Ok(head.releases)
     }
 
     /// Writes a release, unless it is stored as it is.
@@ -116,13 +146,24 @@ impl KubernetesStore {
         }
     }
 
-    /// Deletes the releases that the head does not name any more. That one cannot be removed is no
-    /// reason to fail.
-    async fn delete_old(&self, api: &Api, old: &[Stored], releases: &[Stored]) {
-        for gone in old.iter().filter(|one| !releases.contains(one)) {
-            let key = self.object("Secret", gone.secret.clone());
-            let _ = api.delete(&key, None).await;
+    /// Deletes Secrets that the head does not name any more. That one cannot be removed is no reason
+    /// to fail.
+    async fn delete_secrets(&self, names: Vec<String>) -> Result<(), StoreError> {
+        let api = self.api().await?;
+        for name in names {
+            let _ = api.delete(&self.object("Secret", name), None).await;
         }
+        Ok(())
+    }
+
+    /// The Secrets of an environment that are releases.
+    async fn release_secrets(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Vec<String>, StoreError> {
+        let objects = self.secrets_of(environment, "release").await?;
+        let name = |object: &Value| object["metadata"]["name"].as_str().map(str::to_owned);
+        Ok(objects.iter().filter_map(name).collect())
     }
 }
 

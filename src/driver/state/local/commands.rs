@@ -44,6 +44,8 @@ pub(super) fn all(folder: &Path) -> Result<Vec<CommandRecord>, StoreError> {
     // A line that was cut off is none.
     let records = lines.filter_map(|line| serde_json::from_slice(line).ok());
     let mut records = latest(records.collect());
+    // What came from another store was written later than it happened.
+    records.sort_by_key(|record| record.at);
     records.drain(..records.len().saturating_sub(KEPT));
     Ok(records)
 }
@@ -87,8 +89,8 @@ mod tests {
                 ci: None,
             },
             place: RecordedPlace::Instance,
-            slot: Slot::Blue,
-            service: "web".parse().expect("a name"),
+            slot: Some(Slot::Blue),
+            service: Some("web".parse().expect("a name")),
             command: vec!["ls".to_owned()],
             exit,
         }

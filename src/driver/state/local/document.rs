@@ -41,6 +41,11 @@ fn previous(folder: &Path) -> PathBuf {
     folder.join("state.previous.json")
 }
 
+/// Where a damaged one is kept.
+fn aside(folder: &Path) -> PathBuf {
+    folder.join("state.damaged.json")
+}
+
 pub(super) fn read(folder: &Path) -> Result<Option<State>, StoreError> {
     let path = path(folder);
     let bytes = match files::read_if_there(&path, LIMIT) {
@@ -84,13 +89,13 @@ fn damaged(folder: &Path, reason: String) -> StoreError {
     let (path, previous) = (path(folder), previous(folder));
     let help = if previous.exists() {
         format!(
-            "nothing was changed; `shipit state restore` goes back to {}, and `shipit state accept` takes the \
-             file as it is if the edit was meant",
+            "nothing was changed; `shipit state restore` goes back to {}, `shipit state push FILE --force` brings a \
+             copy, and `shipit state accept` takes the file as it is if the edit was meant",
             previous.display()
         )
     } else {
-        "nothing was changed; if the edit was meant, `shipit state accept` takes the file as it is; if the history \
-         may go, move the file away: what runs is found again"
+        "nothing was changed; `shipit state push FILE --force` brings a copy; if the edit was meant, `shipit state \
+         accept` takes the file as it is; if the history may go, move the file away: what runs is found again"
             .to_owned()
     };
     StoreError::Damaged {
@@ -125,6 +130,52 @@ fn keep_previous(folder: &Path) -> Result<(), StoreError> {
     files::replace(&previous, &current).map_err(io("writing", &previous))
 }
 
+/// Puts a state in the place of whatever is there. What cannot be read is kept beside it.
+pub(super) fn replace(folder: &Path, state: &State) -> Result<State, StoreError> {
+    let path = path(folder);
+    let found = match read(folder) {
+        Ok(None) => 0,
+        Ok(Some(there)) => {
+            keep_previous(folder)?;
+            there.serial
+        }
+        Err(StoreError::Damaged { .. }) => {
+            let aside = aside(folder);
+            fs::copy(&path, &aside).map_err(io("copying aside", &path))?;
+            // One that is too large to be read tells nothing.
+            let bytes = files::read(&path, LIMIT).unwrap_or_default();
+            serial_in(&bytes)
+        }
+        Err(error) => return Err(error),
+    };
+
+    let state = after(state, found);
+    files::replace(&path, &encode(&state)).map_err(io("writing", &path))?;
+    Ok(state)
+}
+
+/// The state with a serial above one that was found.
+pub(in crate::driver::state) fn after(state: &State, found: u64) -> State {
+    State {
+        serial: state.serial.max(found.saturating_add(1)),
+        ..state.clone()
+    }
+}
+
+/// The serial that a damaged document seems to have had; 0 where it says none. It stands before
+/// anything that could have another.
+pub(in crate::driver::state) fn serial_in(bytes: &[u8]) -> u64 {
+    const MOST: u64 = 1 << 53;
+    let text = String::from_utf8_lossy(bytes);
+    let Some((_, rest)) = text.split_once("\"serial\":") else {
+        return 0;
+    };
+    let rest = rest.trim_start();
+    let end = rest.find(|c: char| !c.is_ascii_digit());
+    let serial = rest[..end.unwrap_or(rest.len())].parse();
+    serial.ok().filter(|serial| *serial < MOST).unwrap_or(0)
+}
+
 pub(in crate::driver::state) fn encode(state: &State) -> Vec<u8> {
     let document = Document {
         checksum: ContentHash::of_json(state),
@@ -137,11 +188,7 @@ pub(in crate::driver::state) fn encode(state: &State) -> Vec<u8> {
 
 /// Goes back to the state before the damaged one. The damaged file is kept beside it.
 pub(super) fn restore(folder: &Path) -> Result<State, StoreError> {
-    let (path, previous, aside) = (
-        path(folder),
-        previous(folder),
-        folder.join("state.damaged.json"),
-    );
+    let (path, previous, aside) = (path(folder), previous(folder), aside(folder));
     let bytes = files::read(&previous, LIMIT).map_err(io("reading", &previous))?;
     fs::rename(&path, &aside).map_err(io("moving aside", &path))?;
     files::replace(&path, &bytes).map_err(io("writing", &path))?;

@@ -82,16 +82,47 @@ fn names(journals: &Path) -> Vec<String> {
 /// was never begun, because an effect waits for its intent to be on the disk.
 pub(super) fn last(folder: &Path) -> Result<Option<Journal>, StoreError> {
     let journals = folder_of(folder);
-    let Some(name) = names(&journals).pop() else {
-        return Ok(None);
-    };
-    let path = journals.join(&name);
-    let Some(text) = files::read_if_there(&path, LIMIT).map_err(io("reading", &path))? else {
-        return Ok(None);
-    };
-    let entries = entries(&text);
+    match names(&journals).pop() {
+        Some(name) => one(&journals, &name),
+        None => Ok(None),
+    }
+}
+
+/// All of them, oldest first.
+pub(super) fn all(folder: &Path) -> Result<Vec<Journal>, StoreError> {
+    let journals = folder_of(folder);
+    let read = names(&journals)
+        .into_iter()
+        .map(|name| one(&journals, &name));
+    read.filter_map(Result::transpose).collect()
+}
+
+/// One of them; none when it went away meanwhile.
+fn one(journals: &Path, name: &str) -> Result<Option<Journal>, StoreError> {
+    let path = journals.join(name);
+    let text = files::read_if_there(&path, LIMIT).map_err(io("reading", &path))?;
     let run = name.trim_end_matches(".jsonl").to_owned();
-    Ok(Some(Journal { run, entries }))
+    Ok(text.map(|text| Journal {
+        run,
+        entries: entries(&text),
+    }))
+}
+
+/// Keeps journals of another store, each in the place of one of the same run.
+pub(super) fn keep(folder: &Path, all: &[Journal]) -> Result<(), StoreError> {
+    let journals = folder_of(folder);
+    files::private_folder(&journals).map_err(io("making", &journals))?;
+    for journal in all.iter().rev().take(KEPT) {
+        let mut text = Vec::new();
+        for entry in &journal.entries {
+            text.extend(serde_json::to_vec(entry).unwrap_or_default());
+            text.push(b'\n');
+        }
+        let path = journals.join(format!("{}.jsonl", journal.run));
+        files::replace(&path, &text).map_err(io("writing", &path))?;
+    }
+    forget_oldest(&journals);
+    Ok(())
 }
 
 /// The entries up to the first line that is none.

@@ -84,7 +84,11 @@ fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
 
 #[async_trait]
 impl StateStore for LocalStore {
-    async fn load(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError> {
+    fn place(&self, environment: &EnvironmentName) -> String {
+        document::path(&self.of(environment)).display().to_string()
+    }
+
+    async fn read(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError> {
         let folder = self.of(environment);
         blocking(move || document::read(&folder)).await
     }
@@ -96,6 +100,17 @@ impl StateStore for LocalStore {
             let _guard = lock_file::guard(&folder)?;
             lock::still_held(&lock_file::read(&folder)?, fence, &state.environment)?;
             document::write(&folder, &state)
+        })
+        .await
+    }
+
+    async fn replace(&self, lease: &dyn Lease, state: &State) -> Result<State, StoreError> {
+        let folder = self.of(&state.environment);
+        let (fence, state) = (lease.fence(), state.clone());
+        blocking(move || {
+            let _guard = lock_file::guard(&folder)?;
+            lock::still_held(&lock_file::read(&folder)?, fence, &state.environment)?;
+            document::replace(&folder, &state)
         })
         .await
     }
@@ -160,6 +175,20 @@ impl StateStore for LocalStore {
     ) -> Result<Option<Journal>, StoreError> {
         let folder = self.of(environment);
         blocking(move || journal::last(&folder)).await
+    }
+
+    async fn journals(&self, environment: &EnvironmentName) -> Result<Vec<Journal>, StoreError> {
+        let folder = self.of(environment);
+        blocking(move || journal::all(&folder)).await
+    }
+
+    async fn keep_journals(
+        &self,
+        environment: &EnvironmentName,
+        journals: &[Journal],
+    ) -> Result<(), StoreError> {
+        let (folder, journals) = (self.of(environment), journals.to_vec());
+        blocking(move || journal::keep(&folder, &journals)).await
     }
 
     async fn keep_command(

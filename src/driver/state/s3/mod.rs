@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::OnceCell;
 
@@ -110,13 +111,13 @@ impl S3Store {
         format!("{}{environment}/{name}", self.of_project())
     }
 
-    async fn place(&self, environment: &EnvironmentName) -> Versioned<LockObject> {
+    async fn lock_object(&self, environment: &EnvironmentName) -> Versioned<LockObject> {
         let key = self.key(environment, "lock.json");
         LockObject::place(self.objects().await.clone(), key, environment.clone())
     }
 
     /// The state, and the version that it has in the bucket.
-    async fn read(
+    async fn versioned(
         &self,
         environment: &EnvironmentName,
     ) -> Result<Option<(State, String)>, StoreError> {
@@ -128,12 +129,39 @@ impl S3Store {
         Ok(Some((state, found.version)))
     }
 
+    /// Writes a state over this version, or where there is none.
+    async fn put(&self, state: &State, over: Option<&str>) -> Result<(), StoreError> {
+        let key = self.key(&state.environment, "state.json");
+        let bytes = document::encode(state);
+        let guard = over.map_or(Guard::Absent, Guard::Is);
+        match self.objects().await.put(&key, bytes, guard).await? {
+            Written::As(_) => Ok(()),
+            // A write whose answer was lost is in its own way when it is sent again.
+            Written::Moved => match self.versioned(&state.environment).await? {
+                Some((now, _)) if now == *state => Ok(()),
+                now => Err(moved(state, now.map_or(0, |(state, _)| state.serial))),
+            },
+        }
+    }
+
+    /// The entries of a run's journal, up to the first that is none.
+    async fn journal(&self, folder: &str) -> Result<Journal, StoreError> {
+        let run = folder.trim_end_matches('/').rsplit('/').next();
+        let run = run.unwrap_or_default().to_owned();
+        let entries = self.all(self.objects().await.list(folder).await?).await?;
+        let entries = entries
+            .iter()
+            .map_while(|bytes| serde_json::from_slice(bytes).ok())
+            .collect();
+        Ok(Journal { run, entries })
+    }
+
     fn damaged(&self, key: &str, reason: String) -> StoreError {
         StoreError::Damaged {
             path: format!("s3://{}/{key}", self.bucket.name),
             reason,
-            help: "nothing was changed; where the bucket keeps versions, the one before can be brought back; if the \
-                   history may go, delete this object: what runs is found again"
+            help: "nothing was changed; where the bucket keeps versions, the one before can be brought back; `shipit \
+                   state push FILE --force` puts a copy in its place"
                 .to_owned(),
         }
     }
@@ -179,41 +207,57 @@ impl S3Store {
     }
 }
 
+fn moved(state: &State, found: u64) -> StoreError {
+    StoreError::Moved {
+        environment: state.environment.clone(),
+        expected: state.serial.saturating_sub(1),
+        found,
+    }
+}
+
 #[async_trait]
 impl StateStore for S3Store {
-    async fn load(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError> {
-        Ok(self.read(environment).await?.map(|(state, _)| state))
+    fn place(&self, environment: &EnvironmentName) -> String {
+        let key = self.key(environment, "state.json");
+        let place = format!("s3://{}/{key}", self.bucket.name);
+        match &self.bucket.endpoint {
+            Some(endpoint) => format!("{place} at {endpoint}"),
+            None => place,
+        }
+    }
+
+    async fn read(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError> {
+        Ok(self.versioned(environment).await?.map(|(state, _)| state))
     }
 
     async fn save(&self, lease: &dyn Lease, state: &State) -> Result<(), StoreError> {
         let environment = &state.environment;
-        let lock = self.place(environment).await.read().await?;
+        let lock = self.lock_object(environment).await.read().await?;
         still_held(&lock, lease.fence(), environment)?;
 
-        let there = self.read(environment).await?;
+        let there = self.versioned(environment).await?;
         let found = there.as_ref().map_or(0, |(state, _)| state.serial);
-        let moved = |found| StoreError::Moved {
-            environment: environment.clone(),
-            expected: state.serial.saturating_sub(1),
-            found,
-        };
         if state.serial <= found {
-            return Err(moved(found));
+            return Err(moved(state, found));
         }
+        self.put(state, there.as_ref().map(|(_, version)| version.as_str()))
+            .await
+    }
 
-        let guard = there
-            .as_ref()
-            .map_or(Guard::Absent, |(_, version)| Guard::Is(version));
+    async fn replace(&self, lease: &dyn Lease, state: &State) -> Result<State, StoreError> {
+        let environment = &state.environment;
+        let lock = self.lock_object(environment).await.read().await?;
+        still_held(&lock, lease.fence(), environment)?;
+
         let key = self.key(environment, "state.json");
-        let bytes = document::encode(state);
-        match self.objects().await.put(&key, bytes, guard).await? {
-            Written::As(_) => Ok(()),
-            // A write whose answer was lost is in its own way when it is sent again.
-            Written::Moved => match self.read(environment).await? {
-                Some((now, _)) if now == *state => Ok(()),
-                now => Err(moved(now.map_or(0, |(state, _)| state.serial))),
-            },
-        }
+        let there = self.objects().await.get(&key).await?;
+        let found = there
+            .as_ref()
+            .map_or(0, |there| document::serial_in(&there.bytes));
+        let state = document::after(state, found);
+        self.put(&state, there.as_ref().map(|there| there.version.as_str()))
+            .await?;
+        Ok(state)
     }
 
     async fn lock(
@@ -224,7 +268,7 @@ impl StateStore for S3Store {
         fence_above: u64,
         wait: Duration,
     ) -> Result<Box<dyn Lease>, StoreError> {
-        let place = self.place(environment).await;
+        let place = self.lock_object(environment).await;
         if place.document.is_new().await? {
             let key = self.key(environment, "probe");
             probe::keeps_conditions(self.objects().await, &key).await?;
@@ -241,18 +285,18 @@ impl StateStore for S3Store {
         &self,
         environment: &EnvironmentName,
     ) -> Result<Option<LockHolder>, StoreError> {
-        holder(&self.place(environment).await).await
+        holder(&self.lock_object(environment).await).await
     }
 
     async fn request_abort(&self, environment: &EnvironmentName) -> Result<bool, StoreError> {
-        request_abort(&self.place(environment).await).await
+        request_abort(&self.lock_object(environment).await).await
     }
 
     async fn break_lock(
         &self,
         environment: &EnvironmentName,
     ) -> Result<Option<LockHolder>, StoreError> {
-        break_lock(&self.place(environment).await).await
+        break_lock(&self.lock_object(environment).await).await
     }
 
     async fn append(
@@ -293,17 +337,38 @@ impl StateStore for S3Store {
         let objects = self.objects().await;
         // The names of runs sort by time.
         let runs = objects.folders(&self.key(environment, "journal/")).await?;
-        let Some(folder) = runs.into_iter().next_back() else {
-            return Ok(None);
-        };
-        let run = folder.trim_end_matches('/').rsplit('/').next();
-        let run = run.unwrap_or_default().to_owned();
-        let entries = self.all(objects.list(&folder).await?).await?;
-        let entries = entries
-            .iter()
-            .map_while(|bytes| serde_json::from_slice(bytes).ok())
-            .collect();
-        Ok(Some(Journal { run, entries }))
+        match runs.last() {
+            Some(folder) => self.journal(folder).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn journals(&self, environment: &EnvironmentName) -> Result<Vec<Journal>, StoreError> {
+        let objects = self.objects().await;
+        let runs = objects.folders(&self.key(environment, "journal/")).await?;
+        try_join_all(runs.iter().map(|folder| self.journal(folder))).await
+    }
+
+    async fn keep_journals(
+        &self,
+        environment: &EnvironmentName,
+        journals: &[Journal],
+    ) -> Result<(), StoreError> {
+        let objects = self.objects().await;
+        let newest = &journals[journals.len().saturating_sub(JOURNALS)..];
+        for journal in newest {
+            let mut writes = Vec::new();
+            for (number, entry) in (1..).zip(&journal.entries) {
+                let name = format!("journal/{}/{number:05}", journal.run);
+                let bytes = serde_json::to_vec(entry).unwrap_or_default();
+                writes.push((self.key(environment, &name), bytes));
+            }
+            let write =
+                |(key, bytes): (String, Vec<u8>)| async move { objects.write(&key, bytes).await };
+            let writes = stream::iter(writes).map(write).buffer_unordered(WIDTH);
+            writes.try_collect::<Vec<()>>().await?;
+        }
+        Ok(())
     }
 
     async fn keep_command(

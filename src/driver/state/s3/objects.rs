@@ -66,7 +66,8 @@ impl Objects {
             }
         };
 
-        let version = answer.e_tag.take().unwrap_or_default();
+        let version = answer.e_tag.take();
+        let kind = answer.content_type.take().unwrap_or_default();
         let cut_off = |reason: String| self.remote("reading", key, reason, "run the command again");
         let mut bytes = Vec::new();
         while let Some(piece) = answer.body.next().await {
@@ -76,7 +77,24 @@ impl Objects {
             }
             bytes.extend_from_slice(&piece);
         }
-        Ok(Some(Found { bytes, version }))
+
+        match version.filter(|_| !is_page(&kind, &bytes)) {
+            Some(version) => Ok(Some(Found { bytes, version })),
+            None => Err(self.no_object(key, &bytes)),
+        }
+    }
+
+    /// What answered is not the bucket: a proxy, a login page, another server.
+    fn no_object(&self, key: &str, bytes: &[u8]) -> StoreError {
+        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(60)]);
+        let begins = text.trim().lines().next().unwrap_or_default();
+        self.remote(
+            "reading",
+            key,
+            format!("what answered is no bucket: its answer is no object of shipit's and begins with `{begins}`"),
+            "nothing was changed; look at `state.endpoint` and at the proxies on the way to it \
+             (`aws s3api head-object` asks the bucket itself)",
+        )
     }
 
     /// Whatever is there.
@@ -178,6 +196,12 @@ impl Objects {
             help: help.to_owned(),
         }
     }
+}
+
+/// Whether an answer is a page for a browser. No document of shipit's begins like one.
+fn is_page(kind: &str, bytes: &[u8]) -> bool {
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    kind.to_ascii_lowercase().contains("html") || first == Some(&b'<')
 }
 
 fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> &str {

@@ -58,13 +58,14 @@ pub(in super::super) async fn decide(
                     return Ok(Decision::Same);
                 }
                 let taken = taken(&body, live, &changes);
+                name_taker(&mut changes, &taken, live);
                 match policy {
                     Conflict::Leave if !taken.is_empty() => {
                         body = without(&body, &taken);
                         continue;
                     }
                     Conflict::Stop => conflicts.extend(removed(&taken, live)),
-                    Conflict::Leave | Conflict::TakeOver => name_taker(&mut changes, &taken, live),
+                    Conflict::Leave | Conflict::TakeOver => name_origin(&mut changes, &taken),
                 }
                 return Ok(Decision::Differs { changes, conflicts });
             }
@@ -102,7 +103,7 @@ async fn look_again(api: &Api, live: &Value) -> Result<Value, ApiError> {
 
 /// What others have taken out, as conflicts.
 fn removed(taken: &BTreeSet<String>, live: &Value) -> Vec<String> {
-    let by = taker(live);
+    let by = taker(live).manager;
     let all = taken.iter();
     all.map(|path| format!("{path}: removed by {by}")).collect()
 }
@@ -117,12 +118,26 @@ fn named(found: Vec<(String, String)>) -> Vec<String> {
 
 /// Says of what comes back who had taken it out.
 fn name_taker(changes: &mut [Change], taken: &BTreeSet<String>, live: &Value) {
-    for change in changes
-        .iter_mut()
-        .filter(|change| taken.contains(&change.field))
-    {
-        change.origin = Some(format!("removed by {}", taker(live)));
+    for change in back(changes, taken) {
+        change.by = Some(taker(live));
     }
+}
+
+/// The same in words.
+fn name_origin(changes: &mut [Change], taken: &BTreeSet<String>) {
+    for change in back(changes, taken) {
+        let by = change.by.as_ref();
+        change.origin = by.map(|by| format!("removed by {}", by.manager));
+    }
+}
+
+/// What comes back of what was taken out.
+fn back<'a>(
+    changes: &'a mut [Change],
+    taken: &'a BTreeSet<String>,
+) -> impl Iterator<Item = &'a mut Change> {
+    let changes = changes.iter_mut();
+    changes.filter(|change| taken.contains(&change.field))
 }
 
 /// What is applied of an object where fields that others have taken out are left to them.

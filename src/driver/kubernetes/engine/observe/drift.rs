@@ -80,5 +80,6 @@ fn replaced(reason: String) -> Change {
         before: None,
         after: None,
         origin: Some(reason),
+        by: None,
     }
 }

@@ -229,6 +229,7 @@ fn unrecorded(sent: &Manifest, live: &Value) -> Option<Change> {
         before,
         after,
         origin: None,
+        by: None,
     })
 }
 

@@ -1,4 +1,14 @@
-//! `state`: look at the state, bring one from elsewhere, and mend one that was damaged.
+//! `state`: look at what is held, bring a state from elsewhere or to another store, let something go,
+//! and mend a state that was damaged.
+
+mod change;
+mod list;
+mod migrate;
+mod remove;
+
+pub use list::list;
+pub use migrate::{Migrating, Migration, former, migrate};
+pub use remove::{Removal, consider, remove};
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,10 +19,12 @@ use serde_json::Value;
 use crate::config::schema::StateConfig;
 use crate::files;
 use crate::model::state::{FORMAT, State};
-use crate::ops::actor::actor;
+use crate::ops::state::change::{Asked, change};
 use crate::ops::wiring::LocalStore;
 use crate::ops::{Error, Session, behind, wiring};
 use crate::policy::Refusal;
+use crate::port::StateStore as _;
+use crate::port::store::StoreError;
 
 /// The largest state that is read from a file.
 const LARGEST: u64 = 64 << 20;
@@ -50,34 +62,35 @@ pub async fn push(session: &Session, file: &Path, how: Push) -> Result<State, Er
     }
 
     let (environment, store) = (&session.environment, &session.ports.store);
-    let fence = session.ports.engine.observe(&scope).await?.fence;
-    let lease = store
-        .lock(environment, &actor(), "state push", fence, how.lock_wait)
-        .await?;
-    let pushed = async {
+    let mut words = vec!["push".to_owned(), file.display().to_string()];
+    words.extend(how.force.then(|| "--force".to_owned()));
+    let asked = Asked::new(words, how.lock_wait);
+    change(session, asked, async |lease| {
+        // A plan file that was carried out, or made by another state, is known by its serial.
+        let next = |found: u64| State {
+            serial: found.max(state.serial) + 1,
+            ..state.clone()
+        };
+        if how.force {
+            return Ok(store.replace(lease, &next(0)).await?);
+        }
+
         let there = store.load(environment).await?;
-        if let Some(there) = there.as_ref().filter(|_| !how.force) {
+        if let Some(there) = &there {
             may_replace(there, &state)?;
         }
-        let next = State {
-            // A plan file that was carried out, or made by another state, is known by its serial.
-            serial: there.map_or(0, |there| there.serial).max(state.serial) + 1,
-            ..state
-        };
-        store.save(lease.as_ref(), &next).await?;
+        let next = next(there.map_or(0, |there| there.serial));
+        store.save(lease, &next).await?;
         Ok(next)
-    };
-    let pushed = pushed.await;
-    let _ = lease.release().await;
-    pushed
+    })
+    .await
 }
 
 /// A state that goes on from what is there, and forgets nothing of it.
 fn may_replace(there: &State, state: &State) -> Result<(), Error> {
-    let is_known = |release| state.releases.contains(release);
     let what = if there.lineage.is_some() && there.lineage != state.lineage {
         "the state that is there is of another lineage: it began on its own".to_owned()
-    } else if let Some(lost) = there.releases.iter().find(|release| !is_known(release)) {
+    } else if let Some(lost) = state.lacks(there) {
         format!(
             "the state that is there knows release {} otherwise, or alone",
             lost.number
@@ -94,7 +107,7 @@ fn may_replace(there: &State, state: &State) -> Result<(), Error> {
 fn read(file: &Path) -> Result<State, Error> {
     let wrong = |reason: String| Error::Usage {
         what: format!("{} is no state: {reason}", file.display()),
-        help: "`shipit state show > state.json` writes one, where the state is now".to_owned(),
+        help: "`shipit state pull > state.json` writes one, where the state is now".to_owned(),
     };
     let bytes = files::read(file, LARGEST).map_err(|error| wrong(error.to_string()))?;
     let document: Value =
@@ -110,17 +123,36 @@ fn read(file: &Path) -> Result<State, Error> {
         }
         None => return Err(wrong("it has no format".to_owned())),
     }
-    State::deserialize(document).map_err(|error| wrong(error.to_string()))
+    let state = State::deserialize(document).map_err(|error| wrong(error.to_string()))?;
+    Ok(State {
+        // Where it is brought to, it is in use.
+        migrated_to: None,
+        ..state
+    })
 }
 
 /// Goes back to the state before a damaged one.
 pub async fn restore(session: &Session) -> Result<State, Error> {
-    Ok(local(session)?.restore(&session.environment).await?)
+    let (store, environment) = (local(session)?, &session.environment);
+    let asked = Asked::new(vec!["restore".to_owned()], Duration::ZERO);
+    change(session, asked, async |_| {
+        match store.load(environment).await {
+            // The one before it is in use no more.
+            Err(error @ StoreError::Migrated { .. }) => Err(error.into()),
+            _ => Ok(store.restore(environment).await?),
+        }
+    })
+    .await
 }
 
 /// Takes a hand-edited state as it is.
 pub async fn accept(session: &Session) -> Result<State, Error> {
-    Ok(local(session)?.accept(&session.environment).await?)
+    let (store, environment) = (local(session)?, &session.environment);
+    let asked = Asked::new(vec!["accept".to_owned()], Duration::ZERO);
+    change(session, asked, async |_| {
+        Ok(store.accept(environment).await?)
+    })
+    .await
 }
 
 /// Only a folder can be mended by hand.
@@ -130,14 +162,13 @@ fn local(session: &Session) -> Result<LocalStore, Error> {
         StateConfig::Local(_) => Ok(wiring::local_store(&session.root, configuration)),
         StateConfig::S3(_) => Err(Error::Usage {
             what: "only a state in a folder is mended this way".to_owned(),
-            help: "where the bucket keeps versions, bring the object's version before back; or delete it: what runs is found again"
+            help: "`shipit state push FILE --force` puts a copy in its place; where the bucket keeps versions, the \
+                   object's version before is one"
                 .to_owned(),
         }),
         StateConfig::Kubernetes(_) => Err(Error::Usage {
             what: "only a state in a folder is mended this way".to_owned(),
-            help:
-                "an object of the cluster is mended by `kubectl edit`, or deleted: what runs is found again"
-                    .to_owned(),
+            help: "`shipit state push FILE --force` puts a copy in its place".to_owned(),
         }),
     }
 }

@@ -1,0 +1,67 @@
+//! `diff ENV --with ENV`: whether two environments are alike. Looks, starts no agent, and changes
+//! nothing.
+
+use std::collections::BTreeMap;
+
+use crate::model::comparison::{Comparison, FieldPattern};
+use crate::model::desired::Desired;
+use crate::model::facts::Facts;
+use crate::model::secret::HashKey;
+use crate::ops::{Error, Session, wiring};
+use crate::plan::{self, Side};
+
+/// Compares the session's environment with another.
+pub async fn alike(session: &Session, with: &str) -> Result<Comparison, Error> {
+    let redactor = &session.ports.redactor;
+    let other = Session::open(&session.root, Some(with), None, redactor).await?;
+    if other.environment == session.environment {
+        return Err(Error::Usage {
+            what: format!("{with} would be compared with itself"),
+            help: "name another environment with --with".to_owned(),
+        });
+    }
+
+    // What a hash tells is only whether two values are the same, and only to this run.
+    let key = HashKey::random();
+    let (left, right) = tokio::try_join!(look(session, &key), look(&other, &key))?;
+    let may_differ = [may_differ(session)?, may_differ(&other)?].concat();
+    Ok(plan::alike(left.side(), right.side(), &may_differ))
+}
+
+fn may_differ(session: &Session) -> Result<Vec<FieldPattern>, Error> {
+    Ok(session.configuration()?.may_differ.clone())
+}
+
+/// What is known of one environment.
+struct Looked {
+    desired: Desired,
+    facts: Facts,
+    secrets: BTreeMap<String, Option<String>>,
+}
+
+impl Looked {
+    const fn side(&self) -> Side<'_> {
+        Side {
+            desired: &self.desired,
+            facts: &self.facts,
+            secrets: &self.secrets,
+        }
+    }
+}
+
+async fn look(session: &Session, key: &HashKey) -> Result<Looked, Error> {
+    let desired = session.desired().await?;
+    let engine = wiring::looking_engine(session)?;
+    let facts = engine.observe(&session.scope()).await?;
+    let mut secrets = BTreeMap::new();
+    for (name, from) in &session.configuration()?.secrets {
+        let value = session.ports.secrets.read(name, from).await.ok();
+        let hash = value.map(|value| key.hash(value.expose().as_bytes()));
+        secrets.insert(name.clone(), hash);
+    }
+    Ok(Looked {
+        desired,
+        facts,
+        secrets,
+    })
+}

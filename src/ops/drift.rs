@@ -1,0 +1,40 @@
+//! `drift`: what moved since shipit acted last. Looks, starts no agent, and changes nothing.
+
+use crate::model::drift::DriftReport;
+use crate::observe::standing;
+use crate::ops::{Error, Session, wiring};
+use crate::plan::{self, LastRun};
+use crate::port::store::StoreError;
+
+/// Looks at the environment as it stands.
+pub async fn drift(session: &Session) -> Result<DriftReport, Error> {
+    let (store, environment) = (&session.ports.store, &session.environment);
+    // What a run is about to move has not drifted.
+    if let Some(holder) = store.holder(environment).await? {
+        return Err(StoreError::Locked {
+            environment: environment.clone(),
+            holder: Box::new(holder),
+        }
+        .into());
+    }
+
+    let state = session.state().await?;
+    let desired = session.desired().await?;
+    let engine = wiring::looking_engine(session)?;
+    let provider = session.ports.provider.as_ref();
+    let observed = standing(&desired, engine.as_ref(), provider).await?;
+
+    let journal = store.last_journal(environment).await?;
+    let changed_by = observed.facts.changed_by.as_ref();
+    let last_run = match journal {
+        Some(journal) if !journal.has_ended() => LastRun::CutOff,
+        Some(journal) if changed_by.is_some_and(|actor| actor.run == journal.run) => {
+            let target = journal.plan().and_then(|plan| plan.target.as_ref());
+            target.map_or(LastRun::Ended, |target| LastRun::Prepared(target.release))
+        }
+        _ => LastRun::Ended,
+    };
+    let mut report = plan::drift(&desired, &observed, &state, last_run);
+    report.notes.extend(engine.warnings());
+    Ok(report)
+}

@@ -1,0 +1,161 @@
+//! `state list`: what shipit holds in an environment.
+
+use crate::model::Address;
+use crate::model::facts::{Facts, SlotFacts};
+use crate::model::object::ObjectFacts;
+use crate::model::release::{Release, ReleaseStatus};
+use crate::model::resource::{ResourceFacts, Settings};
+use crate::model::route::Route;
+use crate::model::state::State;
+use crate::model::workload::Known;
+use crate::observe::ObserveError;
+use crate::ops::{Error, Session, behind};
+use crate::output::state::{HeldItem, StateList};
+
+/// What is held: by the state itself, by the engine, and at the provider. Changes nothing.
+pub async fn list(session: &Session) -> Result<StateList, Error> {
+    let (ports, scope) = (&session.ports, session.scope());
+    let state = session.state().await?;
+    let outline = session.outline()?;
+    let (facts, objects) = ports.engine.observe_with(&scope, &[]).await?;
+    let resources = ports.provider.observe(&scope, &outline.resources).await;
+    let resources = resources.map_err(ObserveError::Provider)?;
+    let note = behind::note(session, &state).await?;
+
+    let mut items = releases(&state, &facts);
+    items.extend(of_engine(&facts));
+    items.extend(objects.iter().map(object));
+    items.extend(resources.iter().filter_map(resource));
+    Ok(StateList {
+        project: scope.project,
+        environment: scope.environment,
+        place: ports.store.place(&session.environment),
+        lineage: state.lineage,
+        serial: state.serial,
+        items,
+        note,
+    })
+}
+
+fn item(address: impl ToString, about: String) -> HeldItem {
+    HeldItem {
+        address: address.to_string(),
+        about,
+        can_be_forgotten: false,
+        settings: Settings::new(),
+    }
+}
+
+/// The releases, newest first.
+fn releases(state: &State, facts: &Facts) -> Vec<HeldItem> {
+    let newest = state.releases.iter().map(|release| release.number).max();
+    let is_placed = |release: &Release| {
+        let mut slots = facts.slots.values();
+        slots.any(|there| there.label.number == release.number)
+    };
+    let one = |release: &Release| {
+        let is_needed = is_placed(release)
+            || newest == Some(release.number)
+            || matches!(release.status, ReleaseStatus::Live | ReleaseStatus::Waiting);
+        let about = format!(
+            "{}, {}, {:.0}, by {}",
+            release.status.word(),
+            release.source.short(),
+            release.created_at,
+            release.created_by.user
+        );
+        HeldItem {
+            can_be_forgotten: !is_needed,
+            ..item(format!("release.{}", release.number), about)
+        }
+    };
+    state.releases.iter().rev().map(one).collect()
+}
+
+/// Slots, what is in them, entry points, and where live traffic goes.
+fn of_engine(facts: &Facts) -> Vec<HeldItem> {
+    let mut items = Vec::new();
+    for (slot, there) in &facts.slots {
+        let role = if facts.active == Some(*slot) {
+            "live"
+        } else if there.is_running() {
+            "without live traffic"
+        } else {
+            "stopped"
+        };
+        let about = format!("release {}, {role}", there.label.number);
+        items.push(item(Address::Slot(*slot), about));
+        for (service, about) in workloads(there) {
+            items.push(item(Address::Workload(*slot, service), about));
+        }
+    }
+
+    for (service, route) in &facts.routes {
+        items.push(item(Address::Route(service.clone()), entry(route)));
+    }
+    if let Some(slot) = facts.active {
+        items.push(item(Address::Traffic, format!("goes to {slot}")));
+    }
+    items
+}
+
+fn workloads(there: &SlotFacts) -> impl Iterator<Item = (crate::model::ServiceName, String)> + '_ {
+    there.workloads.iter().map(|(service, workload)| {
+        let image = match &workload.spec.image {
+            Known::Value(digest) => digest.short().to_owned(),
+            Known::After(_) => "an image that is not known".to_owned(),
+        };
+        let about = format!(
+            "{image}, {} of {}",
+            workload.health().word(),
+            match workload.spec.replicas {
+                1 => "1 instance".to_owned(),
+                count => format!("{count} instances"),
+            }
+        );
+        (service.clone(), about)
+    })
+}
+
+fn entry(route: &Route) -> String {
+    match route.objects() {
+        Some(objects) => {
+            let keys = objects.keys().map(|key| key.short());
+            keys.collect::<Vec<_>>().join(", ")
+        }
+        None => {
+            let addresses = route.live_addresses().into_iter();
+            let addresses: Vec<String> = addresses.map(|address| address.to_string()).collect();
+            format!("listens on {}", addresses.join(", "))
+        }
+    }
+}
+
+fn object(found: &ObjectFacts) -> HeldItem {
+    let mut about = vec!["an object of the environment"];
+    about.extend(found.is_home.then_some("the record is in it"));
+    about.extend(found.is_protected.then_some("protected"));
+    about.extend(
+        found
+            .is_kept
+            .then_some("stays when it is not wanted any more"),
+    );
+    HeldItem {
+        can_be_forgotten: !found.is_home,
+        ..item(Address::Object(found.key.clone()), about.join(", "))
+    }
+}
+
+/// One that is there.
+fn resource(found: &ResourceFacts) -> Option<HeldItem> {
+    let settings = found.settings.clone()?;
+    let about = if found.wanted {
+        "at the provider"
+    } else {
+        "at the provider, not in the configuration any more"
+    };
+    Some(HeldItem {
+        settings,
+        ..item(Address::Resource(found.key.clone()), about.to_owned())
+    })
+}
