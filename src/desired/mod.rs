@@ -20,7 +20,7 @@ use std::path::PathBuf;
 pub use environment::environment_for;
 pub use files::{NamedFile, named_files};
 
-use crate::config::schema::{EnvEntry, ServiceConfig};
+use crate::config::schema::{EnvEntry, SecretConfig, ServiceConfig};
 use crate::config::{EnvironmentConfig, Project};
 use crate::desired::build::Builder;
 use crate::desired::cluster::{Site, Sources, namespaces};
@@ -261,16 +261,15 @@ fn secret(
     configuration: &EnvironmentConfig,
     name: &str,
 ) -> Result<SecretRef, DesiredError> {
-    let from = configuration
-        .secrets
-        .get(name)
-        .ok_or_else(|| DesiredError {
-            what: format!("there is no secret `{name}`"),
-            help: "add it under `secrets:` of the environment".to_owned(),
-        })?;
+    let configured = configuration.secrets.get(name);
+    let from = configured.and_then(SecretConfig::source);
+    let from = from.ok_or_else(|| DesiredError {
+        what: format!("there is no secret `{name}`"),
+        help: "add it under `secrets:` of the environment".to_owned(),
+    })?;
     Ok(match from {
         SecretRef::File(path) => SecretRef::File(project.root.join(path)),
-        other @ SecretRef::Env(_) => other.clone(),
+        SecretRef::Env(_) | SecretRef::Run(_) => from,
     })
 }
 

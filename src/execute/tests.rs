@@ -49,7 +49,7 @@ use crate::port::engine::{
 use crate::port::hold::Hold;
 use crate::port::provider::NoProvider;
 use crate::port::registry::{BaseImages, Bases, Built, RegistryError};
-use crate::port::secret::SecretError;
+use crate::port::secret::{SecretError, SecretReading};
 use crate::port::store::{Lease, StoreError};
 use crate::port::{Builder, Checker, Ports, Progress, Registry, SecretSource, StateStore};
 use crate::redact::Redactor;
@@ -445,8 +445,11 @@ impl Checker for World {
 
 #[async_trait]
 impl SecretSource for World {
-    async fn read(&self, _: &str, _: &SecretRef) -> Result<SecretValue, SecretError> {
-        Ok(SecretValue::new(String::new()))
+    async fn read(&self, _: &str, _: &SecretRef) -> Result<SecretReading, SecretError> {
+        Ok(SecretReading {
+            value: SecretValue::new(String::new()),
+            version: None,
+        })
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::join_all;
+
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
 use crate::model::observed::SecretFacts;
+use crate::model::secret::SecretRef;
 use crate::port::Ports;
 use crate::port::engine::Scope;
 
@@ -22,18 +25,24 @@ pub(super) async fn look(
         .flat_map(|there| there.workloads.values());
     let running: BTreeSet<&str> = there.flat_map(|it| it.spec.secrets().into_keys()).collect();
 
+    let services = desired.services.values();
+    let mut wanted: BTreeMap<&str, &SecretRef> = services
+        .flat_map(|service| service.workload.secrets())
+        .collect();
+    wanted.retain(|name, _| running.contains(name));
+    let asked = wanted
+        .into_iter()
+        .map(|(name, from)| async move { (name.to_owned(), ports.secrets.read(name, from).await) });
+
     let (mut found, mut values) = (BTreeMap::new(), BTreeMap::new());
-    for service in desired.services.values() {
-        let secrets = service.workload.secrets().into_iter();
-        for (name, from) in secrets.filter(|(name, _)| running.contains(name)) {
-            match ports.secrets.read(name, from).await {
-                Ok(value) => {
-                    values.insert(name.to_owned(), value);
-                }
-                Err(error) => {
-                    let reason = error.reason;
-                    found.insert(name.to_owned(), SecretFacts::Unknown { reason });
-                }
+    for (name, read) in join_all(asked).await {
+        match read {
+            Ok(read) => {
+                values.insert(name, read.value);
+            }
+            Err(error) => {
+                let reason = error.reason;
+                found.insert(name, SecretFacts::Unknown { reason });
             }
         }
     }

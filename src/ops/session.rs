@@ -191,19 +191,15 @@ pub(super) fn source_control(folder: PathBuf) -> std::sync::Arc<dyn Scm> {
 fn secret_variables(project: &Project) -> BTreeSet<String> {
     let environments = project.environments.values();
     let secrets = environments.flat_map(|environment| environment.secrets.values());
-    let variable = |from: &SecretRef| match from {
-        SecretRef::Env(name) => Some(name.clone()),
-        SecretRef::File(_) => None,
-    };
-    secrets.filter_map(variable).collect()
+    secrets.filter_map(|secret| secret.env.clone()).collect()
 }
 
 /// Has the values hidden that this process can see: what it starts and asks may show them, whether
 /// or not this command needs them itself. What cannot be read now is said by who needs it.
 async fn learn(root: &Path, ports: &Ports, environment: &EnvironmentConfig) {
-    for (name, from) in &environment.secrets {
-        if is_at_hand(root, from) {
-            let _ = ports.secrets.read(name, from).await;
+    for (name, secret) in &environment.secrets {
+        if let Some(from) = secret.source().filter(|from| is_at_hand(root, from)) {
+            let _ = ports.secrets.read(name, &from).await;
         }
     }
     for name in CREDENTIALS {
@@ -213,13 +209,15 @@ async fn learn(root: &Path, ports: &Ports, environment: &EnvironmentConfig) {
     }
 }
 
-/// What costs nothing to read and stays as it is: a pipe can be read only once.
+/// What costs nothing to read and stays as it is: a pipe can be read only once, and a program or a
+/// server is asked for what a run needs alone.
 fn is_at_hand(root: &Path, from: &SecretRef) -> bool {
     match from {
         SecretRef::File(path) => {
             std::fs::metadata(root.join(path)).is_ok_and(|file| file.is_file())
         }
         SecretRef::Env(_) => true,
+        SecretRef::Run(_) => false,
     }
 }
 

@@ -7,10 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::schema::{
     ApprovalsConfig, Approvers, Branches, ClusterConfig, Manifests, PolicyConfig, RegistryConfig,
-    ServiceConfig, StateConfig, Text, TrafficConfig,
+    SecretConfig, ServiceConfig, StateConfig, Text, TrafficConfig,
 };
 use crate::model::promotion::{Promotion, Strategy};
-use crate::model::secret::SecretRef;
 use crate::model::ticket::TicketRule;
 use crate::model::window::{Freeze, Window};
 use crate::model::{Period, ProjectName, ServiceName, Slot};
@@ -86,9 +85,10 @@ pub struct EnvironmentConfig {
     /// How long a new release has to become ready.
     #[serde(default = "two_minutes")]
     pub ready_within: Period,
-    /// Where secrets come from, by name. They are read while applying, and never recorded.
+    /// Where secrets come from, by name. They are read while a plan is made and while applying, and
+    /// never recorded.
     #[serde(default)]
-    pub secrets: BTreeMap<String, SecretRef>,
+    pub secrets: BTreeMap<String, SecretConfig>,
     /// Values for templates, as `{{ vars.NAME }}`.
     #[serde(default)]
     pub vars: BTreeMap<String, Text>,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{GOOD, faults, project};
 use crate::config::EnvironmentConfig;
 use crate::config::forms::keys_at;
-use crate::config::schema::Manifests;
+use crate::config::schema::{Manifests, SOURCES};
 use crate::model::secret::SecretRef;
 
 /// The environment of a project and an environment's file.
@@ -26,13 +26,14 @@ fn a_secret_comes_from_where_the_environment_says() {
         "secrets: {db: {file: null, env: DB}}",
     ] {
         for shared in [file, "secrets: {db: {env: OTHER}}\n", ""] {
-            assert_eq!(staging(shared, overlay).secrets["db"], env, "{overlay}");
+            let secret = &staging(shared, overlay).secrets["db"];
+            assert_eq!(secret.source().as_ref(), Some(&env), "{overlay}");
         }
     }
     let other = staging(file, "secrets: {key: {env: DB}}");
     assert_eq!(
-        other.secrets["db"],
-        SecretRef::File(PathBuf::from("/run/db"))
+        other.secrets["db"].source(),
+        Some(SecretRef::File(PathBuf::from("/run/db")))
     );
 }
 
@@ -41,10 +42,10 @@ fn two_forms_in_one_file_are_named() {
     assert_eq!(
         faults(GOOD, "secrets: {db: {file: /run/db, env: DB}, key: {}}"),
         [
-            "environments/staging.yaml:1:11: secrets.db: one of `file` and `env` is needed here, and there \
-             are `file` and `env` | keep one of them",
-            "environments/staging.yaml:1:41: secrets.key: one of `file` and `env` is needed here, and there \
-             is none | ",
+            "environments/staging.yaml:1:11: secrets.db: one of `file`, `env` and `run` is needed here, and \
+             there are `file` and `env` | keep one of them",
+            "environments/staging.yaml:1:41: secrets.key: one of `file`, `env` and `run` is needed here, \
+             and there is none | write `{file: PATH}`, for one",
         ]
     );
     let said = faults(
@@ -140,7 +141,26 @@ fn every_type_of_one_key_has_its_forms_here() {
             continue;
         }
         let known: Vec<String> = forms.iter().filter_map(keys).collect();
-        assert_eq!(name, "SecretRef", "{known:?} want a place in config/forms");
-        assert_eq!(known, keys_at(&["secrets", "*"]));
+        panic!("{name}: {known:?} want a place in config/forms");
     }
+    assert_eq!(keys_at(&["secrets", "*"]), SOURCES);
+}
+
+#[test]
+fn a_program_goes_with_the_keys_that_only_it_has() {
+    let shared = "secrets: {db: {run: [op, read, x], timeout: 5s}}\n";
+    let staging = staging(shared, "secrets: {db: {env: DB}}");
+    assert_eq!(staging.secrets["db"].timeout, None);
+
+    let wrong = "secrets: {a: {run: []}, b: {env: B, timeout: 5s}, c: {run: [op], timeout: 0s}}";
+    assert_eq!(
+        faults(GOOD, wrong),
+        [
+            "environments/staging.yaml:1:20: secrets.a.run: there is no program | write `run: [op, read, \
+             \"op://prod/db/password\"]`",
+            "environments/staging.yaml:1:46: secrets.b.timeout: only a program (`run`) has a time of its \
+             own | take the key out",
+            "environments/staging.yaml:1:75: secrets.c.timeout: no time at all | write how long, as `30s`",
+        ]
+    );
 }

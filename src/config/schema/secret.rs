@@ -1,0 +1,115 @@
+//! Where a secret comes from: one key says the source, and has what it needs.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::de::listed;
+use crate::config::findings::{Findings, TAKE_OUT};
+use crate::config::schema::EnvironmentConfig;
+use crate::model::Period;
+use crate::model::secret::{ProgramSecret, SecretRef};
+
+/// How long a program has to print a secret: a person may have to unlock a keychain.
+const PROGRAM: Period = Period::from_secs(30);
+
+/// The keys of which exactly one says the source.
+pub(in crate::config) const SOURCES: [&str; 3] = ["file", "env", "run"];
+
+/// Where a secret comes from: exactly one of `file`, `env` and `run`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SecretConfig {
+    /// A file, relative to the project's folder: its content without the last line end. The agent
+    /// reads it again at each start of an instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// An environment variable of the process that applies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env: Option<String>,
+    /// A program with its arguments, started without a shell in the project's folder: what it
+    /// prints, without the last line end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<Vec<String>>,
+    /// `run`: how long the program may take; 30 seconds without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Period>,
+}
+
+impl SecretConfig {
+    /// The source; none when no key or more than one says it, which a checked configuration never
+    /// has.
+    #[must_use]
+    pub fn source(&self) -> Option<SecretRef> {
+        let mut sources = self.sources().into_iter();
+        let (source, None) = (sources.next()?.1, sources.next()) else {
+            return None;
+        };
+        Some(source)
+    }
+
+    /// Every source that a key says, by that key.
+    fn sources(&self) -> Vec<(&'static str, SecretRef)> {
+        let program = |command: &Vec<String>| {
+            SecretRef::Run(ProgramSecret {
+                command: command.clone(),
+                timeout: self.timeout.unwrap_or(PROGRAM),
+            })
+        };
+        let all = [
+            ("file", self.file.clone().map(SecretRef::File)),
+            ("env", self.env.clone().map(SecretRef::Env)),
+            ("run", self.run.as_ref().map(program)),
+        ];
+        let said = all.into_iter();
+        said.filter_map(|(key, source)| Some((key, source?)))
+            .collect()
+    }
+
+    /// What is wrong with the secrets of an environment.
+    pub(in crate::config) fn check(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
+        for (name, secret) in &environment.secrets {
+            secret.one_source(findings, name);
+            secret.keys(findings, name);
+        }
+    }
+
+    fn one_source(&self, findings: &mut Findings<'_>, name: &str) {
+        let said: Vec<&str> = self.sources().into_iter().map(|(key, _)| key).collect();
+        let (found, help) = match said.as_slice() {
+            [_] => return,
+            [] => ("there is none".to_owned(), "write `{file: PATH}`, for one"),
+            several => {
+                let found = format!("there are {}", listed(several));
+                (found, "keep one of them")
+            }
+        };
+        let message = format!("one of {} is needed here, and {found}", listed(&SOURCES));
+        findings.add(&["secrets", name], message, help);
+    }
+
+    fn keys(&self, findings: &mut Findings<'_>, name: &str) {
+        if self.run.is_none() && self.timeout.is_some() {
+            findings.add(
+                &["secrets", name, "timeout"],
+                "only a program (`run`) has a time of its own",
+                TAKE_OUT,
+            );
+        }
+        if self.timeout == Some(Period::ZERO) {
+            let at = ["secrets", name, "timeout"];
+            findings.add(&at, "no time at all", "write how long, as `30s`");
+        }
+        let program = self.run.as_ref().map(|command| command.first());
+        if let Some(first) = program
+            && first.is_none_or(String::is_empty)
+        {
+            findings.add(
+                &["secrets", name, "run"],
+                "there is no program",
+                "write `run: [op, read, \"op://prod/db/password\"]`",
+            );
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Where a secret is read from, and which version of it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Period;
+
+/// Where a secret's value is read from, while a plan is made and while applying. A source that has
+/// versions names the one that is read; the newest without it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretRef {
+    /// A file's content, without the last line end. The agent reads it again at each start of an
+    /// instance.
+    File(PathBuf),
+    /// An environment variable of the process that applies.
+    Env(String),
+    /// What a program prints, without the last line end.
+    Run(ProgramSecret),
+}
+
+impl SecretRef {
+    /// The version that is read; none for the newest, and for a source without versions.
+    #[must_use]
+    pub fn version(&self) -> Option<SecretVersion> {
+        match self {
+            Self::File(_) | Self::Env(_) | Self::Run(_) => None,
+        }
+    }
+
+    /// The same secret in this version. A source without versions stays as it is.
+    #[must_use]
+    pub fn at(&self, version: Option<&SecretVersion>) -> Self {
+        let _ = version;
+        match self {
+            Self::File(_) | Self::Env(_) | Self::Run(_) => self.clone(),
+        }
+    }
+}
+
+/// A version of a secret, as its source counts or names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SecretVersion {
+    /// A number: a later one is larger.
+    Number(u64),
+    /// A name that says nothing of an order.
+    Id(String),
+}
+
+/// How many characters of a version's name are shown: enough to see that it is another one.
+const SHOWN: usize = 8;
+
+impl fmt::Display for SecretVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "version {number}"),
+            Self::Id(id) => {
+                let shown: String = id.chars().take(SHOWN).collect();
+                write!(f, "version {shown}")
+            }
+        }
+    }
+}
+
+/// A program that prints a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProgramSecret {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// How long it may take.
+    pub timeout: Period,
+}
