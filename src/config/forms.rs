@@ -30,6 +30,7 @@ const SECRET: &[Form] = &[
         key: "run",
         own: &["timeout"],
     },
+    form("sops"),
 ];
 
 const FILE: &[Form] = &[

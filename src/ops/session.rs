@@ -24,8 +24,14 @@ use crate::port::{Ports, Scm};
 use crate::proto::Directory;
 use crate::redact::Redactor;
 
-/// Credentials of this process that the libraries which it uses take from its environment.
-const CREDENTIALS: [&str; 3] = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "VAULT_TOKEN"];
+/// Credentials of this process that the libraries and programs which it uses take from its
+/// environment.
+const CREDENTIALS: [&str; 4] = [
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "SOPS_AGE_KEY",
+    "VAULT_TOKEN",
+];
 
 /// One project and one of its environments.
 pub struct Session {
@@ -217,7 +223,7 @@ fn is_at_hand(root: &Path, from: &SecretRef) -> bool {
             std::fs::metadata(root.join(path)).is_ok_and(|file| file.is_file())
         }
         SecretRef::Env(_) => true,
-        SecretRef::Run(_) => false,
+        SecretRef::Run(_) | SecretRef::Sops(_) => false,
     }
 }
 

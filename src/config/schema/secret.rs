@@ -9,15 +9,15 @@ use crate::config::de::listed;
 use crate::config::findings::{Findings, TAKE_OUT};
 use crate::config::schema::EnvironmentConfig;
 use crate::model::Period;
-use crate::model::secret::{ProgramSecret, SecretRef};
+use crate::model::secret::{ProgramSecret, SecretRef, SopsSecret};
 
 /// How long a program has to print a secret: a person may have to unlock a keychain.
 const PROGRAM: Period = Period::from_secs(30);
 
 /// The keys of which exactly one says the source.
-pub(in crate::config) const SOURCES: [&str; 3] = ["file", "env", "run"];
+pub(in crate::config) const SOURCES: [&str; 4] = ["file", "env", "run", "sops"];
 
-/// Where a secret comes from: exactly one of `file`, `env` and `run`.
+/// Where a secret comes from: exactly one of `file`, `env`, `run` and `sops`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SecretConfig {
@@ -35,6 +35,10 @@ pub struct SecretConfig {
     /// `run`: how long the program may take; 30 seconds without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Period>,
+    /// A value in a file of the project that is encrypted with SOPS, which the program `sops`
+    /// decrypts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sops: Option<SopsSecret>,
 }
 
 impl SecretConfig {
@@ -61,6 +65,7 @@ impl SecretConfig {
             ("file", self.file.clone().map(SecretRef::File)),
             ("env", self.env.clone().map(SecretRef::Env)),
             ("run", self.run.as_ref().map(program)),
+            ("sops", self.sops.clone().map(SecretRef::Sops)),
         ];
         let said = all.into_iter();
         said.filter_map(|(key, source)| Some((key, source?)))
@@ -100,6 +105,16 @@ impl SecretConfig {
         if self.timeout == Some(Period::ZERO) {
             let at = ["secrets", name, "timeout"];
             findings.add(&at, "no time at all", "write how long, as `30s`");
+        }
+        let file = self.sops.as_ref().map(|sops| &sops.file);
+        if let Some(file) = file
+            && (file.as_os_str().is_empty() || file.is_absolute())
+        {
+            findings.add(
+                &["secrets", name, "sops", "file"],
+                "a path in the project's folder is needed",
+                "write `sops: {file: secrets/production.yaml, key: database.url}`",
+            );
         }
         let program = self.run.as_ref().map(|command| command.first());
         if let Some(first) = program

@@ -42,10 +42,10 @@ fn two_forms_in_one_file_are_named() {
     assert_eq!(
         faults(GOOD, "secrets: {db: {file: /run/db, env: DB}, key: {}}"),
         [
-            "environments/staging.yaml:1:11: secrets.db: one of `file`, `env` and `run` is needed here, and \
-             there are `file` and `env` | keep one of them",
-            "environments/staging.yaml:1:41: secrets.key: one of `file`, `env` and `run` is needed here, \
-             and there is none | write `{file: PATH}`, for one",
+            "environments/staging.yaml:1:11: secrets.db: one of `file`, `env`, `run` and `sops` is needed \
+             here, and there are `file` and `env` | keep one of them",
+            "environments/staging.yaml:1:41: secrets.key: one of `file`, `env`, `run` and `sops` is needed \
+             here, and there is none | write `{file: PATH}`, for one",
         ]
     );
     let said = faults(

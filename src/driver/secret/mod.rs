@@ -1,5 +1,5 @@
-//! Where secrets are kept: files and variables (`local`), and whatever a program prints
-//! (`program`).
+//! Where secrets are kept: files and variables (`local`), whatever a program prints (`program`), and
+//! files that are encrypted with SOPS (`sops`).
 //!
 //! Each source is a file with one function from what names a secret to its value. What all of them
 //! keep to is here: a secret is asked for once, its value is a text that a variable can hold, and
@@ -7,6 +7,7 @@
 
 mod local;
 mod program;
+mod sops;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
+use crate::driver::secret::sops::SopsFiles;
 use crate::model::secret::{SecretRef, SecretValue, SecretVersion};
 use crate::port::SecretSource;
 use crate::port::secret::{SecretError, SecretErrorKind, SecretReading};
@@ -64,14 +66,18 @@ type Known = Arc<OnceCell<SecretReading>>;
 pub struct Secrets {
     root: PathBuf,
     known: Mutex<HashMap<SecretRef, Known>>,
+    sops: SopsFiles,
 }
 
 impl Secrets {
     /// For the project in this folder.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
-        let known = Mutex::default();
-        Self { root, known }
+        Self {
+            root,
+            known: Mutex::default(),
+            sops: SopsFiles::default(),
+        }
     }
 
     /// What is known of a secret. Whoever asks for it while it is being read waits for the same
@@ -100,6 +106,7 @@ impl Secrets {
             SecretRef::File(path) => local::file(&self.root, path)?,
             SecretRef::Env(name) => local::variable(name)?,
             SecretRef::Run(secret) => program::read(&self.root, secret).await?,
+            SecretRef::Sops(secret) => self.sops.read(&self.root, secret).await?,
         };
         Ok(Found {
             text,

@@ -7,7 +7,7 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-pub use reference::{ProgramSecret, SecretRef, SecretVersion};
+pub use reference::{ProgramSecret, SecretRef, SecretVersion, SopsSecret};
 
 /// A secret's value. It can be read by who needs it ([`SecretValue::expose`]) and shows as `***`
 /// otherwise.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Period;
@@ -19,6 +20,8 @@ pub enum SecretRef {
     Env(String),
     /// What a program prints, without the last line end.
     Run(ProgramSecret),
+    /// A value in a file that is encrypted with SOPS.
+    Sops(SopsSecret),
 }
 
 impl SecretRef {
@@ -26,7 +29,7 @@ impl SecretRef {
     #[must_use]
     pub fn version(&self) -> Option<SecretVersion> {
         match self {
-            Self::File(_) | Self::Env(_) | Self::Run(_) => None,
+            Self::File(_) | Self::Env(_) | Self::Run(_) | Self::Sops(_) => None,
         }
     }
 
@@ -35,7 +38,7 @@ impl SecretRef {
     pub fn at(&self, version: Option<&SecretVersion>) -> Self {
         let _ = version;
         match self {
-            Self::File(_) | Self::Env(_) | Self::Run(_) => self.clone(),
+            Self::File(_) | Self::Env(_) | Self::Run(_) | Self::Sops(_) => self.clone(),
         }
     }
 }
@@ -72,4 +75,15 @@ pub struct ProgramSecret {
     pub command: Vec<String>,
     /// How long it may take.
     pub timeout: Period,
+}
+
+/// A value in a file that is encrypted with SOPS.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SopsSecret {
+    /// The file, relative to the project's folder: YAML, JSON, INI, or variables (`.env`).
+    pub file: PathBuf,
+    /// The value's key, with a dot between the keys of maps and the numbers of lists:
+    /// `database.hosts.0.password`.
+    pub key: String,
 }
