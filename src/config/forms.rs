@@ -31,7 +31,17 @@ const SECRET: &[Form] = &[
         own: &["timeout"],
     },
     form("sops"),
+    form("vault"),
 ];
+
+const VAULT_AUTH: &[Form] = &[
+    form("token"),
+    form("approle"),
+    form("kubernetes"),
+    form("jwt"),
+];
+
+const CREDENTIAL: &[Form] = &[form("env"), form("file")];
 
 const FILE: &[Form] = &[
     Form {
@@ -75,6 +85,22 @@ const CHOICES: &[Choice] = &[
     Choice {
         at: &["secrets", "*"],
         forms: SECRET,
+    },
+    Choice {
+        at: &["sources", "vault", "auth"],
+        forms: VAULT_AUTH,
+    },
+    Choice {
+        at: &["sources", "vault", "auth", "token"],
+        forms: CREDENTIAL,
+    },
+    Choice {
+        at: &["sources", "vault", "auth", "approle", "secret_id"],
+        forms: CREDENTIAL,
+    },
+    Choice {
+        at: &["sources", "vault", "auth", "jwt", "token"],
+        forms: CREDENTIAL,
     },
     Choice {
         at: &["services", "*", "files", "*"],

@@ -269,7 +269,7 @@ fn secret(
     })?;
     Ok(match from {
         SecretRef::File(path) => SecretRef::File(project.root.join(path)),
-        SecretRef::Env(_) | SecretRef::Run(_) | SecretRef::Sops(_) => from,
+        SecretRef::Env(_) | SecretRef::Run(_) | SecretRef::Sops(_) | SecretRef::Vault(_) => from,
     })
 }
 

@@ -449,8 +449,15 @@ impl SecretSource for World {
         Ok(SecretReading {
             value: SecretValue::new(String::new()),
             version: None,
+            until: None,
         })
     }
+
+    async fn examine(&self, _: &[&SecretRef]) -> Vec<CheckResult> {
+        Vec::new()
+    }
+
+    async fn close(&self) {}
 }
 
 #[async_trait]

@@ -192,12 +192,15 @@ pub(super) fn source_control(folder: PathBuf) -> std::sync::Arc<dyn Scm> {
     std::sync::Arc::new(Git::new(folder))
 }
 
-/// The variables that any environment's secrets are read from: no program of the project's sees
-/// them.
+/// The variables that any environment's secrets are read from, or what opens their sources: no
+/// program of the project's sees them.
 fn secret_variables(project: &Project) -> BTreeSet<String> {
     let environments = project.environments.values();
     let secrets = environments.flat_map(|environment| environment.secrets.values());
-    secrets.filter_map(|secret| secret.env.clone()).collect()
+    let of_secrets = secrets.filter_map(|secret| secret.env.clone());
+    let environments = project.environments.values();
+    let of_sources = environments.flat_map(|environment| environment.sources.variables());
+    of_secrets.chain(of_sources).collect()
 }
 
 /// Has the values hidden that this process can see: what it starts and asks may show them, whether
@@ -208,7 +211,8 @@ async fn learn(root: &Path, ports: &Ports, environment: &EnvironmentConfig) {
             let _ = ports.secrets.read(name, &from).await;
         }
     }
-    for name in CREDENTIALS {
+    let of_sources = environment.sources.variables();
+    for name in CREDENTIALS.map(str::to_owned).into_iter().chain(of_sources) {
         if let Ok(value) = std::env::var(name) {
             ports.redactor.remember(&SecretValue::new(value));
         }
@@ -223,7 +227,7 @@ fn is_at_hand(root: &Path, from: &SecretRef) -> bool {
             std::fs::metadata(root.join(path)).is_ok_and(|file| file.is_file())
         }
         SecretRef::Env(_) => true,
-        SecretRef::Run(_) | SecretRef::Sops(_) => false,
+        SecretRef::Run(_) | SecretRef::Sops(_) | SecretRef::Vault(_) => false,
     }
 }
 

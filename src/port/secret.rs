@@ -1,8 +1,10 @@
 //! Where secrets come from.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use crate::model::secret::{SecretRef, SecretValue, SecretVersion};
+use crate::port::engine::CheckResult;
 
 /// Why a secret could not be read. Never says anything of a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +36,8 @@ pub struct SecretReading {
     pub value: SecretValue,
     /// Its version; none where the source has none.
     pub version: Option<SecretVersion>,
+    /// When the source deletes this version by itself; none where it does not, or does not tell.
+    pub until: Option<Timestamp>,
 }
 
 /// A source of secrets. Whatever it asks has a deadline, and gives a bounded answer.
@@ -42,4 +46,11 @@ pub trait SecretSource: Send + Sync {
     /// Reads one secret: the version that `from` names, or else the newest. What was read once is
     /// not asked for again.
     async fn read(&self, name: &str, from: &SecretRef) -> Result<SecretReading, SecretError>;
+
+    /// Whether the servers that keep these secrets let this process in, and for how long. A source
+    /// without a server has nothing to say.
+    async fn examine(&self, secrets: &[&SecretRef]) -> Vec<CheckResult>;
+
+    /// Gives back what was taken to read secrets with: tokens of logins that this process made.
+    async fn close(&self);
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::schema::{
     ApprovalsConfig, Approvers, Branches, ClusterConfig, Manifests, PolicyConfig, RegistryConfig,
-    SecretConfig, ServiceConfig, StateConfig, Text, TrafficConfig,
+    SecretConfig, ServiceConfig, SourcesConfig, StateConfig, Text, TrafficConfig,
 };
 use crate::model::promotion::{Promotion, Strategy};
 use crate::model::ticket::TicketRule;
@@ -89,6 +89,9 @@ pub struct EnvironmentConfig {
     /// never recorded.
     #[serde(default)]
     pub secrets: BTreeMap<String, SecretConfig>,
+    /// Servers that keep secrets, and how to log in to them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sources: SourcesConfig,
     /// Values for templates, as `{{ vars.NAME }}`.
     #[serde(default)]
     pub vars: BTreeMap<String, Text>,
@@ -103,6 +106,10 @@ impl EnvironmentConfig {
             .map(|(name, _)| name.as_str())
             .collect()
     }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 const fn two_minutes() -> Period {

@@ -9,15 +9,16 @@ use crate::config::de::listed;
 use crate::config::findings::{Findings, TAKE_OUT};
 use crate::config::schema::EnvironmentConfig;
 use crate::model::Period;
-use crate::model::secret::{ProgramSecret, SecretRef, SopsSecret};
+use crate::model::secret::{ProgramSecret, SecretRef, SopsSecret, VaultSecret};
 
 /// How long a program has to print a secret: a person may have to unlock a keychain.
 const PROGRAM: Period = Period::from_secs(30);
 
 /// The keys of which exactly one says the source.
-pub(in crate::config) const SOURCES: [&str; 4] = ["file", "env", "run", "sops"];
+pub(in crate::config) const SOURCES: [&str; 5] = ["file", "env", "run", "sops", "vault"];
 
-/// Where a secret comes from: exactly one of `file`, `env`, `run` and `sops`.
+/// Where a secret comes from: exactly one of `file`, `env`, `run`, `sops` and
+/// `vault`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SecretConfig {
@@ -39,6 +40,9 @@ pub struct SecretConfig {
     /// decrypts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sops: Option<SopsSecret>,
+    /// A value in a KV store of Vault, or of `OpenBao`. `sources.vault` says where that is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vault: Option<VaultSecret>,
 }
 
 impl SecretConfig {
@@ -66,6 +70,7 @@ impl SecretConfig {
             ("env", self.env.clone().map(SecretRef::Env)),
             ("run", self.run.as_ref().map(program)),
             ("sops", self.sops.clone().map(SecretRef::Sops)),
+            ("vault", self.vault.clone().map(SecretRef::Vault)),
         ];
         let said = all.into_iter();
         said.filter_map(|(key, source)| Some((key, source?)))
@@ -116,6 +121,9 @@ impl SecretConfig {
                 "write `sops: {file: secrets/production.yaml, key: database.url}`",
             );
         }
+        if let Some(vault) = &self.vault {
+            of_vault(findings, name, vault);
+        }
         let program = self.run.as_ref().map(|command| command.first());
         if let Some(first) = program
             && first.is_none_or(String::is_empty)
@@ -126,5 +134,36 @@ impl SecretConfig {
                 "write `run: [op, read, \"op://prod/db/password\"]`",
             );
         }
+    }
+}
+
+fn of_vault(findings: &mut Findings<'_>, name: &str, vault: &VaultSecret) {
+    let parts: Vec<&str> = vault.path.trim_matches('/').split('/').collect();
+    let is_plain = |part: &&str| {
+        let is_step = matches!(*part, "" | "." | "..");
+        !is_step && !part.contains(['?', '#', '\\']) && !part.chars().any(char::is_control)
+    };
+    if parts.len() < 2 || !parts.iter().all(is_plain) {
+        findings.add(
+            &["secrets", name, "vault", "path"],
+            "a path with its mount is needed",
+            "write `vault: {path: secret/storefront, key: database_url}`",
+        );
+    }
+    let mount = vault.mount.as_deref().map(|mount| mount.trim_matches('/'));
+    let is_above = |mount: &str| {
+        let below = vault.path.trim_matches('/').strip_prefix(mount);
+        below.is_some_and(|below| below.starts_with('/'))
+    };
+    if mount.is_some_and(|mount| !is_above(mount)) {
+        findings.add(
+            &["secrets", name, "vault", "mount"],
+            format!("`{}` does not begin with it", vault.path),
+            "`path` has the mount, too: `{path: secret/storefront, mount: secret}`",
+        );
+    }
+    if vault.version == Some(0) {
+        let at = ["secrets", name, "vault", "version"];
+        findings.add(&at, "versions are counted from 1", TAKE_OUT);
     }
 }

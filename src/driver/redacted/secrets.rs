@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::model::secret::SecretRef;
 use crate::port::SecretSource;
+use crate::port::engine::CheckResult;
 use crate::port::secret::{SecretError, SecretReading};
 use crate::redact::Redactor;
 
@@ -29,5 +30,13 @@ impl SecretSource for RememberedSecrets {
         let reading = self.inner.read(name, from).await?;
         self.redactor.remember(&reading.value);
         Ok(reading)
+    }
+
+    async fn examine(&self, secrets: &[&SecretRef]) -> Vec<CheckResult> {
+        self.inner.examine(secrets).await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
     }
 }

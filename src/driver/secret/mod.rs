@@ -1,5 +1,5 @@
 //! Where secrets are kept: files and variables (`local`), whatever a program prints (`program`), and
-//! files that are encrypted with SOPS (`sops`).
+//! files that are encrypted with SOPS (`sops`); KV stores of Vault (`vault`).
 //!
 //! Each source is a file with one function from what names a secret to its value. What all of them
 //! keep to is here: a secret is asked for once, its value is a text that a variable can hold, and
@@ -8,18 +8,23 @@
 mod local;
 mod program;
 mod sops;
+mod vault;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
 use crate::driver::secret::sops::SopsFiles;
-use crate::model::secret::{SecretRef, SecretValue, SecretVersion};
+use crate::driver::secret::vault::Vault;
+use crate::model::secret::{SecretRef, SecretValue, SecretVersion, VaultServer};
 use crate::port::SecretSource;
+use crate::port::engine::CheckResult;
 use crate::port::secret::{SecretError, SecretErrorKind, SecretReading};
+use crate::redact::Redactor;
 
 /// The largest secret that is read, in bytes.
 const LIMIT: u64 = 64 << 10;
@@ -51,10 +56,18 @@ impl Fault {
     }
 }
 
-/// A value, and its version where the source has one.
+/// A value, and what is known of its version where the source has one.
 struct Found {
     text: String,
     version: Option<SecretVersion>,
+    until: Option<Timestamp>,
+}
+
+/// The servers that keep secrets.
+#[derive(Debug, Clone, Default)]
+pub struct Servers {
+    /// A Vault; that of the environment's variables where nothing is said of it.
+    pub vault: VaultServer,
 }
 
 /// What was read of a secret, or is being read.
@@ -67,13 +80,16 @@ pub struct Secrets {
     root: PathBuf,
     known: Mutex<HashMap<SecretRef, Known>>,
     sops: SopsFiles,
+    vault: Vault,
 }
 
 impl Secrets {
-    /// For the project in this folder.
+    /// For the project in this folder. What a login uses and gives is hidden in all that is
+    /// printed.
     #[must_use]
-    pub fn new(root: PathBuf) -> Self {
+    pub fn new(root: PathBuf, servers: Servers, redactor: &Redactor) -> Self {
         Self {
+            vault: Vault::new(root.clone(), servers.vault, redactor.clone()),
             root,
             known: Mutex::default(),
             sops: SopsFiles::default(),
@@ -88,7 +104,11 @@ impl Secrets {
     }
 
     async fn ask(&self, from: &SecretRef) -> Result<SecretReading, Fault> {
-        let Found { text, version } = self.find(from).await?;
+        let Found {
+            text,
+            version,
+            until,
+        } = self.find(from).await?;
         if text.contains('\0') {
             return Err(Fault::new(
                 "there is a NUL in it, which no variable can hold",
@@ -98,6 +118,7 @@ impl Secrets {
         Ok(SecretReading {
             value: SecretValue::new(text),
             version,
+            until,
         })
     }
 
@@ -107,10 +128,12 @@ impl Secrets {
             SecretRef::Env(name) => local::variable(name)?,
             SecretRef::Run(secret) => program::read(&self.root, secret).await?,
             SecretRef::Sops(secret) => self.sops.read(&self.root, secret).await?,
+            SecretRef::Vault(secret) => return self.vault.read(secret).await,
         };
         Ok(Found {
             text,
             version: None,
+            until: None,
         })
     }
 }
@@ -123,11 +146,43 @@ impl SecretSource for Secrets {
         let reading = read.map_err(|fault| fault.of(name))?;
 
         // The newest version was read by its number, too.
-        let pinned = from.at(reading.version.as_ref());
-        if pinned != *from {
-            let _ = self.known(&pinned).set(reading.clone());
+        if let Some(version) = &reading.version
+            && from.version().is_none()
+        {
+            let _ = self.known(&from.at(Some(version))).set(reading.clone());
         }
         Ok(reading.clone())
+    }
+
+    async fn examine(&self, secrets: &[&SecretRef]) -> Vec<CheckResult> {
+        let mut found = Vec::new();
+        if secrets
+            .iter()
+            .any(|from| matches!(from, SecretRef::Vault(_)))
+        {
+            let what = format!("Vault at {} lets this in", self.vault.place());
+            found.push(examined(what, self.vault.examine().await));
+        }
+        found
+    }
+
+    async fn close(&self) {
+        self.vault.close().await;
+    }
+}
+
+fn examined(what: String, found: Result<String, Fault>) -> CheckResult {
+    match found {
+        Ok(what) => CheckResult {
+            what,
+            fault: None,
+            help: None,
+        },
+        Err(fault) => CheckResult {
+            what,
+            fault: Some(fault.reason),
+            help: Some(fault.help),
+        },
     }
 }
 
@@ -149,12 +204,16 @@ mod tests {
     use crate::model::Period;
     use crate::model::secret::ProgramSecret;
 
+    fn secrets_in(root: &std::path::Path) -> Secrets {
+        Secrets::new(root.to_path_buf(), Servers::default(), &Redactor::default())
+    }
+
     #[tokio::test]
     async fn a_file_is_read_without_its_last_line_end_and_with_no_nul_in_it() {
         let root = tempfile::tempdir().expect("a folder");
         let read = async |text: &str| {
             std::fs::write(root.path().join("secret"), text).expect("written");
-            let secrets = Secrets::new(root.path().to_path_buf());
+            let secrets = secrets_in(root.path());
             let read = secrets.read("db", &SecretRef::File("secret".into())).await;
             read.map(|read| read.value.expose().to_owned())
                 .map_err(|error| error.reason)
@@ -174,7 +233,7 @@ mod tests {
             command: ["sh", "-c", script].map(str::to_owned).to_vec(),
             timeout: Period::from_secs(20),
         });
-        let secrets = Secrets::new(root.path().to_path_buf());
+        let secrets = secrets_in(root.path());
         let (one, other) = tokio::join!(secrets.read("a", &from), secrets.read("b", &from));
         let later = secrets.read("a", &from).await.expect("a value");
         assert_eq!(one.expect("a value").value.expose().trim(), "1");

@@ -1,6 +1,7 @@
-//! Secrets: where they come from (`reference`), and a value that does not show itself.
+//! Secrets: where they come from (`reference`), servers that keep them (`vault`), and a value that does not show itself.
 
 mod reference;
+mod vault;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,6 +9,9 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 
 pub use reference::{ProgramSecret, SecretRef, SecretVersion, SopsSecret};
+pub use vault::{
+    AppRole, Credential, JwtRole, KubernetesRole, KvVersion, VaultAuth, VaultSecret, VaultServer,
+};
 
 /// A secret's value. It can be read by who needs it ([`SecretValue::expose`]) and shows as `***`
 /// otherwise.

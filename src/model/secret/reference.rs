@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Period;
+use crate::model::secret::VaultSecret;
 
 /// Where a secret's value is read from, while a plan is made and while applying. A source that has
 /// versions names the one that is read; the newest without it.
@@ -22,6 +23,8 @@ pub enum SecretRef {
     Run(ProgramSecret),
     /// A value in a file that is encrypted with SOPS.
     Sops(SopsSecret),
+    /// A value in a KV store of Vault.
+    Vault(VaultSecret),
 }
 
 impl SecretRef {
@@ -30,15 +33,24 @@ impl SecretRef {
     pub fn version(&self) -> Option<SecretVersion> {
         match self {
             Self::File(_) | Self::Env(_) | Self::Run(_) | Self::Sops(_) => None,
+            Self::Vault(secret) => secret.version.map(SecretVersion::Number),
         }
     }
 
-    /// The same secret in this version. A source without versions stays as it is.
+    /// The same secret in this version, or in the newest. A source that counts otherwise stays as it
+    /// is.
     #[must_use]
     pub fn at(&self, version: Option<&SecretVersion>) -> Self {
-        let _ = version;
+        let number = match version {
+            Some(SecretVersion::Number(number)) => Some(*number),
+            Some(SecretVersion::Id(_)) | None => None,
+        };
         match self {
             Self::File(_) | Self::Env(_) | Self::Run(_) | Self::Sops(_) => self.clone(),
+            Self::Vault(secret) => Self::Vault(VaultSecret {
+                version: number,
+                ..secret.clone()
+            }),
         }
     }
 }
