@@ -14,7 +14,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 pub use environment::environment_for;
@@ -27,7 +27,7 @@ use crate::desired::cluster::{Site, Sources, namespaces};
 use crate::desired::template::Templates;
 use crate::model::desired::{Desired, DesiredService, ImageSource};
 use crate::model::promotion::{ServiceStrategy, Strategy};
-use crate::model::secret::SecretRef;
+use crate::model::secret::{Rotation, SecretRef};
 use crate::model::source::Source;
 use crate::model::workload::{
     EnvValue, Known, Process, SlotObjects, Workload, WorkloadFile, WorkloadKind,
@@ -93,7 +93,10 @@ pub fn resolve(
         None => Vec::new(),
     };
 
+    let secrets = configuration.secrets.iter();
+    let unrotated = secrets.filter(|(_, secret)| secret.rotation == Rotation::Ignore);
     Ok(Desired {
+        unrotated: unrotated.map(|(name, _)| name.clone()).collect(),
         objects,
         services,
         ..outline(project, environment, source)?
@@ -119,6 +122,7 @@ pub fn outline(
         promotion: configuration.promotion.clone(),
         ready_within: configuration.ready_within,
         resources: infrastructure::resources(project, environment, configuration)?,
+        unrotated: BTreeSet::new(),
         objects: Vec::new(),
         services: BTreeMap::new(),
     })

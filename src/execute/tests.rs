@@ -44,7 +44,8 @@ use crate::plan;
 use crate::port::builder::{BuildError, BuildRequest};
 use crate::port::checker::{CheckFailed, CheckTarget, ProbeTarget};
 use crate::port::engine::{
-    Engine, EngineError, Incoming, LogLine, LogQuery, NotReady, Permit, Placement, Pull, Scope,
+    CheckResult, Engine, EngineError, Incoming, LogLine, LogQuery, NotReady, Permit, Placement,
+    Pull, Scope,
 };
 use crate::port::hold::Hold;
 use crate::port::provider::NoProvider;
@@ -587,6 +588,7 @@ fn desired(version: u8, strategy: Rollout) -> Desired {
     });
     Desired {
         resources: Vec::new(),
+        unrotated: BTreeSet::new(),
         project: "shop".parse().expect("a name"),
         environment: "staging".parse().expect("a name"),
         source: Source::default(),

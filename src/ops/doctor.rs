@@ -17,6 +17,7 @@ use crate::model::{Digest, Manifest, ServiceName};
 use crate::ops::session::unavailable;
 use crate::ops::{Error, Session};
 use crate::port::engine::{CheckResult, EngineError};
+use crate::port::secret::SecretReading;
 use crate::proto::Directory;
 use crate::redact::{Hidden, SHORTEST};
 
@@ -38,6 +39,8 @@ pub async fn examine(session: &Session) -> Result<Vec<CheckResult>, Error> {
     let secrets: BTreeMap<&str, &SecretRef> = services
         .flat_map(|service| service.workload.secrets())
         .collect();
+    let sources: Vec<&SecretRef> = secrets.values().copied().collect();
+    found.extend(session.ports.secrets.examine(&sources).await);
     let asked = secrets
         .into_iter()
         .map(|(name, from)| secret(session, name, from));
@@ -117,6 +120,10 @@ async fn secret(session: &Session, name: &str, from: &SecretRef) -> CheckResult 
             &format!("it has less than {SHORTEST} characters, which are part of many words"),
             "give it a longer value",
         ),
+        Ok(SecretReading {
+            version: Some(version),
+            ..
+        }) => ok(format!("{what}: {version}")),
         Ok(_) => ok(what),
         Err(error) => failing(what, &error, &error.help),
     }

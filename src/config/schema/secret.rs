@@ -9,7 +9,7 @@ use crate::config::de::listed;
 use crate::config::findings::{Findings, TAKE_OUT};
 use crate::config::schema::EnvironmentConfig;
 use crate::model::Period;
-use crate::model::secret::{ProgramSecret, SecretRef, SopsSecret, VaultSecret};
+use crate::model::secret::{ProgramSecret, Rotation, SecretRef, SopsSecret, VaultSecret};
 
 /// How long a program has to print a secret: a person may have to unlock a keychain.
 const PROGRAM: Period = Period::from_secs(30);
@@ -43,6 +43,13 @@ pub struct SecretConfig {
     /// A value in a KV store of Vault, or of `OpenBao`. `sources.vault` says where that is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vault: Option<VaultSecret>,
+    /// Whether another version or value makes a release.
+    #[serde(skip_serializing_if = "is_release")]
+    pub rotation: Rotation,
+}
+
+fn is_release(rotation: &Rotation) -> bool {
+    *rotation == Rotation::Release
 }
 
 impl SecretConfig {

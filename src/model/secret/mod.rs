@@ -8,7 +8,7 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-pub use reference::{ProgramSecret, SecretRef, SecretVersion, SopsSecret};
+pub use reference::{ProgramSecret, Rotation, SecretRef, SecretVersion, SopsSecret};
 pub use vault::{
     AppRole, Credential, JwtRole, KubernetesRole, KvVersion, VaultAuth, VaultSecret, VaultServer,
 };

@@ -28,6 +28,15 @@ pub enum SecretRef {
 }
 
 impl SecretRef {
+    /// Whether its source can be asked for a version.
+    #[must_use]
+    pub const fn has_versions(&self) -> bool {
+        match self {
+            Self::File(_) | Self::Env(_) | Self::Run(_) | Self::Sops(_) => false,
+            Self::Vault(_) => true,
+        }
+    }
+
     /// The version that is read; none for the newest, and for a source without versions.
     #[must_use]
     pub fn version(&self) -> Option<SecretVersion> {
@@ -63,6 +72,17 @@ pub enum SecretVersion {
     Number(u64),
     /// A name that says nothing of an order.
     Id(String),
+}
+
+/// Whether another version or value of a secret makes a release.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Rotation {
+    /// It does.
+    #[default]
+    Release,
+    /// It does not by itself. The next release has it, whatever that is made for.
+    Ignore,
 }
 
 /// How many characters of a version's name are shown: enough to see that it is another one.
