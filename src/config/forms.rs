@@ -32,6 +32,9 @@ const SECRET: &[Form] = &[
     },
     form("sops"),
     form("vault"),
+    form("aws_secret"),
+    form("aws_parameter"),
+    form("kubernetes"),
 ];
 
 const VAULT_AUTH: &[Form] = &[

@@ -154,7 +154,8 @@ fn one(
         let slots = site.objects(&program)?;
         let mut secrets = BTreeMap::new();
         for name in cluster::secrets(&slots) {
-            let from = secret(project, configuration, &name)?;
+            let at = format!("services.{}.manifests", program.name);
+            let from = value(project, configuration, &name, &at)?;
             secrets.insert(name, from);
         }
         let kind = WorkloadKind::Objects(SlotObjects { slots, secrets });
@@ -273,8 +274,36 @@ fn secret(
     })?;
     Ok(match from {
         SecretRef::File(path) => SecretRef::File(project.root.join(path)),
-        SecretRef::Env(_) | SecretRef::Run(_) | SecretRef::Sops(_) | SecretRef::Vault(_) => from,
+        SecretRef::Env(_)
+        | SecretRef::Run(_)
+        | SecretRef::Sops(_)
+        | SecretRef::Vault(_)
+        | SecretRef::AwsSecret(_)
+        | SecretRef::AwsParameter(_)
+        | SecretRef::Kubernetes(_) => from,
     })
+}
+
+/// The same where the value itself is needed: a Secret of the cluster is named, and not read.
+fn value(
+    project: &Project,
+    configuration: &EnvironmentConfig,
+    name: &str,
+    at: &str,
+) -> Result<SecretRef, DesiredError> {
+    match secret(project, configuration, name)? {
+        SecretRef::Kubernetes(other) => Err(DesiredError {
+            what: format!(
+                "{at}: the secret `{name}` is the Secret/{} of the cluster, whose value shipit does not read",
+                other.secret
+            ),
+            help: format!(
+                "name it where it is used (`secretKeyRef: {{name: {}, key: {}}}`), or give `{name}` another source",
+                other.secret, other.key
+            ),
+        }),
+        other => Ok(other),
+    }
 }
 
 /// The repository of a service's images in a registry; `PROJECT/SERVICE` unless the configuration

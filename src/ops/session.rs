@@ -227,7 +227,12 @@ fn is_at_hand(root: &Path, from: &SecretRef) -> bool {
             std::fs::metadata(root.join(path)).is_ok_and(|file| file.is_file())
         }
         SecretRef::Env(_) => true,
-        SecretRef::Run(_) | SecretRef::Sops(_) | SecretRef::Vault(_) => false,
+        SecretRef::Run(_)
+        | SecretRef::Sops(_)
+        | SecretRef::Vault(_)
+        | SecretRef::AwsSecret(_)
+        | SecretRef::AwsParameter(_)
+        | SecretRef::Kubernetes(_) => false,
     }
 }
 

@@ -56,6 +56,7 @@ pub fn ports(
     let amazon = Amazon::new(environment, redactor);
     let servers = Servers {
         vault: environment.sources.vault.clone().unwrap_or_default(),
+        aws: amazon.secrets(environment),
     };
     let secrets = Arc::new(Secrets::new(root.to_path_buf(), servers, redactor));
     // What one of them learns of the cluster holds for the other.
@@ -103,6 +104,13 @@ impl Amazon {
             cluster,
             redactor: redactor.clone(),
         }
+    }
+
+    /// For secrets, whose region may be another than those of registry and cluster.
+    fn secrets(&self, environment: &EnvironmentConfig) -> Arc<Aws> {
+        let named = environment.sources.aws.as_ref();
+        let region = named.and_then(|aws| aws.region.clone());
+        Arc::new(Aws::new(region, self.redactor.clone()))
     }
 
     fn provider(&self, environment: &EnvironmentConfig) -> Arc<dyn Provider> {

@@ -9,16 +9,28 @@ use crate::config::de::listed;
 use crate::config::findings::{Findings, TAKE_OUT};
 use crate::config::schema::EnvironmentConfig;
 use crate::model::Period;
-use crate::model::secret::{ProgramSecret, Rotation, SecretRef, SopsSecret, VaultSecret};
+use crate::model::secret::{
+    AwsParameter, AwsSecret, ClusterSecret, ProgramSecret, Rotation, SecretRef, SopsSecret,
+    VaultSecret,
+};
 
 /// How long a program has to print a secret: a person may have to unlock a keychain.
 const PROGRAM: Period = Period::from_secs(30);
 
 /// The keys of which exactly one says the source.
-pub(in crate::config) const SOURCES: [&str; 5] = ["file", "env", "run", "sops", "vault"];
+pub(in crate::config) const SOURCES: [&str; 8] = [
+    "file",
+    "env",
+    "run",
+    "sops",
+    "vault",
+    "aws_secret",
+    "aws_parameter",
+    "kubernetes",
+];
 
-/// Where a secret comes from: exactly one of `file`, `env`, `run`, `sops` and
-/// `vault`.
+/// Where a secret comes from: exactly one of `file`, `env`, `run`, `sops`,
+/// `vault`, `aws_secret`, `aws_parameter` and `kubernetes`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SecretConfig {
@@ -43,6 +55,17 @@ pub struct SecretConfig {
     /// A value in a KV store of Vault, or of `OpenBao`. `sources.vault` says where that is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vault: Option<VaultSecret>,
+    /// A secret of Amazon's Secrets Manager.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aws_secret: Option<AwsSecret>,
+    /// A parameter of the Parameter Store of Amazon's Systems Manager, by its name or ARN:
+    /// `/shop/flags`, or `/shop/flags:3` for a version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aws_parameter: Option<String>,
+    /// A Secret of the cluster that somebody else makes. The pods name it, and shipit does not read
+    /// it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<ClusterSecret>,
     /// Whether another version or value makes a release.
     #[serde(skip_serializing_if = "is_release")]
     pub rotation: Rotation,
@@ -78,6 +101,18 @@ impl SecretConfig {
             ("run", self.run.as_ref().map(program)),
             ("sops", self.sops.clone().map(SecretRef::Sops)),
             ("vault", self.vault.clone().map(SecretRef::Vault)),
+            (
+                "aws_secret",
+                self.aws_secret.clone().map(SecretRef::AwsSecret),
+            ),
+            (
+                "aws_parameter",
+                self.aws_parameter.as_deref().map(parameter),
+            ),
+            (
+                "kubernetes",
+                self.kubernetes.clone().map(SecretRef::Kubernetes),
+            ),
         ];
         let said = all.into_iter();
         said.filter_map(|(key, source)| Some((key, source?)))
@@ -89,6 +124,9 @@ impl SecretConfig {
         for (name, secret) in &environment.secrets {
             secret.one_source(findings, name);
             secret.keys(findings, name);
+            if secret.kubernetes.is_some() {
+                of_cluster(findings, environment, name, secret);
+            }
         }
     }
 
@@ -131,6 +169,19 @@ impl SecretConfig {
         if let Some(vault) = &self.vault {
             of_vault(findings, name, vault);
         }
+        if let Some(secret) = self.aws_secret.as_ref().filter(|it| it.name.is_empty()) {
+            let at = ["secrets", name, "aws_secret", "name"];
+            let help = "write `aws_secret: {name: shop/database}`";
+            findings.add(&at, format!("`{}` is no name", secret.name), help);
+        }
+        let named = self.aws_parameter.as_deref();
+        if let Some(text) = named.filter(|text| AwsParameter::parse(text).is_none()) {
+            findings.add(
+                &["secrets", name, "aws_parameter"],
+                format!("`{text}` is no name of a parameter"),
+                "write `aws_parameter: /shop/flags`, or `/shop/flags:3` for a version; a label is none",
+            );
+        }
         let program = self.run.as_ref().map(|command| command.first());
         if let Some(first) = program
             && first.is_none_or(String::is_empty)
@@ -142,6 +193,35 @@ impl SecretConfig {
             );
         }
     }
+}
+
+/// A Secret of a cluster is for pods, and nobody reads it who would know of a rotation.
+fn of_cluster(
+    findings: &mut Findings<'_>,
+    environment: &EnvironmentConfig,
+    name: &str,
+    secret: &SecretConfig,
+) {
+    if environment.cluster.kubernetes().is_none() {
+        findings.add(
+            &["secrets", name, "kubernetes"],
+            "only pods can have a Secret of a cluster",
+            "write another source, as `file` or `vault`, for an environment on a host",
+        );
+    }
+    if !is_release(&secret.rotation) {
+        let message = "shipit does not read this Secret, and so knows of no rotation";
+        findings.add(&["secrets", name, "rotation"], message, TAKE_OUT);
+    }
+}
+
+/// A checked configuration has no name that is none.
+fn parameter(text: &str) -> SecretRef {
+    let named = AwsParameter::parse(text);
+    SecretRef::AwsParameter(named.unwrap_or_else(|| AwsParameter {
+        name: text.to_owned(),
+        version: None,
+    }))
 }
 
 fn of_vault(findings: &mut Findings<'_>, name: &str, vault: &VaultSecret) {

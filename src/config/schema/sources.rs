@@ -16,6 +16,19 @@ pub struct SourcesConfig {
     /// A Vault, or an `OpenBao`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vault: Option<VaultServer>,
+    /// Amazon's Secrets Manager and Parameter Store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsSource>,
+}
+
+/// Amazon's Secrets Manager and Parameter Store. Credentials come from where every AWS tool takes
+/// them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AwsSource {
+    /// The region; that of the environment of AWS (`AWS_REGION`, a profile) without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
 }
 
 impl SourcesConfig {

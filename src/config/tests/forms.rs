@@ -42,10 +42,10 @@ fn two_forms_in_one_file_are_named() {
     assert_eq!(
         faults(GOOD, "secrets: {db: {file: /run/db, env: DB}, key: {}}"),
         [
-            "environments/staging.yaml:1:11: secrets.db: one of `file`, `env`, `run`, `sops` and `vault` is \
-             needed here, and there are `file` and `env` | keep one of them",
-            "environments/staging.yaml:1:41: secrets.key: one of `file`, `env`, `run`, `sops` and `vault` is \
-             needed here, and there is none | write `{file: PATH}`, for one",
+            "environments/staging.yaml:1:11: secrets.db: one of `file`, `env`, `run`, `sops`, `vault`, \
+             `aws_secret`, `aws_parameter` and `kubernetes` is needed here, and there are `file` and `env` | keep one of them",
+            "environments/staging.yaml:1:41: secrets.key: one of `file`, `env`, `run`, `sops`, `vault`, \
+             `aws_secret`, `aws_parameter` and `kubernetes` is needed here, and there is none | write `{file: PATH}`, for one",
         ]
     );
     let said = faults(
@@ -61,6 +61,50 @@ fn two_forms_in_one_file_are_named() {
             .all(|fault| fault.ends_with("| keep one of them")),
         "{said:?}"
     );
+}
+
+#[test]
+fn a_secret_of_a_cluster_is_for_pods_alone() {
+    let secret = "secrets: {db: {kubernetes: {secret: db, key: url}, rotation: ignore}}";
+    assert_eq!(
+        faults(GOOD, secret),
+        [
+            "environments/staging.yaml:1:28: secrets.db.kubernetes: only pods can have a Secret of a cluster | \
+             write another source, as `file` or `vault`, for an environment on a host",
+            "environments/staging.yaml:1:62: secrets.db.rotation: shipit does not read this Secret, and so \
+             knows of no rotation | take the key out",
+        ]
+    );
+}
+
+#[test]
+fn servers_and_paths_of_secrets_are_looked_at() {
+    let wrong = "sources: {vault: {address: \"http://vault.example.com\", auth: {token: {env: T}, jwt: {role: a, \
+                 token: {env: T}}}}}\nsecrets: {a: {vault: {path: secret, key: k}}, b: {vault: {path: x/y, key: k, \
+                 mount: z}}, c: {aws_parameter: \"a:b\"}, d: {sops: {file: /etc/x, key: k}}}";
+    let said = faults(GOOD, wrong);
+    assert!(
+        said[0].contains("one of `token`, `approle`, `kubernetes` and `jwt` is needed here"),
+        "{said:?}"
+    );
+    let said = faults(
+        GOOD,
+        &wrong.replace(", jwt: {role: a, token: {env: T}}", ""),
+    );
+    let about = [
+        "sources.vault.address: without TLS a login and secrets would go over the network in clear",
+        "secrets.a.vault.path: a path with its mount is needed",
+        "secrets.b.vault.mount: `x/y` does not begin with it",
+        "secrets.c.aws_parameter: `a:b` is no name of a parameter",
+        "secrets.d.sops.file: a path in the project's folder is needed",
+    ];
+    for text in about {
+        assert!(
+            said.iter().any(|fault| fault.contains(text)),
+            "{text}: {said:#?}"
+        );
+    }
+    assert_eq!(said.len(), about.len(), "{said:#?}");
 }
 
 #[test]

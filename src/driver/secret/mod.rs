@@ -1,10 +1,11 @@
 //! Where secrets are kept: files and variables (`local`), whatever a program prints (`program`), and
-//! files that are encrypted with SOPS (`sops`); KV stores of Vault (`vault`).
+//! files that are encrypted with SOPS (`sops`); KV stores of Vault (`vault`), Amazon (`aws`).
 //!
 //! Each source is a file with one function from what names a secret to its value. What all of them
 //! keep to is here: a secret is asked for once, its value is a text that a variable can hold, and
 //! an error says nothing of it. Start with [`Secrets`].
 
+mod aws;
 mod local;
 mod program;
 mod sops;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
+use crate::driver::aws::Aws;
 use crate::driver::secret::sops::SopsFiles;
 use crate::driver::secret::vault::Vault;
 use crate::model::secret::{SecretRef, SecretValue, SecretVersion, VaultServer};
@@ -68,6 +70,8 @@ struct Found {
 pub struct Servers {
     /// A Vault; that of the environment's variables where nothing is said of it.
     pub vault: VaultServer,
+    /// Amazon, in the region of its secrets.
+    pub aws: Arc<Aws>,
 }
 
 /// What was read of a secret, or is being read.
@@ -81,6 +85,7 @@ pub struct Secrets {
     known: Mutex<HashMap<SecretRef, Known>>,
     sops: SopsFiles,
     vault: Vault,
+    aws: Arc<Aws>,
 }
 
 impl Secrets {
@@ -90,6 +95,7 @@ impl Secrets {
     pub fn new(root: PathBuf, servers: Servers, redactor: &Redactor) -> Self {
         Self {
             vault: Vault::new(root.clone(), servers.vault, redactor.clone()),
+            aws: servers.aws,
             root,
             known: Mutex::default(),
             sops: SopsFiles::default(),
@@ -129,6 +135,19 @@ impl Secrets {
             SecretRef::Run(secret) => program::read(&self.root, secret).await?,
             SecretRef::Sops(secret) => self.sops.read(&self.root, secret).await?,
             SecretRef::Vault(secret) => return self.vault.read(secret).await,
+            SecretRef::AwsSecret(secret) => return aws::secret(&self.aws, secret).await,
+            SecretRef::AwsParameter(parameter) => {
+                return aws::parameter(&self.aws, parameter).await;
+            }
+            SecretRef::Kubernetes(other) => {
+                return Err(Fault::new(
+                    format!(
+                        "it is in the Secret {} of the cluster, whose pods name it",
+                        other.secret
+                    ),
+                    "its value is not read here: `kubectl` shows it to whoever may see it",
+                ));
+            }
         };
         Ok(Found {
             text,
@@ -162,6 +181,13 @@ impl SecretSource for Secrets {
         {
             let what = format!("Vault at {} lets this in", self.vault.place());
             found.push(examined(what, self.vault.examine().await));
+        }
+        let is_amazons = |from: &&SecretRef| {
+            matches!(from, SecretRef::AwsSecret(_) | SecretRef::AwsParameter(_))
+        };
+        if secrets.iter().any(is_amazons) {
+            let what = "Amazon's credentials are there".to_owned();
+            found.push(examined(what, aws::examine(&self.aws).await));
         }
         found
     }

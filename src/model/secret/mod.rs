@@ -1,5 +1,6 @@
-//! Secrets: where they come from (`reference`), servers that keep them (`vault`), and a value that does not show itself.
+//! Secrets: where they come from (`reference`), servers that keep them (`vault`, `aws`), and a value that does not show itself.
 
+mod aws;
 mod reference;
 mod vault;
 
@@ -8,7 +9,8 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-pub use reference::{ProgramSecret, Rotation, SecretRef, SecretVersion, SopsSecret};
+pub use aws::{AwsParameter, AwsSecret};
+pub use reference::{ClusterSecret, ProgramSecret, Rotation, SecretRef, SecretVersion, SopsSecret};
 pub use vault::{
     AppRole, Credential, JwtRole, KubernetesRole, KvVersion, VaultAuth, VaultSecret, VaultServer,
 };

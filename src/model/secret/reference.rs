@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Period;
-use crate::model::secret::VaultSecret;
+use crate::model::secret::{AwsParameter, AwsSecret, VaultSecret};
 
 /// Where a secret's value is read from, while a plan is made and while applying. A source that has
 /// versions names the one that is read; the newest without it.
@@ -25,6 +25,13 @@ pub enum SecretRef {
     Sops(SopsSecret),
     /// A value in a KV store of Vault.
     Vault(VaultSecret),
+    /// A secret of Amazon's Secrets Manager.
+    AwsSecret(AwsSecret),
+    /// A parameter of Amazon's Systems Manager.
+    AwsParameter(AwsParameter),
+    /// A Secret of the cluster that somebody else makes. The pod names it: its value is read by
+    /// nobody here.
+    Kubernetes(ClusterSecret),
 }
 
 impl SecretRef {
@@ -32,8 +39,10 @@ impl SecretRef {
     #[must_use]
     pub const fn has_versions(&self) -> bool {
         match self {
-            Self::File(_) | Self::Env(_) | Self::Run(_) | Self::Sops(_) => false,
-            Self::Vault(_) => true,
+            Self::File(_) | Self::Env(_) | Self::Run(_) | Self::Sops(_) | Self::Kubernetes(_) => {
+                false
+            }
+            Self::Vault(_) | Self::AwsSecret(_) | Self::AwsParameter(_) => true,
         }
     }
 
@@ -41,8 +50,12 @@ impl SecretRef {
     #[must_use]
     pub fn version(&self) -> Option<SecretVersion> {
         match self {
-            Self::File(_) | Self::Env(_) | Self::Run(_) | Self::Sops(_) => None,
+            Self::File(_) | Self::Env(_) | Self::Run(_) | Self::Sops(_) | Self::Kubernetes(_) => {
+                None
+            }
             Self::Vault(secret) => secret.version.map(SecretVersion::Number),
+            Self::AwsSecret(secret) => secret.version.clone().map(SecretVersion::Id),
+            Self::AwsParameter(parameter) => parameter.version.map(SecretVersion::Number),
         }
     }
 
@@ -50,15 +63,26 @@ impl SecretRef {
     /// is.
     #[must_use]
     pub fn at(&self, version: Option<&SecretVersion>) -> Self {
-        let number = match version {
-            Some(SecretVersion::Number(number)) => Some(*number),
-            Some(SecretVersion::Id(_)) | None => None,
+        let (number, id) = match version {
+            Some(SecretVersion::Number(number)) => (Some(*number), None),
+            Some(SecretVersion::Id(id)) => (None, Some(id.clone())),
+            None => (None, None),
         };
         match self {
-            Self::File(_) | Self::Env(_) | Self::Run(_) | Self::Sops(_) => self.clone(),
+            Self::File(_) | Self::Env(_) | Self::Run(_) | Self::Sops(_) | Self::Kubernetes(_) => {
+                self.clone()
+            }
             Self::Vault(secret) => Self::Vault(VaultSecret {
                 version: number,
                 ..secret.clone()
+            }),
+            Self::AwsSecret(secret) => Self::AwsSecret(AwsSecret {
+                version: id,
+                ..secret.clone()
+            }),
+            Self::AwsParameter(parameter) => Self::AwsParameter(AwsParameter {
+                version: number,
+                name: parameter.name.clone(),
             }),
         }
     }
@@ -117,5 +141,15 @@ pub struct SopsSecret {
     pub file: PathBuf,
     /// The value's key, with a dot between the keys of maps and the numbers of lists:
     /// `database.hosts.0.password`.
+    pub key: String,
+}
+
+/// A Secret of the cluster that somebody else makes, and the key of a value in it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterSecret {
+    /// The Secret's name. It is in the namespace of each slot.
+    pub secret: String,
+    /// The value's key: `tls.crt`.
     pub key: String,
 }
