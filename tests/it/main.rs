@@ -50,3 +50,4 @@ mod strategies;
 mod supply;
 mod systemd;
 mod trust;
+mod vault;
