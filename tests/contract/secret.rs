@@ -15,14 +15,14 @@ use shipit::driver::aws::Aws;
 use shipit::driver::secret::{Secrets, Servers};
 use shipit::model::Period;
 use shipit::model::secret::{
-    AppRole, AwsParameter, AwsSecret, Credential, ProgramSecret, SecretRef, SecretVersion,
-    SopsSecret, VaultAuth, VaultSecret, VaultServer,
+    AppRole, AwsParameter, AwsSecret, Credential, JwtRole, KubernetesRole, ProgramSecret,
+    SecretRef, SecretVersion, SopsSecret, VaultAuth, VaultSecret, VaultServer,
 };
 use shipit::port::SecretSource as _;
 use shipit::port::secret::{SecretError, SecretErrorKind};
 use shipit::redact::Redactor;
 
-use crate::vault::{Fake, ROOT, SECRET_ID};
+use crate::vault::{Fake, JWT, ROOT, SECRET_ID};
 
 const ONE: &str = "canary-one-5d0e";
 const TWO: &str = "canary-two-b81f";
@@ -56,7 +56,7 @@ async fn keeps_the_contract(keeper: &dyn Keeper) {
     let later = keeper.reader();
     let two = later.read("db", &from).await.expect("it is there");
     assert_eq!(two.value.expose(), TWO);
-    assert_eq!(from.has_versions(), two.version.is_some());
+    assert!(from.has_versions() || two.version.is_none());
 
     if let Some(version) = &one.version {
         assert_ne!(one.version, two.version);
@@ -214,6 +214,8 @@ struct InVault {
     folder: tempfile::TempDir,
     address: String,
     root: String,
+    /// The mount of the store: `secret` keeps versions, `old` does not.
+    store: &'static str,
     path: String,
     auth: VaultAuth,
 }
@@ -232,6 +234,7 @@ impl InVault {
             folder,
             address: fake.address.clone(),
             root: ROOT.to_owned(),
+            store: "secret",
             path: "shop/web".to_owned(),
             auth: approle("shop", wrapped),
         }
@@ -239,7 +242,7 @@ impl InVault {
 
     fn secret(&self, key: &str) -> SecretRef {
         SecretRef::Vault(VaultSecret {
-            path: format!("secret/{}", self.path),
+            path: format!("{}/{}", self.store, self.path),
             key: key.to_owned(),
             version: None,
             mount: None,
@@ -277,8 +280,11 @@ impl Keeper for InVault {
     }
 
     async fn write(&self, value: &str) {
-        let path = format!("secret/data/{}", self.path);
-        let body = json!({"data": {"url": value, "port": 5432}});
+        let data = json!({"url": value, "port": 5432});
+        let (path, body) = match self.store {
+            "old" => (format!("old/{}", self.path), data),
+            _ => (format!("secret/data/{}", self.path), json!({"data": data})),
+        };
         ask(&self.address, &self.root, &path, &body).await;
     }
 
@@ -296,11 +302,86 @@ async fn a_vault_keeps_the_contract() {
 }
 
 #[tokio::test]
+async fn a_store_of_vault_without_versions_keeps_the_contract() {
+    let fake = Fake::start();
+    let keeper = InVault {
+        store: "old",
+        ..InVault::fake(&fake, false)
+    };
+    keeps_the_contract(&keeper).await;
+    let pinned = keeper.from().at(Some(&SecretVersion::Number(1)));
+    let error = keeper
+        .reader()
+        .read("db", &pinned)
+        .await
+        .expect_err("it has none");
+    assert!(error.reason.contains("a store without versions"), "{error}");
+}
+
+#[tokio::test]
+async fn every_login_lets_in() {
+    let fake = Fake::start();
+    let keeper = InVault::fake(&fake, false);
+    let put = |name: &str, text: &str| {
+        std::fs::write(keeper.folder.path().join(name), format!("{text}\n")).expect("written");
+    };
+    keeper.write(ONE).await;
+    put("jwt", JWT);
+    put("root", ROOT);
+    let (role, mount) = ("shop".to_owned(), None);
+    let logins = [
+        VaultAuth::Token(Credential::File("root".into())),
+        VaultAuth::Kubernetes(KubernetesRole {
+            role: role.clone(),
+            token_file: Some("jwt".into()),
+            mount,
+        }),
+        VaultAuth::Jwt(JwtRole {
+            role,
+            token: Credential::File("jwt".into()),
+            mount: Some("gitlab".to_owned()),
+        }),
+    ];
+    for auth in logins {
+        let opened = match auth {
+            VaultAuth::Token(_) => ROOT,
+            _ => JWT,
+        };
+        let server = VaultServer {
+            address: Some(fake.address.clone()),
+            namespace: Some("shop/blue".to_owned()),
+            auth: Some(auth),
+            ..VaultServer::default()
+        };
+        let shown = format!("{server:?}");
+        let redactor = Redactor::default();
+        let servers = Servers {
+            vault: server,
+            ..Servers::default()
+        };
+        let reader = Secrets::new(keeper.folder.path().to_path_buf(), servers, &redactor);
+        let read = reader.read("db", &keeper.from()).await.expect(&shown);
+        assert_eq!(read.value.expose(), ONE, "{shown}");
+        assert_eq!(redactor.text(opened), "***", "{shown}");
+        reader.close().await;
+    }
+    // What was given is not given back.
+    assert_eq!(fake.count("auth/token/revoke-self"), 2);
+    let known = fake.known.lock().expect("known");
+    let all = known.namespaces.iter();
+    assert_eq!(all.filter(|named| *named != "shop/blue").count(), 0);
+    assert!(known.namespaces.len() > 6, "{:?}", known.namespaces);
+}
+
+#[tokio::test]
 async fn a_real_vault_keeps_the_contract() {
     let Some((address, root)) = real_vault() else {
         return;
     };
-    let keeper = real(address, root).await;
+    let mut keeper = real(address, root).await;
+    keeper.store = "old";
+    keeps_the_contract(&keeper).await;
+    keeper.store = "secret";
     keeps_the_contract(&keeper).await;
     let examined = keeper.reader().examine(&[&keeper.from()]).await;
     assert_eq!(examined[0].fault, None, "{examined:?}");
@@ -319,6 +400,10 @@ async fn real(address: String, root: String) -> InVault {
             "sys/mounts/secret",
             json!({"type": "kv", "options": {"version": "2"}}),
         ),
+        (
+            "sys/mounts/old",
+            json!({"type": "kv", "options": {"version": "1"}}),
+        ),
         ("sys/auth/approle", json!({"type": "approle"})),
     ];
     for (path, body) in enabled {
@@ -329,7 +414,9 @@ async fn real(address: String, root: String) -> InVault {
             .body(body.to_string());
         request.send().await.expect("Vault answers");
     }
-    let rules = format!("path \"secret/data/{name}/*\" {{ capabilities = [\"read\"] }}");
+    let rules = format!(
+        "path \"secret/data/{name}/*\" {{ capabilities = [\"read\"] }}\npath \"old/{name}/*\" {{ capabilities = [\"read\"] }}"
+    );
     set(
         &format!("sys/policies/acl/{name}"),
         json!({"policy": rules}),
@@ -349,6 +436,7 @@ async fn real(address: String, root: String) -> InVault {
     InVault {
         folder,
         auth: approle(&name, false),
+        store: "secret",
         path: format!("{name}/web"),
         address: address.clone(),
         root: root.clone(),

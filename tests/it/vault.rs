@@ -143,6 +143,22 @@ fn a_version_that_is_gone_is_told_and_makes_a_plan_stale() {
 }
 
 #[test]
+fn a_vault_with_an_authority_of_its_own_is_trusted_by_its_file_alone() {
+    let folder = World::new();
+    let certificate = crate::support::tls::certificate(&folder);
+    let fake = Fake::with_tls(&certificate.chain, &certificate.key);
+    let mut world = world(&fake);
+    let said = world.apply().code(1).says("cannot be trusted");
+    is_clean(&said.says("sources.vault.ca"));
+
+    let at = world.staging.len() - 2;
+    let ca = format!("{{vault: {{ca: {}, ", certificate.authority.display());
+    world.staging[at] = world.staging[at].replace("{vault: {", &ca);
+    world.apply().code(0);
+    assert_eq!(world.get_path("/env?TOKEN"), value(1));
+}
+
+#[test]
 fn a_vault_that_does_not_answer_keeps_nobody_from_planning() {
     let fake = Fake::start();
     let mut world = world(&fake);

@@ -1,10 +1,14 @@
 //! A small Vault that answers as the real one does (1.21), for what the tests ask of it.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
 /// What the small one knows.
@@ -20,6 +24,8 @@ pub struct Known {
     pub trouble: Option<(u16, usize)>,
     /// How long the tokens of logins live, in seconds.
     pub life: u64,
+    /// The namespaces that were asked for.
+    pub namespaces: Vec<String>,
 }
 
 /// The small Vault.
@@ -32,11 +38,34 @@ pub struct Fake {
 /// What the role wants.
 pub const SECRET_ID: &str = "canary-secret-id-51f0";
 
+/// What roles for pods and for build servers want.
+pub const JWT: &str = "canary-jwt-2f66";
+
 /// The token that opens everything.
 pub const ROOT: &str = "canary-root-token-9c1d";
 
 impl Fake {
     pub fn start() -> Self {
+        Self::with(None)
+    }
+
+    /// The same behind TLS, with this certificate and its key.
+    pub fn with_tls(chain: &Path, key: &Path) -> Self {
+        let chain = CertificateDer::pem_file_iter(chain).expect("a chain");
+        let chain = chain.collect::<Result<_, _>>().expect("certificates");
+        let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("a key for it");
+        Self::with(Some(Arc::new(config)))
+    }
+
+    fn with(tls: Option<Arc<ServerConfig>>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");
         let known = Known {
@@ -48,12 +77,18 @@ impl Fake {
         let shared = Arc::clone(&known);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let known = Arc::clone(&shared);
-                std::thread::spawn(move || answer(&stream, &known));
+                let (known, tls) = (Arc::clone(&shared), tls.clone());
+                std::thread::spawn(move || match tls {
+                    None => answer(stream, &known),
+                    Some(config) => {
+                        let connection = ServerConnection::new(config).expect("a connection");
+                        answer(StreamOwned::new(connection, stream), &known);
+                    }
+                });
             }
         });
         Self {
-            address: format!("http://{address}"),
+            address: format!("{scheme}://{address}"),
             known,
         }
     }
@@ -93,16 +128,17 @@ struct Asked {
     path: String,
     query: String,
     token: String,
+    namespace: Option<String>,
     body: Value,
 }
 
-fn read(stream: &TcpStream) -> Option<Asked> {
+fn read(stream: impl Read) -> Option<Asked> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
     let mut words = line.split_whitespace();
     let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let (mut token, mut length) = (String::new(), 0);
+    let (mut token, mut namespace, mut length) = (String::new(), None, 0);
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
@@ -111,6 +147,7 @@ fn read(stream: &TcpStream) -> Option<Asked> {
         };
         match name.to_ascii_lowercase().as_str() {
             "x-vault-token" => value.trim().clone_into(&mut token),
+            "x-vault-namespace" => namespace = Some(value.trim().to_owned()),
             "content-length" => length = value.trim().parse().ok()?,
             _ => {}
         }
@@ -123,12 +160,15 @@ fn read(stream: &TcpStream) -> Option<Asked> {
         path: path.strip_prefix("/v1/")?.to_owned(),
         query: query.to_owned(),
         token,
+        namespace,
         body: serde_json::from_slice(&body).unwrap_or_default(),
     })
 }
 
-fn answer(mut stream: &TcpStream, known: &Mutex<Known>) {
-    let Some(asked) = read(stream) else { return };
+fn answer(mut stream: impl Read + Write, known: &Mutex<Known>) {
+    let Some(asked) = read(&mut stream) else {
+        return;
+    };
     let (status, body) = decide(&asked, &mut known.lock().expect("known"));
     let text = body.to_string();
     let length = text.len();
@@ -150,6 +190,7 @@ fn decide(asked: &Asked, known: &mut Known) -> (u16, Value) {
         asked.token.clone(),
     );
     known.asked.push(request);
+    known.namespaces.extend(asked.namespace.clone());
     if let Some((status, left @ 1..)) = known.trouble {
         known.trouble = Some((status, left - 1));
         return errors(status, "Vault is busy");
@@ -164,6 +205,17 @@ fn decide(asked: &Asked, known: &mut Known) -> (u16, Value) {
         known.tokens.push(token.clone());
         let auth = json!({"client_token": token, "lease_duration": known.life, "renewable": true});
         return (200, json!({"auth": auth}));
+    }
+    if matches!(path, "auth/kubernetes/login" | "auth/gitlab/login") {
+        if asked.body["jwt"] != JWT || asked.body["role"] != "shop" {
+            return errors(403, "permission denied");
+        }
+        let token = format!("canary-token-of-login-{}", known.tokens.len());
+        known.tokens.push(token.clone());
+        return (
+            200,
+            json!({"auth": {"client_token": token, "lease_duration": 60}}),
+        );
     }
     if path == "sys/wrapping/unwrap" {
         return match known.wrapped.remove(&asked.token) {
@@ -194,6 +246,21 @@ fn store(asked: &Asked, known: &mut Known) -> (u16, Value) {
     if path.starts_with("sys/internal/ui/mounts/secret/") {
         let data = json!({"path": "secret/", "type": "kv", "options": {"version": "2"}});
         return (200, json!({"data": data}));
+    }
+    if path.starts_with("sys/internal/ui/mounts/old/") {
+        let data = json!({"path": "old/", "type": "kv", "options": null});
+        return (200, json!({"data": data}));
+    }
+    if path.starts_with("old/") {
+        let kept = known.documents.entry(path.to_owned()).or_default();
+        if asked.method == "POST" {
+            kept.push(Some(asked.body.clone()));
+            return (204, Value::Null);
+        }
+        return match kept.last() {
+            Some(data) => (200, json!({"data": data})),
+            None => (404, json!({"errors": []})),
+        };
     }
     if let Some(path) = path.strip_prefix("secret/destroy/") {
         let gone = asked.body["versions"][0].as_u64().expect("a version");
