@@ -51,6 +51,7 @@ mod unlock;
 mod validate;
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue};
@@ -60,6 +61,7 @@ pub use reference::reference;
 
 use crate::ops::Session;
 use crate::output::{Exit, Failure, Format, Page, Screen, Verbosity};
+use crate::port::SecretSource;
 
 /// What people type first.
 const EXAMPLES: &str = "\
@@ -193,7 +195,7 @@ pub enum Command {
 }
 
 /// What every command gets besides its own arguments.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Cx {
     /// The folder with `shipit.yaml`.
     pub directory: PathBuf,
@@ -203,6 +205,8 @@ pub struct Cx {
     pub format: Format,
     /// Where everything is printed.
     pub screen: Screen,
+    /// Where the command's secrets come from, to be closed at its end.
+    opened: Arc<Mutex<Vec<Arc<dyn SecretSource>>>>,
 }
 
 impl Cx {
@@ -223,6 +227,9 @@ impl Cx {
         let redactor = self.screen.redactor();
         let env = self.env.as_deref();
         let session = Session::open(&self.directory, env, branch, redactor).await?;
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.push(Arc::clone(&session.ports.secrets));
+        drop(opened);
         self.screen.detail(&Page::of(format!(
             "shipit {} in {}: {} → {}",
             env!("CARGO_PKG_VERSION"),
@@ -231,6 +238,17 @@ impl Cx {
             session.environment
         )));
         Ok(session)
+    }
+
+    /// Gives back what sources of secrets gave for this command alone, whatever came of it.
+    async fn close(&self) {
+        let opened = {
+            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *opened)
+        };
+        for source in opened {
+            source.close().await;
+        }
     }
 }
 
@@ -354,9 +372,11 @@ pub async fn run(cli: Cli) -> Exit {
         env: cli.env,
         format: form,
         screen: screen.clone(),
+        opened: Arc::default(),
     };
 
     let ended = command(cli.command, &cx).await;
+    cx.close().await;
     let ended = ended.and_then(|exit| match screen.trouble() {
         None => Ok(exit),
         Some(error) => Err(unprinted(&error)),

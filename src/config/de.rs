@@ -131,7 +131,7 @@ impl serde::de::Error for Error {
 }
 
 /// Keys as a sentence names them: `a`, `b` and `c`.
-fn listed<T: fmt::Display>(keys: &[T]) -> String {
+pub(super) fn listed<T: fmt::Display>(keys: &[T]) -> String {
     let quoted: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
     match quoted.split_last() {
         Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),

@@ -1,5 +1,5 @@
-//! Maps in which one of several keys says the form: a secret comes from a `file` or from a variable
-//! (`env`), a health check asks a `path` or is a command (`run`).
+//! Maps in which one of several keys says the form: a secret comes from a `file`, a variable (`env`)
+//! or a program (`run`), a health check asks a `path` or is a command (`run`).
 //!
 //! An environment that says one form means it instead of the project's. Both would stand in the
 //! merged map, so the project's is taken out first ([`give_way`]).
@@ -23,7 +23,28 @@ const fn form(key: &'static str) -> Form {
     Form { key, own: &[] }
 }
 
-const SECRET: &[Form] = &[form("file"), form("env")];
+const SECRET: &[Form] = &[
+    form("file"),
+    form("env"),
+    Form {
+        key: "run",
+        own: &["timeout"],
+    },
+    form("sops"),
+    form("vault"),
+    form("aws_secret"),
+    form("aws_parameter"),
+    form("kubernetes"),
+];
+
+const VAULT_AUTH: &[Form] = &[
+    form("token"),
+    form("approle"),
+    form("kubernetes"),
+    form("jwt"),
+];
+
+const CREDENTIAL: &[Form] = &[form("env"), form("file")];
 
 const FILE: &[Form] = &[
     Form {
@@ -67,6 +88,22 @@ const CHOICES: &[Choice] = &[
     Choice {
         at: &["secrets", "*"],
         forms: SECRET,
+    },
+    Choice {
+        at: &["sources", "vault", "auth"],
+        forms: VAULT_AUTH,
+    },
+    Choice {
+        at: &["sources", "vault", "auth", "token"],
+        forms: CREDENTIAL,
+    },
+    Choice {
+        at: &["sources", "vault", "auth", "approle", "secret_id"],
+        forms: CREDENTIAL,
+    },
+    Choice {
+        at: &["sources", "vault", "auth", "jwt", "token"],
+        forms: CREDENTIAL,
     },
     Choice {
         at: &["services", "*", "files", "*"],

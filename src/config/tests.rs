@@ -123,7 +123,7 @@ fn all_faults_of_two_files_are_said_in_the_order_of_their_places() {
             "environments/staging.yaml:1:11: strategy: unknown value `blue-green` | did you mean `blue_green`?",
             "environments/staging.yaml:2:28: promotion.keep_previous: this is the number 10, and a text is needed | \
              durations and sizes carry a unit, as `30s` and `10MiB`; a text that looks like a number is quoted",
-            "environments/staging.yaml:3:11: secrets.a: unknown value `fiel` | did you mean `file`?",
+            "environments/staging.yaml:3:15: secrets.a.fiel: unknown key `fiel` | did you mean `file`?",
         ]
     );
 }

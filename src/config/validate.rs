@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::findings::Findings;
 use crate::config::node::Node;
 use crate::config::problem::Problem;
-use crate::config::schema::{EnvironmentConfig, ImageConfig, ServiceConfig};
+use crate::config::schema::{
+    EnvironmentConfig, ImageConfig, SecretConfig, ServiceConfig, SourcesConfig,
+};
 use crate::config::suggest::suggest;
 use crate::config::{approvals, branches, engines, limits, own_rules, services};
 use crate::model::check::{Check, SignatureCheck};
@@ -32,6 +34,8 @@ pub(super) fn validate(
     }
 
     engines::check(&mut findings, environment);
+    SecretConfig::check(&mut findings, environment);
+    SourcesConfig::check(&mut findings, environment);
     let (policy, freezes) = (&environment.policy, &environment.freezes);
     own_rules::check(&mut findings, policy, freezes, environment.ticket.as_ref());
     let (approvers, wanted) = (&environment.approvers, environment.approvals.as_ref());

@@ -9,7 +9,7 @@ use crate::config::schema::{
 };
 use crate::config::{EnvironmentConfig, Project};
 use crate::desired::template::Templates;
-use crate::desired::{DesiredError, secret};
+use crate::desired::{DesiredError, value};
 use crate::model::build::{Base, BuildSpec, DockerfileSpec, PackSpec, Tool};
 use crate::model::desired::ImageSource;
 use crate::model::{Platform, ServiceName};
@@ -118,7 +118,8 @@ impl Builder<'_> {
     ) -> Result<BuildSpec, DesiredError> {
         let mut secrets = BTreeMap::new();
         for id in &build.secrets {
-            let from = secret(self.project, self.configuration, id)?;
+            let at = format!("services.{}.build.secrets", self.name);
+            let from = value(self.project, self.configuration, id, &at)?;
             secrets.insert(id.clone(), from);
         }
 

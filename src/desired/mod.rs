@@ -14,20 +14,20 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 pub use environment::environment_for;
 pub use files::{NamedFile, named_files};
 
-use crate::config::schema::{EnvEntry, ServiceConfig};
+use crate::config::schema::{EnvEntry, SecretConfig, ServiceConfig};
 use crate::config::{EnvironmentConfig, Project};
 use crate::desired::build::Builder;
 use crate::desired::cluster::{Site, Sources, namespaces};
 use crate::desired::template::Templates;
 use crate::model::desired::{Desired, DesiredService, ImageSource};
 use crate::model::promotion::{ServiceStrategy, Strategy};
-use crate::model::secret::SecretRef;
+use crate::model::secret::{Rotation, SecretRef};
 use crate::model::source::Source;
 use crate::model::workload::{
     EnvValue, Known, Process, SlotObjects, Workload, WorkloadFile, WorkloadKind,
@@ -93,7 +93,10 @@ pub fn resolve(
         None => Vec::new(),
     };
 
+    let secrets = configuration.secrets.iter();
+    let unrotated = secrets.filter(|(_, secret)| secret.rotation == Rotation::Ignore);
     Ok(Desired {
+        unrotated: unrotated.map(|(name, _)| name.clone()).collect(),
         objects,
         services,
         ..outline(project, environment, source)?
@@ -119,6 +122,7 @@ pub fn outline(
         promotion: configuration.promotion.clone(),
         ready_within: configuration.ready_within,
         resources: infrastructure::resources(project, environment, configuration)?,
+        unrotated: BTreeSet::new(),
         objects: Vec::new(),
         services: BTreeMap::new(),
     })
@@ -150,7 +154,8 @@ fn one(
         let slots = site.objects(&program)?;
         let mut secrets = BTreeMap::new();
         for name in cluster::secrets(&slots) {
-            let from = secret(project, configuration, &name)?;
+            let at = format!("services.{}.manifests", program.name);
+            let from = value(project, configuration, &name, &at)?;
             secrets.insert(name, from);
         }
         let kind = WorkloadKind::Objects(SlotObjects { slots, secrets });
@@ -266,17 +271,44 @@ fn secret(
     configuration: &EnvironmentConfig,
     name: &str,
 ) -> Result<SecretRef, DesiredError> {
-    let from = configuration
-        .secrets
-        .get(name)
-        .ok_or_else(|| DesiredError {
-            what: format!("there is no secret `{name}`"),
-            help: "add it under `secrets:` of the environment".to_owned(),
-        })?;
+    let configured = configuration.secrets.get(name);
+    let from = configured.and_then(SecretConfig::source);
+    let from = from.ok_or_else(|| DesiredError {
+        what: format!("there is no secret `{name}`"),
+        help: "add it under `secrets:` of the environment".to_owned(),
+    })?;
     Ok(match from {
         SecretRef::File(path) => SecretRef::File(project.root.join(path)),
-        other @ SecretRef::Env(_) => other.clone(),
+        SecretRef::Env(_)
+        | SecretRef::Run(_)
+        | SecretRef::Sops(_)
+        | SecretRef::Vault(_)
+        | SecretRef::AwsSecret(_)
+        | SecretRef::AwsParameter(_)
+        | SecretRef::Kubernetes(_) => from,
     })
+}
+
+/// The same where the value itself is needed: a Secret of the cluster is named, and not read.
+fn value(
+    project: &Project,
+    configuration: &EnvironmentConfig,
+    name: &str,
+    at: &str,
+) -> Result<SecretRef, DesiredError> {
+    match secret(project, configuration, name)? {
+        SecretRef::Kubernetes(other) => Err(DesiredError {
+            what: format!(
+                "{at}: the secret `{name}` is the Secret/{} of the cluster, whose value shipit does not read",
+                other.secret
+            ),
+            help: format!(
+                "name it where it is used (`secretKeyRef: {{name: {}, key: {}}}`), or give `{name}` another source",
+                other.secret, other.key
+            ),
+        }),
+        other => Ok(other),
+    }
 }
 
 /// The repository of a service's images in a registry; `PROJECT/SERVICE` unless the configuration

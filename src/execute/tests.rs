@@ -44,12 +44,13 @@ use crate::plan;
 use crate::port::builder::{BuildError, BuildRequest};
 use crate::port::checker::{CheckFailed, CheckTarget, ProbeTarget};
 use crate::port::engine::{
-    Engine, EngineError, Incoming, LogLine, LogQuery, NotReady, Permit, Placement, Pull, Scope,
+    CheckResult, Engine, EngineError, Incoming, LogLine, LogQuery, NotReady, Permit, Placement,
+    Pull, Scope,
 };
 use crate::port::hold::Hold;
 use crate::port::provider::NoProvider;
 use crate::port::registry::{BaseImages, Bases, Built, RegistryError};
-use crate::port::secret::SecretError;
+use crate::port::secret::{SecretError, SecretReading};
 use crate::port::store::{Lease, StoreError};
 use crate::port::{Builder, Checker, Ports, Progress, Registry, SecretSource, StateStore};
 use crate::redact::Redactor;
@@ -445,9 +446,19 @@ impl Checker for World {
 
 #[async_trait]
 impl SecretSource for World {
-    async fn read(&self, _: &str, _: &SecretRef) -> Result<SecretValue, SecretError> {
-        Ok(SecretValue::new(String::new()))
+    async fn read(&self, _: &str, _: &SecretRef) -> Result<SecretReading, SecretError> {
+        Ok(SecretReading {
+            value: SecretValue::new(String::new()),
+            version: None,
+            until: None,
+        })
     }
+
+    async fn examine(&self, _: &[&SecretRef]) -> Vec<CheckResult> {
+        Vec::new()
+    }
+
+    async fn close(&self) {}
 }
 
 #[async_trait]
@@ -593,6 +604,7 @@ fn desired(version: u8, strategy: Rollout) -> Desired {
     });
     Desired {
         resources: Vec::new(),
+        unrotated: BTreeSet::new(),
         project: "shop".parse().expect("a name"),
         environment: "staging".parse().expect("a name"),
         source: Source::default(),

@@ -1,6 +1,6 @@
 //! What should be true for one environment and one source.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::build::BuildSpec;
 use crate::model::image::ImageName;
@@ -32,6 +32,9 @@ pub struct Desired {
     /// Infrastructure, in the order in which it can be made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<Resource>,
+    /// The secrets of which another version or value makes no release by itself.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unrotated: BTreeSet<String>,
     /// Objects of the environment that belong to no slot, in the order in which they can be made.
     pub objects: Vec<Manifest>,
     /// The services.

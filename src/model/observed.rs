@@ -6,6 +6,7 @@ use crate::model::build::Inputs;
 use crate::model::facts::Facts;
 use crate::model::object::ObjectFacts;
 use crate::model::resource::ResourceFacts;
+use crate::model::secret::SecretVersion;
 use crate::model::{Digest, ServiceName};
 
 /// Everything that a plan is made from, besides what is desired and the state.
@@ -21,16 +22,22 @@ pub struct Observed {
     pub objects: Vec<ObjectFacts>,
     /// The provider's resources that are wanted, and those that left the configuration.
     pub resources: Vec<ResourceFacts>,
-    /// The secrets that the services need, by name, where the engine can tell one value from
+    /// The secrets that the services need, by name, where one value or version can be told from
     /// another.
     pub secrets: BTreeMap<String, SecretFacts>,
 }
 
-/// Which value a secret has now.
+/// Which version and value a secret has now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretFacts {
-    /// What stands for it: a keyed hash of the engine's.
-    Hash(String),
+    /// It was read.
+    Known {
+        /// Its version; none where its source has none.
+        version: Option<SecretVersion>,
+        /// What stands for its value: a keyed hash of the engine's. None where the engine was given
+        /// no value of it yet, or does not tell.
+        hash: Option<String>,
+    },
     /// It is not known.
     Unknown {
         /// Why.

@@ -277,6 +277,27 @@ impl Workload {
     }
 }
 
+impl Workload {
+    /// Changes where its secrets are read from, each by its name.
+    pub fn each_secret(&mut self, change: &mut dyn FnMut(&str, &mut SecretRef)) {
+        match &mut self.kind {
+            WorkloadKind::Process(process) => {
+                let files = process.files.values_mut().map(|file| &mut file.content);
+                for value in process.env.values_mut().chain(files) {
+                    if let EnvValue::Secret { name, from } = value {
+                        change(name, from);
+                    }
+                }
+            }
+            WorkloadKind::Objects(objects) => {
+                for (name, from) in &mut objects.secrets {
+                    change(name, from);
+                }
+            }
+        }
+    }
+}
+
 impl Process {
     /// Every secret that its variables and files have, by name.
     #[must_use]

@@ -1,15 +1,19 @@
-//! Which values the secrets have now, told by the hashes that the engine makes of them.
+//! Which versions and values the secrets have now. Values are told by the hashes that the engine
+//! makes of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
 
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
 use crate::model::observed::SecretFacts;
+use crate::model::secret::{SecretRef, SecretVersion};
 use crate::port::Ports;
 use crate::port::engine::Scope;
 
-/// Looks at the secrets of services that run already. What cannot be read here, or told by the
-/// engine, is said, and keeps nobody from planning.
+/// Looks at the secrets of services that run already, and at those whose source has versions. What
+/// cannot be read here, or told by the engine, is said, and keeps nobody from planning.
 pub(super) async fn look(
     desired: &Desired,
     ports: &Ports,
@@ -22,39 +26,56 @@ pub(super) async fn look(
         .flat_map(|there| there.workloads.values());
     let running: BTreeSet<&str> = there.flat_map(|it| it.spec.secrets().into_keys()).collect();
 
+    let services = desired.services.values();
+    let mut wanted: BTreeMap<&str, &SecretRef> = services
+        .flat_map(|service| service.workload.secrets())
+        .collect();
+    wanted.retain(|name, from| running.contains(name) || from.has_versions());
+    let asked = wanted
+        .into_iter()
+        .map(|(name, from)| async move { (name, ports.secrets.read(name, from).await) });
+
     let (mut found, mut values) = (BTreeMap::new(), BTreeMap::new());
-    for service in desired.services.values() {
-        let secrets = service.workload.secrets().into_iter();
-        for (name, from) in secrets.filter(|(name, _)| running.contains(name)) {
-            match ports.secrets.read(name, from).await {
-                Ok(value) => {
-                    values.insert(name.to_owned(), value);
+    let mut versions: BTreeMap<String, Option<SecretVersion>> = BTreeMap::new();
+    for (name, read) in join_all(asked).await {
+        match read {
+            Ok(read) => {
+                versions.insert(name.to_owned(), read.version);
+                if running.contains(name) {
+                    values.insert(name.to_owned(), read.value);
                 }
-                Err(error) => {
-                    let reason = error.reason;
-                    found.insert(name.to_owned(), SecretFacts::Unknown { reason });
-                }
+            }
+            Err(error) => {
+                let reason = error.reason;
+                found.insert(name.to_owned(), SecretFacts::Unknown { reason });
             }
         }
     }
-    if values.is_empty() {
-        return found;
-    }
 
-    match ports.engine.secret_hashes(scope, &values).await {
-        Ok(mut hashes) => found.extend(values.into_keys().map(|name| {
-            let hash = hashes.remove(&name).map(SecretFacts::Hash);
-            (name, hash.unwrap_or_else(not_told))
-        })),
-        Err(error) => found.extend(values.into_keys().map(|name| {
-            let reason = error.to_string();
-            (name, SecretFacts::Unknown { reason })
-        })),
+    // Nothing is asked of an engine that was given nothing yet.
+    let hashes = if values.is_empty() {
+        Ok(BTreeMap::new())
+    } else {
+        ports.engine.secret_hashes(scope, &values).await
+    };
+    let mut hashes = hashes.map_err(|error| error.to_string());
+    for (name, version) in versions {
+        let hash = match &mut hashes {
+            Ok(hashes) => hashes.remove(&name).ok_or_else(not_told),
+            Err(reason) => Err(reason.clone()),
+        };
+        let facts = match (version, hash) {
+            (None, Err(reason)) => SecretFacts::Unknown { reason },
+            (version, hash) => SecretFacts::Known {
+                version,
+                hash: hash.ok(),
+            },
+        };
+        found.insert(name, facts);
     }
     found
 }
 
-fn not_told() -> SecretFacts {
-    let reason = "the engine does not tell which value it was given".to_owned();
-    SecretFacts::Unknown { reason }
+fn not_told() -> String {
+    "the engine does not tell which value it was given".to_owned()
 }

@@ -54,9 +54,12 @@ async fn look(session: &Session, key: &HashKey) -> Result<Looked, Error> {
     let engine = wiring::looking_engine(session)?;
     let facts = engine.observe(&session.scope()).await?;
     let mut secrets = BTreeMap::new();
-    for (name, from) in &session.configuration()?.secrets {
-        let value = session.ports.secrets.read(name, from).await.ok();
-        let hash = value.map(|value| key.hash(value.expose().as_bytes()));
+    for (name, secret) in &session.configuration()?.secrets {
+        let read = match secret.source() {
+            Some(from) => session.ports.secrets.read(name, &from).await.ok(),
+            None => None,
+        };
+        let hash = read.map(|read| key.hash(read.value.expose().as_bytes()));
         secrets.insert(name.clone(), hash);
     }
     Ok(Looked {

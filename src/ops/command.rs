@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use crate::model::command::{CommandPlace, CommandRecord};
@@ -90,13 +91,14 @@ pub(super) async fn secrets(
     session: &Session,
     workload: &Workload,
 ) -> BTreeMap<String, SecretValue> {
-    let mut values = BTreeMap::new();
-    for (name, from) in workload.secrets() {
-        if let Ok(value) = session.ports.secrets.read(name, from).await {
-            values.insert(name.to_owned(), value);
-        }
-    }
-    values
+    let asked = workload
+        .secrets()
+        .into_iter()
+        .map(|(name, from)| async move {
+            let read = session.ports.secrets.read(name, from).await.ok()?;
+            Some((name.to_owned(), read.value))
+        });
+    join_all(asked).await.into_iter().flatten().collect()
 }
 
 /// Keeps how it ended.

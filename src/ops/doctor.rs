@@ -1,6 +1,9 @@
 //! `doctor`: whether everything that a run needs is there, and may be used.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+use futures_util::future::join_all;
 
 use crate::agent::runtime::container;
 use crate::agent::runtime::systemd::{self, Unavailable};
@@ -14,6 +17,7 @@ use crate::model::{Digest, Manifest, ServiceName};
 use crate::ops::session::unavailable;
 use crate::ops::{Error, Session};
 use crate::port::engine::{CheckResult, EngineError};
+use crate::port::secret::SecretReading;
 use crate::proto::Directory;
 use crate::redact::{Hidden, SHORTEST};
 
@@ -31,11 +35,16 @@ pub async fn examine(session: &Session) -> Result<Vec<CheckResult>, Error> {
 
     found.extend(services_around(session, &desired).await);
     found.push(state(session).await);
-    for service in desired.services.values() {
-        for (name, from) in service.workload.secrets() {
-            found.push(secret(session, name, from).await);
-        }
-    }
+    let services = desired.services.values();
+    let secrets: BTreeMap<&str, &SecretRef> = services
+        .flat_map(|service| service.workload.secrets())
+        .collect();
+    let sources: Vec<&SecretRef> = secrets.values().copied().collect();
+    found.extend(session.ports.secrets.examine(&sources).await);
+    let asked = secrets
+        .into_iter()
+        .map(|(name, from)| secret(session, name, from));
+    found.extend(join_all(asked).await);
     Ok(found)
 }
 
@@ -60,7 +69,7 @@ async fn services_around(session: &Session, desired: &Desired) -> Vec<CheckResul
         .services
         .iter()
         .map(|(service, wanted)| image(session, service, &wanted.image));
-    found.extend(futures_util::future::join_all(repositories).await);
+    found.extend(join_all(repositories).await);
     found
 }
 
@@ -106,11 +115,15 @@ async fn state(session: &Session) -> CheckResult {
 async fn secret(session: &Session, name: &str, from: &SecretRef) -> CheckResult {
     let what = format!("the secret {name} can be read");
     match session.ports.secrets.read(name, from).await {
-        Ok(value) if Hidden::of(&value) == Hidden::TooShort => failing(
+        Ok(read) if Hidden::of(&read.value) == Hidden::TooShort => failing(
             format!("the secret {name} can be kept out of what is printed"),
             &format!("it has less than {SHORTEST} characters, which are part of many words"),
             "give it a longer value",
         ),
+        Ok(SecretReading {
+            version: Some(version),
+            ..
+        }) => ok(format!("{what}: {version}")),
         Ok(_) => ok(what),
         Err(error) => failing(what, &error, &error.help),
     }

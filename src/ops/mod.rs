@@ -35,6 +35,7 @@ mod sources;
 pub mod state;
 pub mod status;
 pub mod templates;
+mod versions;
 pub mod wiring;
 
 pub use error::Error;

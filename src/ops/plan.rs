@@ -12,7 +12,7 @@ use crate::model::verdict::{Ruling, Verdict};
 use crate::model::{EnvironmentName, ReleaseNumber, Slot};
 use crate::observe::observe;
 use crate::ops::actor::actor;
-use crate::ops::{Error, Session, behind, images, policy, preflight, promote};
+use crate::ops::{Error, Session, behind, images, policy, preflight, promote, versions};
 use crate::plan;
 use crate::policy::Protection;
 use crate::port::engine::EngineError;
@@ -158,6 +158,8 @@ pub async fn make_plan_with(
     plan.rollback_blockers = blockers;
     plan.notes.extend(unchecked);
     plan.notes.extend(behind);
+    plan.notes
+        .extend(versions::notes(session, &plan, facts).await);
     plan.notes
         .extend(preflight::unsigned(session, &plan).await?);
     plan.notes.extend(preflight::as_root(session, &plan));

@@ -24,8 +24,14 @@ use crate::port::{Ports, Scm};
 use crate::proto::Directory;
 use crate::redact::Redactor;
 
-/// Credentials of this process that the libraries which it uses take from its environment.
-const CREDENTIALS: [&str; 3] = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "VAULT_TOKEN"];
+/// Credentials of this process that the libraries and programs which it uses take from its
+/// environment.
+const CREDENTIALS: [&str; 4] = [
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "SOPS_AGE_KEY",
+    "VAULT_TOKEN",
+];
 
 /// One project and one of its environments.
 pub struct Session {
@@ -186,40 +192,47 @@ pub(super) fn source_control(folder: PathBuf) -> std::sync::Arc<dyn Scm> {
     std::sync::Arc::new(Git::new(folder))
 }
 
-/// The variables that any environment's secrets are read from: no program of the project's sees
-/// them.
+/// The variables that any environment's secrets are read from, or what opens their sources: no
+/// program of the project's sees them.
 fn secret_variables(project: &Project) -> BTreeSet<String> {
     let environments = project.environments.values();
     let secrets = environments.flat_map(|environment| environment.secrets.values());
-    let variable = |from: &SecretRef| match from {
-        SecretRef::Env(name) => Some(name.clone()),
-        SecretRef::File(_) => None,
-    };
-    secrets.filter_map(variable).collect()
+    let of_secrets = secrets.filter_map(|secret| secret.env.clone());
+    let environments = project.environments.values();
+    let of_sources = environments.flat_map(|environment| environment.sources.variables());
+    of_secrets.chain(of_sources).collect()
 }
 
 /// Has the values hidden that this process can see: what it starts and asks may show them, whether
 /// or not this command needs them itself. What cannot be read now is said by who needs it.
 async fn learn(root: &Path, ports: &Ports, environment: &EnvironmentConfig) {
-    for (name, from) in &environment.secrets {
-        if is_at_hand(root, from) {
-            let _ = ports.secrets.read(name, from).await;
+    for (name, secret) in &environment.secrets {
+        if let Some(from) = secret.source().filter(|from| is_at_hand(root, from)) {
+            let _ = ports.secrets.read(name, &from).await;
         }
     }
-    for name in CREDENTIALS {
+    let of_sources = environment.sources.variables();
+    for name in CREDENTIALS.map(str::to_owned).into_iter().chain(of_sources) {
         if let Ok(value) = std::env::var(name) {
             ports.redactor.remember(&SecretValue::new(value));
         }
     }
 }
 
-/// What costs nothing to read and stays as it is: a pipe can be read only once.
+/// What costs nothing to read and stays as it is: a pipe can be read only once, and a program or a
+/// server is asked for what a run needs alone.
 fn is_at_hand(root: &Path, from: &SecretRef) -> bool {
     match from {
         SecretRef::File(path) => {
             std::fs::metadata(root.join(path)).is_ok_and(|file| file.is_file())
         }
         SecretRef::Env(_) => true,
+        SecretRef::Run(_)
+        | SecretRef::Sops(_)
+        | SecretRef::Vault(_)
+        | SecretRef::AwsSecret(_)
+        | SecretRef::AwsParameter(_)
+        | SecretRef::Kubernetes(_) => false,
     }
 }
 

@@ -27,7 +27,7 @@ use crate::driver::redacted::{
 use crate::driver::registry::layout::Layout;
 use crate::driver::registry::oci::remote::{Login, Remote, Trust, WrittenLogin};
 use crate::driver::registry::oci::{Location, Oci};
-use crate::driver::secret::Secrets;
+use crate::driver::secret::{Secrets, Servers};
 use crate::driver::state::kubernetes::{ClusterLock, KubernetesStore};
 use crate::driver::state::s3::{Bucket, S3Store};
 use crate::files;
@@ -54,7 +54,11 @@ pub fn ports(
     redactor: &Redactor,
 ) -> Result<Ports, Error> {
     let amazon = Amazon::new(environment, redactor);
-    let secrets = Arc::new(Secrets::new(root.to_path_buf()));
+    let servers = Servers {
+        vault: environment.sources.vault.clone().unwrap_or_default(),
+        aws: amazon.secrets(environment),
+    };
+    let secrets = Arc::new(Secrets::new(root.to_path_buf(), servers, redactor));
     // What one of them learns of the cluster holds for the other.
     let connection = connection(root, environment, &amazon)?;
     let store = store(root, project, name, environment, (&connection, &amazon))?;
@@ -100,6 +104,13 @@ impl Amazon {
             cluster,
             redactor: redactor.clone(),
         }
+    }
+
+    /// For secrets, whose region may be another than those of registry and cluster.
+    fn secrets(&self, environment: &EnvironmentConfig) -> Arc<Aws> {
+        let named = environment.sources.aws.as_ref();
+        let region = named.and_then(|aws| aws.region.clone());
+        Arc::new(Aws::new(region, self.redactor.clone()))
     }
 
     fn provider(&self, environment: &EnvironmentConfig) -> Arc<dyn Provider> {

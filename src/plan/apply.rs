@@ -38,7 +38,8 @@ pub fn apply(desired: &Desired, observed: &Observed, state: &State) -> Plan {
         listeners: Listeners::new(desired, &observed.facts),
     };
 
-    apply.draft.notes.extend(secrets::notes(&observed.secrets));
+    let notes = secrets::notes(&observed.secrets, &desired.unrotated);
+    apply.draft.notes.extend(notes);
     let made = resources::make(&mut apply.draft, &desired.resources, observed);
     let target = match apply.standing() {
         Standing::Active(slot) => apply.settle(slot),
@@ -83,7 +84,7 @@ impl Apply<'_> {
         let facts = &self.observed.facts;
         let secrets = &self.observed.secrets;
         let same = |slot: &SlotFacts| {
-            secrets::are_given(slot, &self.workloads, secrets)
+            secrets::are_given(slot, &self.workloads, secrets, &self.desired.unrotated)
                 && slot.workloads.len() == self.workloads.len()
                 && self.workloads.iter().all(|(name, workload)| {
                     slot.workloads
@@ -303,7 +304,7 @@ impl Apply<'_> {
         let news = self.workloads.iter().map(|(name, workload)| {
             let old = live.and_then(|(_, facts)| facts.workloads.get(name));
             let mut changes = workload_changes(old.map(|old| &old.spec), workload, slot);
-            changes.extend(secrets::changes(old, workload, &self.observed.secrets));
+            secrets::add_changes(&mut changes, old, workload, &self.observed.secrets);
             let reason = match (live, old) {
                 (None, _) => "the first release".to_owned(),
                 (Some((active, _)), None) => format!("{active} has no {name}"),

@@ -13,6 +13,7 @@ use crate::model::plan::Change;
 use crate::model::route::{Route, RouteKind};
 use crate::model::workload::{EnvValue, Known, Process, Workload, WorkloadKind};
 use crate::model::{Manifest, ObjectKey, Slot};
+use crate::plan::secrets;
 
 /// How many digits of a hash end the name of a `ConfigMap`.
 const HASH: usize = 10;
@@ -99,7 +100,10 @@ pub(super) fn fields(workload: &Workload, slot: Slot) -> Fields {
         WorkloadKind::Objects(_) => fields.extend(variables(workload, slot)),
     }
     for (name, from) in workload.secrets() {
-        let from = serde_json::to_value(from).unwrap_or_default();
+        if let Some(version) = from.version() {
+            fields.insert(secrets::field(name), version.to_string());
+        }
+        let from = serde_json::to_value(from.at(None)).unwrap_or_default();
         flatten(&format!("secrets.{name}"), &from, &mut fields);
     }
     fields

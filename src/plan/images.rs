@@ -13,8 +13,10 @@ use crate::model::state::State;
 use crate::model::workload::{Known, Workload};
 use crate::model::{Address, Digest, ServiceName};
 use crate::plan::draft::{Draft, Proposal};
+use crate::plan::secrets;
 
-/// The desired workloads, with the images that are there already.
+/// The desired workloads, with the images that are there already and the versions that their secrets
+/// have now.
 #[must_use]
 pub fn known(desired: &Desired, observed: &Observed) -> BTreeMap<ServiceName, Workload> {
     let mut workloads = BTreeMap::new();
@@ -27,6 +29,7 @@ pub fn known(desired: &Desired, observed: &Observed) -> BTreeMap<ServiceName, Wo
         }
         workloads.insert(name.clone(), workload);
     }
+    secrets::pin(desired, observed, &mut workloads);
     workloads
 }
 

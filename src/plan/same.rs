@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::plan::{Action, Intent, Plan, Step, Target, Unchanged};
+use crate::model::secret::SecretRef;
 use crate::model::workload::Workload;
 use crate::model::{Address, ServiceName};
 
@@ -214,6 +215,9 @@ fn workloads(
 }
 
 fn workload(given: &Workload, fresh: &Workload) -> Option<Difference> {
+    if let Some(moved) = versions(given, fresh) {
+        return Some(moved);
+    }
     let name = &fresh.service;
     let (was, is) = (given.process(), fresh.process());
     let configured = [
@@ -242,6 +246,24 @@ fn workload(given: &Workload, fresh: &Workload) -> Option<Difference> {
         return Some(Difference::Unfounded(format!("what {name} is")));
     }
     (given.image != fresh.image).then(|| Difference::Moved(format!("the image of {name}")))
+}
+
+/// A secret that has another version now.
+fn versions(given: &Workload, fresh: &Workload) -> Option<Difference> {
+    let given = given.secrets();
+    fresh.secrets().into_iter().find_map(|(name, now)| {
+        let then = given.get(name)?;
+        let is_moved = then.version() != now.version() && then.at(None) == now.at(None);
+        let of = |from: &SecretRef| {
+            let version = from.version();
+            version.map_or_else(|| "in no known version".to_owned(), |it| it.to_string())
+        };
+        is_moved.then(|| {
+            let (then, now) = (of(then), of(now));
+            let was = format!("the secret `{name}` was {then} when it was made, and is {now} now");
+            Difference::Moved(was)
+        })
+    })
 }
 
 fn steps(place: &str, given: &[Step], fresh: &[Step]) -> Option<Difference> {

@@ -3,8 +3,9 @@
 mod exclusive;
 pub(crate) mod images;
 mod listeners;
+mod secrets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -71,6 +72,7 @@ impl Wanted {
         });
         Desired {
             resources: Vec::new(),
+            unrotated: BTreeSet::new(),
             project: "shop".parse().expect("a name"),
             environment: "staging".parse().expect("a name"),
             source: Source {

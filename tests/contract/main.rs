@@ -11,6 +11,10 @@ mod engine;
 mod parts;
 mod platforms;
 mod registry;
+mod secret;
 mod store;
 mod support;
 mod upload;
+#[allow(dead_code)] // each test binary uses its own part of it
+#[path = "../it/support/vault.rs"]
+mod vault;

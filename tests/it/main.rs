@@ -55,3 +55,4 @@ mod strategies;
 mod supply;
 mod systemd;
 mod trust;
+mod vault;

@@ -7,11 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::schema::{
     ApprovalsConfig, Approvers, Branches, ClusterConfig, Manifests, PolicyConfig, RegistryConfig,
-    ServiceConfig, StateConfig, Text, TrafficConfig,
+    SecretConfig, ServiceConfig, SourcesConfig, StateConfig, Text, TrafficConfig,
 };
 use crate::model::comparison::FieldPattern;
 use crate::model::promotion::{Promotion, Strategy};
-use crate::model::secret::SecretRef;
 use crate::model::ticket::TicketRule;
 use crate::model::window::{Freeze, Window};
 use crate::model::{Period, ProjectName, ServiceName, Slot};
@@ -91,9 +90,13 @@ pub struct EnvironmentConfig {
     /// How long a new release has to become ready.
     #[serde(default = "two_minutes")]
     pub ready_within: Period,
-    /// Where secrets come from, by name. They are read while applying, and never recorded.
+    /// Where secrets come from, by name. They are read while a plan is made and while applying, and
+    /// never recorded.
     #[serde(default)]
-    pub secrets: BTreeMap<String, SecretRef>,
+    pub secrets: BTreeMap<String, SecretConfig>,
+    /// Servers that keep secrets, and how to log in to them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sources: SourcesConfig,
     /// Values for templates, as `{{ vars.NAME }}`.
     #[serde(default)]
     pub vars: BTreeMap<String, Text>,
@@ -108,6 +111,10 @@ impl EnvironmentConfig {
             .map(|(name, _)| name.as_str())
             .collect()
     }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 const fn two_minutes() -> Period {

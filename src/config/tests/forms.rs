@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{GOOD, faults, project};
 use crate::config::EnvironmentConfig;
 use crate::config::forms::keys_at;
-use crate::config::schema::Manifests;
+use crate::config::schema::{Manifests, SOURCES};
 use crate::model::secret::SecretRef;
 
 /// The environment of a project and an environment's file.
@@ -26,13 +26,14 @@ fn a_secret_comes_from_where_the_environment_says() {
         "secrets: {db: {file: null, env: DB}}",
     ] {
         for shared in [file, "secrets: {db: {env: OTHER}}\n", ""] {
-            assert_eq!(staging(shared, overlay).secrets["db"], env, "{overlay}");
+            let secret = &staging(shared, overlay).secrets["db"];
+            assert_eq!(secret.source().as_ref(), Some(&env), "{overlay}");
         }
     }
     let other = staging(file, "secrets: {key: {env: DB}}");
     assert_eq!(
-        other.secrets["db"],
-        SecretRef::File(PathBuf::from("/run/db"))
+        other.secrets["db"].source(),
+        Some(SecretRef::File(PathBuf::from("/run/db")))
     );
 }
 
@@ -41,10 +42,10 @@ fn two_forms_in_one_file_are_named() {
     assert_eq!(
         faults(GOOD, "secrets: {db: {file: /run/db, env: DB}, key: {}}"),
         [
-            "environments/staging.yaml:1:11: secrets.db: one of `file` and `env` is needed here, and there \
-             are `file` and `env` | keep one of them",
-            "environments/staging.yaml:1:41: secrets.key: one of `file` and `env` is needed here, and there \
-             is none | ",
+            "environments/staging.yaml:1:11: secrets.db: one of `file`, `env`, `run`, `sops`, `vault`, \
+             `aws_secret`, `aws_parameter` and `kubernetes` is needed here, and there are `file` and `env` | keep one of them",
+            "environments/staging.yaml:1:41: secrets.key: one of `file`, `env`, `run`, `sops`, `vault`, \
+             `aws_secret`, `aws_parameter` and `kubernetes` is needed here, and there is none | write `{file: PATH}`, for one",
         ]
     );
     let said = faults(
@@ -60,6 +61,50 @@ fn two_forms_in_one_file_are_named() {
             .all(|fault| fault.ends_with("| keep one of them")),
         "{said:?}"
     );
+}
+
+#[test]
+fn a_secret_of_a_cluster_is_for_pods_alone() {
+    let secret = "secrets: {db: {kubernetes: {secret: db, key: url}, rotation: ignore}}";
+    assert_eq!(
+        faults(GOOD, secret),
+        [
+            "environments/staging.yaml:1:28: secrets.db.kubernetes: only pods can have a Secret of a cluster | \
+             write another source, as `file` or `vault`, for an environment on a host",
+            "environments/staging.yaml:1:62: secrets.db.rotation: shipit does not read this Secret, and so \
+             knows of no rotation | take the key out",
+        ]
+    );
+}
+
+#[test]
+fn servers_and_paths_of_secrets_are_looked_at() {
+    let wrong = "sources: {vault: {address: \"http://vault.example.com\", auth: {token: {env: T}, jwt: {role: a, \
+                 token: {env: T}}}}}\nsecrets: {a: {vault: {path: secret, key: k}}, b: {vault: {path: x/y, key: k, \
+                 mount: z}}, c: {aws_parameter: \"a:b\"}, d: {sops: {file: /etc/x, key: k}}}";
+    let said = faults(GOOD, wrong);
+    assert!(
+        said[0].contains("one of `token`, `approle`, `kubernetes` and `jwt` is needed here"),
+        "{said:?}"
+    );
+    let said = faults(
+        GOOD,
+        &wrong.replace(", jwt: {role: a, token: {env: T}}", ""),
+    );
+    let about = [
+        "sources.vault.address: without TLS a login and secrets would go over the network in clear",
+        "secrets.a.vault.path: a path with its mount is needed",
+        "secrets.b.vault.mount: `x/y` does not begin with it",
+        "secrets.c.aws_parameter: `a:b` is no name of a parameter",
+        "secrets.d.sops.file: a path in the project's folder is needed",
+    ];
+    for text in about {
+        assert!(
+            said.iter().any(|fault| fault.contains(text)),
+            "{text}: {said:#?}"
+        );
+    }
+    assert_eq!(said.len(), about.len(), "{said:#?}");
 }
 
 #[test]
@@ -140,7 +185,37 @@ fn every_type_of_one_key_has_its_forms_here() {
             continue;
         }
         let known: Vec<String> = forms.iter().filter_map(keys).collect();
-        assert_eq!(name, "SecretRef", "{known:?} want a place in config/forms");
-        assert_eq!(known, keys_at(&["secrets", "*"]));
+        let at: &[&[&str]] = match name.as_str() {
+            "VaultAuth" => &[&["sources", "vault", "auth"]],
+            "Credential" => &[
+                &["sources", "vault", "auth", "token"],
+                &["sources", "vault", "auth", "approle", "secret_id"],
+                &["sources", "vault", "auth", "jwt", "token"],
+            ],
+            _ => panic!("{name}: {known:?} want a place in config/forms"),
+        };
+        for path in at {
+            assert_eq!(known, keys_at(path), "{path:?}");
+        }
     }
+    assert_eq!(keys_at(&["secrets", "*"]), SOURCES);
+}
+
+#[test]
+fn a_program_goes_with_the_keys_that_only_it_has() {
+    let shared = "secrets: {db: {run: [op, read, x], timeout: 5s}}\n";
+    let staging = staging(shared, "secrets: {db: {env: DB}}");
+    assert_eq!(staging.secrets["db"].timeout, None);
+
+    let wrong = "secrets: {a: {run: []}, b: {env: B, timeout: 5s}, c: {run: [op], timeout: 0s}}";
+    assert_eq!(
+        faults(GOOD, wrong),
+        [
+            "environments/staging.yaml:1:20: secrets.a.run: there is no program | write `run: [op, read, \
+             \"op://prod/db/password\"]`",
+            "environments/staging.yaml:1:46: secrets.b.timeout: only a program (`run`) has a time of its \
+             own | take the key out",
+            "environments/staging.yaml:1:75: secrets.c.timeout: no time at all | write how long, as `30s`",
+        ]
+    );
 }

@@ -10,6 +10,7 @@ use crate::desired::cluster::{Site, files, mark};
 use crate::desired::{DesiredError, Program};
 use crate::model::health::{Health, Liveness};
 use crate::model::object::{IMAGE, SECRET};
+use crate::model::secret::SecretRef;
 use crate::model::workload::EnvValue;
 use crate::model::{Host, Manifest, Period, Slot};
 
@@ -214,6 +215,11 @@ fn container(program: &Program<'_>, slot: Slot, mounts: &[Value]) -> Value {
     for (variable, value) in others.filter(|(name, _)| !own.contains(&Value::from(name.as_str()))) {
         env.push(match value {
             EnvValue::Plain(text) => json!({"name": variable, "value": text}),
+            EnvValue::Secret {
+                from: SecretRef::Kubernetes(other),
+                ..
+            } => json!({"name": variable, "valueFrom":
+                {"secretKeyRef": {"name": other.secret, "key": other.key}}}),
             EnvValue::Secret { name: secret, .. } => json!({"name": variable, "valueFrom":
                 {"secretKeyRef": {"name": format!("{name}-secrets"), "key": secret}}}),
         });
@@ -338,8 +344,13 @@ fn secrets(program: &Program<'_>) -> Map<String, Value> {
         .values()
         .chain(files)
         .filter_map(|value| match value {
+            // It is there already.
+            EnvValue::Secret {
+                from: SecretRef::Kubernetes(_),
+                ..
+            }
+            | EnvValue::Plain(_) => None,
             EnvValue::Secret { name, .. } => Some((name.clone(), format!("{SECRET}{name}").into())),
-            EnvValue::Plain(_) => None,
         });
     named.collect()
 }

@@ -1,12 +1,14 @@
 //! The files of a service's pods: texts in a `ConfigMap`, secrets in the service's own `Secret`,
 //! each mounted at its own path.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use crate::desired::Program;
 use crate::model::ContentHash;
+use crate::model::secret::SecretRef;
 use crate::model::workload::{EnvValue, FILES_VARIABLE, WorkloadFile};
 
 /// Everybody in a pod may read a text; a secret only its user, by the group of its volumes.
@@ -29,8 +31,15 @@ pub(super) fn data(program: &Program<'_>) -> Map<String, Value> {
 /// The volumes that its files come from.
 pub(super) fn volumes(program: &Program<'_>) -> Vec<Value> {
     let name = program.name.as_str();
-    let mut files = program.files.values();
-    let has_secret = files.any(|file| matches!(file.content, EnvValue::Secret { .. }));
+    let sources = || {
+        let files = program.files.values();
+        files.filter_map(|file| match &file.content {
+            EnvValue::Secret { from, .. } => Some(from),
+            EnvValue::Plain(_) => None,
+        })
+    };
+    let others: BTreeSet<&str> = sources().filter_map(other).collect();
+    let has_secret = sources().any(|from| other(from).is_none());
 
     let mut volumes = Vec::new();
     if !data(program).is_empty() {
@@ -41,7 +50,23 @@ pub(super) fn volumes(program: &Program<'_>) -> Vec<Value> {
         volumes.push(json!({"name": "secret-files",
             "secret": {"secretName": format!("{name}-secrets"), "defaultMode": SECRET}}));
     }
+    volumes.extend(others.into_iter().map(|other| {
+        json!({"name": volume_of(other), "secret": {"secretName": other, "defaultMode": SECRET}})
+    }));
     volumes
+}
+
+/// The Secret that somebody else makes, when a value is in one.
+fn other(from: &SecretRef) -> Option<&str> {
+    match from {
+        SecretRef::Kubernetes(other) => Some(&other.secret),
+        _ => None,
+    }
+}
+
+/// A volume of somebody else's Secret: the name of a Secret may be longer than that of a volume.
+fn volume_of(secret: &str) -> String {
+    format!("secret-{}", &ContentHash::of_json(&secret).hex()[..8])
 }
 
 /// Where they are mounted. What is mounted file by file leaves what the image has beside it.
@@ -49,8 +74,12 @@ pub(super) fn mounts(program: &Program<'_>) -> impl Iterator<Item = Value> {
     let files = program.files.iter();
     files.map(|(path, WorkloadFile { content, .. })| {
         let (volume, key) = match content {
-            EnvValue::Plain(_) => ("files", key(path)),
-            EnvValue::Secret { name, .. } => ("secret-files", name.clone()),
+            EnvValue::Plain(_) => ("files".to_owned(), key(path)),
+            EnvValue::Secret {
+                from: SecretRef::Kubernetes(other),
+                ..
+            } => (volume_of(&other.secret), other.key.clone()),
+            EnvValue::Secret { name, .. } => ("secret-files".to_owned(), name.clone()),
         };
         json!({"name": volume, "mountPath": path, "subPath": key, "readOnly": true})
     })

@@ -131,6 +131,52 @@ fn a_service_becomes_objects_with_names_of_their_slot() {
 }
 
 #[test]
+fn a_secret_of_the_cluster_is_named_and_never_read() {
+    let extra = "secrets: {db: {kubernetes: {secret: web-db, key: url}}, tls: {kubernetes: {secret: web-tls, key: \
+                 tls.crt}}}\nservices: {web: {env: {DB: {secret: db}, KEY: {secret: key}}, files: {/tls.crt: {secret: \
+                 tls}}}}";
+    let desired = desired(extra, &[]).expect("it resolves");
+    let web = desired.services.values().next().expect("one");
+    assert_eq!(
+        web.workload.secrets().into_keys().collect::<Vec<_>>(),
+        ["key"]
+    );
+
+    let objects = objects(&desired, Slot::Blue);
+    let own = one(&objects, "Secret");
+    assert_eq!(own["data"].as_object().map(serde_json::Map::len), Some(1));
+    let pod = &one(&objects, "Deployment")["spec"]["template"]["spec"];
+    let env = pod["containers"][0]["env"].as_array().expect("variables");
+    let db = env.iter().find(|one| one["name"] == "DB").expect("there");
+    let named = serde_json::json!({"name": "web-db", "key": "url"});
+    assert_eq!(db["valueFrom"]["secretKeyRef"], named);
+    let volume = &pod["volumes"][0];
+    assert_eq!(volume["secret"]["secretName"], "web-tls");
+    let mount = &pod["containers"][0]["volumeMounts"][0];
+    assert_eq!(
+        (&mount["name"], &mount["subPath"]),
+        (&volume["name"], &"tls.crt".into())
+    );
+}
+
+#[test]
+fn a_manifest_has_no_value_of_a_secret_of_the_cluster() {
+    let extra = "secrets: {db: {kubernetes: {secret: web-db, key: url}}}\nservices: {web: {manifests: s.yaml}}";
+    let file = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {k: \"{{ secret('db') }}\"}";
+    let error = desired(extra, &[("s.yaml", file)]).expect_err("nobody reads it");
+    assert!(
+        error.what.contains("Secret/web-db of the cluster"),
+        "{error}"
+    );
+    assert!(
+        error
+            .help
+            .contains("secretKeyRef: {name: web-db, key: url}"),
+        "{error:?}"
+    );
+}
+
+#[test]
 fn every_probe_of_a_path_says_the_host_that_the_service_wants() {
     let health = "services: {web: {health: {path: /up, host: shop.test, liveness: {path: /live}}}}";
     let desired = desired(health, &[]).expect("resolved");

@@ -3,9 +3,10 @@
 //! Credentials come from where every AWS tool takes them: variables, profiles, SSO, web identity,
 //! the machine's own role. [`repository`], [`pull_through`], [`replication`] and [`eks`] read and
 //! write resources as settings; [`provider`] puts them behind the port; [`login`] and [`token`] log
-//! in to the registry and to the cluster, and [`recipient`] says who may be given that. Start with
-//! [`provider`].
+//! in to the registry and to the cluster, and [`recipient`] says who may be given that. [`call`] asks
+//! services of which one operation is used. Start with [`provider`].
 
+pub(in crate::driver) mod call;
 pub mod eks;
 pub mod login;
 pub mod provider;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::model::secret::{SecretRef, SecretValue};
+use crate::model::secret::SecretRef;
 use crate::port::SecretSource;
-use crate::port::secret::SecretError;
+use crate::port::engine::CheckResult;
+use crate::port::secret::{SecretError, SecretReading};
 use crate::redact::Redactor;
 
 /// A source that tells what it gives.
@@ -25,9 +26,17 @@ impl RememberedSecrets {
 
 #[async_trait]
 impl SecretSource for RememberedSecrets {
-    async fn read(&self, name: &str, from: &SecretRef) -> Result<SecretValue, SecretError> {
-        let value = self.inner.read(name, from).await?;
-        self.redactor.remember(&value);
-        Ok(value)
+    async fn read(&self, name: &str, from: &SecretRef) -> Result<SecretReading, SecretError> {
+        let reading = self.inner.read(name, from).await?;
+        self.redactor.remember(&reading.value);
+        Ok(reading)
+    }
+
+    async fn examine(&self, secrets: &[&SecretRef]) -> Vec<CheckResult> {
+        self.inner.examine(secrets).await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
     }
 }

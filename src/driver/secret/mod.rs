@@ -1,101 +1,247 @@
-//! Secrets from files and from the environment.
+//! Where secrets are kept: files and variables (`local`), whatever a program prints (`program`), and
+//! files that are encrypted with SOPS (`sops`); KV stores of Vault (`vault`), Amazon (`aws`).
+//!
+//! Each source is a file with one function from what names a secret to its value. What all of them
+//! keep to is here: a secret is asked for once, its value is a text that a variable can hold, and
+//! an error says nothing of it. Start with [`Secrets`].
+
+mod aws;
+mod local;
+mod program;
+mod sops;
+mod vault;
 
 use std::collections::HashMap;
-use std::env::VarError;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::OnceCell;
 
-use crate::files;
-use crate::model::secret::{SecretRef, SecretValue};
+use crate::driver::aws::Aws;
+use crate::driver::secret::sops::SopsFiles;
+use crate::driver::secret::vault::Vault;
+use crate::model::secret::{SecretRef, SecretValue, SecretVersion, VaultServer};
 use crate::port::SecretSource;
-use crate::port::secret::SecretError;
+use crate::port::engine::CheckResult;
+use crate::port::secret::{SecretError, SecretErrorKind, SecretReading};
+use crate::redact::Redactor;
 
-/// The largest secret that is read.
+/// The largest secret that is read, in bytes.
 const LIMIT: u64 = 64 << 10;
+
+/// Why a source gave nothing. It says nothing of a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fault {
+    reason: String,
+    help: String,
+    kind: SecretErrorKind,
+}
+
+impl Fault {
+    fn new(reason: impl Into<String>, help: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            help: help.into(),
+            kind: SecretErrorKind::Unreadable,
+        }
+    }
+
+    fn of(self, name: &str) -> SecretError {
+        SecretError {
+            name: name.to_owned(),
+            reason: self.reason,
+            help: self.help,
+            kind: self.kind,
+        }
+    }
+}
+
+/// A value, and what is known of its version where the source has one.
+struct Found {
+    text: String,
+    version: Option<SecretVersion>,
+    until: Option<Timestamp>,
+}
+
+/// The servers that keep secrets.
+#[derive(Debug, Clone, Default)]
+pub struct Servers {
+    /// A Vault; that of the environment's variables where nothing is said of it.
+    pub vault: VaultServer,
+    /// Amazon, in the region of its secrets.
+    pub aws: Arc<Aws>,
+}
+
+/// What was read of a secret, or is being read.
+type Known = Arc<OnceCell<SecretReading>>;
 
 /// Reads secrets, each of them once: what a plan compared is what is deployed. Relative paths are
 /// relative to the project's folder.
 #[derive(Debug)]
 pub struct Secrets {
     root: PathBuf,
-    known: Mutex<HashMap<SecretRef, SecretValue>>,
+    known: Mutex<HashMap<SecretRef, Known>>,
+    sops: SopsFiles,
+    vault: Vault,
+    aws: Arc<Aws>,
 }
 
 impl Secrets {
-    /// For the project in this folder.
+    /// For the project in this folder. What a login uses and gives is hidden in all that is
+    /// printed.
     #[must_use]
-    pub fn new(root: PathBuf) -> Self {
-        let known = Mutex::default();
-        Self { root, known }
+    pub fn new(root: PathBuf, servers: Servers, redactor: &Redactor) -> Self {
+        Self {
+            vault: Vault::new(root.clone(), servers.vault, redactor.clone()),
+            aws: servers.aws,
+            root,
+            known: Mutex::default(),
+            sops: SopsFiles::default(),
+        }
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<SecretRef, SecretValue>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is known of a secret. Whoever asks for it while it is being read waits for the same
+    /// answer.
+    fn known(&self, from: &SecretRef) -> Known {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(from.clone()).or_default())
+    }
+
+    async fn ask(&self, from: &SecretRef) -> Result<SecretReading, Fault> {
+        let Found {
+            text,
+            version,
+            until,
+        } = self.find(from).await?;
+        if text.contains('\0') {
+            return Err(Fault::new(
+                "there is a NUL in it, which no variable can hold",
+                "write it as a text, in base64 for one, and have the service read that",
+            ));
+        }
+        Ok(SecretReading {
+            value: SecretValue::new(text),
+            version,
+            until,
+        })
+    }
+
+    async fn find(&self, from: &SecretRef) -> Result<Found, Fault> {
+        let text = match from {
+            SecretRef::File(path) => local::file(&self.root, path)?,
+            SecretRef::Env(name) => local::variable(name)?,
+            SecretRef::Run(secret) => program::read(&self.root, secret).await?,
+            SecretRef::Sops(secret) => self.sops.read(&self.root, secret).await?,
+            SecretRef::Vault(secret) => return self.vault.read(secret).await,
+            SecretRef::AwsSecret(secret) => return aws::secret(&self.aws, secret).await,
+            SecretRef::AwsParameter(parameter) => {
+                return aws::parameter(&self.aws, parameter).await;
+            }
+            SecretRef::Kubernetes(other) => {
+                return Err(Fault::new(
+                    format!(
+                        "it is in the Secret {} of the cluster, whose pods name it",
+                        other.secret
+                    ),
+                    "its value is not read here: `kubectl` shows it to whoever may see it",
+                ));
+            }
+        };
+        Ok(Found {
+            text,
+            version: None,
+            until: None,
+        })
     }
 }
 
 #[async_trait]
 impl SecretSource for Secrets {
-    async fn read(&self, name: &str, from: &SecretRef) -> Result<SecretValue, SecretError> {
-        let failed = |reason: String, help: &str| SecretError {
-            name: name.to_owned(),
-            reason,
-            help: help.to_owned(),
-        };
+    async fn read(&self, name: &str, from: &SecretRef) -> Result<SecretReading, SecretError> {
+        let known = self.known(from);
+        let read = known.get_or_try_init(|| self.ask(from)).await;
+        let reading = read.map_err(|fault| fault.of(name))?;
 
-        if let Some(value) = self.known().get(from) {
-            return Ok(value.clone());
+        // The newest version was read by its number, too.
+        if let Some(version) = &reading.version
+            && from.version().is_none()
+        {
+            let _ = self.known(&from.at(Some(version))).set(reading.clone());
         }
-        let value = match from {
-            SecretRef::File(path) => {
-                let path = self.root.join(path);
-                let unreadable = |error: std::io::Error| {
-                    failed(
-                        format!("{}: {error}", path.display()),
-                        "write the file, which is short, or name another under `secrets:`",
-                    )
-                };
-                let text = files::read_text(&path, LIMIT).map_err(unreadable)?;
-                let value = text.strip_suffix('\n').unwrap_or(&text);
-                value.strip_suffix('\r').unwrap_or(value).to_owned()
-            }
-            SecretRef::Env(variable) => std::env::var(variable).map_err(|error| {
-                let reason = match error {
-                    VarError::NotPresent => format!("the variable {variable} is not set"),
-                    VarError::NotUnicode(_) => format!("the variable {variable} is no text"),
-                };
-                failed(reason, "set it for this command")
-            })?,
-        };
-
-        if value.contains('\0') {
-            return Err(failed(
-                "there is a NUL in it, which no variable can hold".to_owned(),
-                "write it as a text, in base64 for one, and have the service read that",
-            ));
-        }
-
-        let value = SecretValue::new(value);
-        self.known().insert(from.clone(), value.clone());
-        Ok(value)
+        Ok(reading.clone())
     }
+
+    async fn examine(&self, secrets: &[&SecretRef]) -> Vec<CheckResult> {
+        let mut found = Vec::new();
+        if secrets
+            .iter()
+            .any(|from| matches!(from, SecretRef::Vault(_)))
+        {
+            let what = format!("Vault at {} lets this in", self.vault.place());
+            found.push(examined(what, self.vault.examine().await));
+        }
+        let is_amazons = |from: &&SecretRef| {
+            matches!(from, SecretRef::AwsSecret(_) | SecretRef::AwsParameter(_))
+        };
+        if secrets.iter().any(is_amazons) {
+            let what = "Amazon's credentials are there".to_owned();
+            found.push(examined(what, aws::examine(&self.aws).await));
+        }
+        found
+    }
+
+    async fn close(&self) {
+        self.vault.close().await;
+    }
+}
+
+fn examined(what: String, found: Result<String, Fault>) -> CheckResult {
+    match found {
+        Ok(what) => CheckResult {
+            what,
+            fault: None,
+            help: None,
+        },
+        Err(fault) => CheckResult {
+            what,
+            fault: Some(fault.reason),
+            help: Some(fault.help),
+        },
+    }
+}
+
+/// Bytes as a secret's text: without the last line end, which editors and programs put there.
+fn text(what: &str, bytes: Vec<u8>) -> Result<String, Fault> {
+    let text = String::from_utf8(bytes).map_err(|_| {
+        Fault::new(
+            format!("{what} is not a text in UTF-8"),
+            "write it as a text, in base64 for one, and have the service read that",
+        )
+    })?;
+    let value = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(value.strip_suffix('\r').unwrap_or(value).to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Period;
+    use crate::model::secret::ProgramSecret;
+
+    fn secrets_in(root: &std::path::Path) -> Secrets {
+        Secrets::new(root.to_path_buf(), Servers::default(), &Redactor::default())
+    }
 
     #[tokio::test]
     async fn a_file_is_read_without_its_last_line_end_and_with_no_nul_in_it() {
         let root = tempfile::tempdir().expect("a folder");
         let read = async |text: &str| {
             std::fs::write(root.path().join("secret"), text).expect("written");
-            let secrets = Secrets::new(root.path().to_path_buf());
-            let value = secrets.read("db", &SecretRef::File("secret".into())).await;
-            value
-                .map(|value| value.expose().to_owned())
+            let secrets = secrets_in(root.path());
+            let read = secrets.read("db", &SecretRef::File("secret".into())).await;
+            read.map(|read| read.value.expose().to_owned())
                 .map_err(|error| error.reason)
         };
         assert_eq!(read("one\n").await, Ok("one".to_owned()));
@@ -103,5 +249,21 @@ mod tests {
         assert_eq!(read("two\nlines\n\n").await, Ok("two\nlines\n".to_owned()));
         let nul = read("a\0b\n").await.expect_err("no variable holds it");
         assert!(nul.contains("NUL"), "{nul}");
+    }
+
+    #[tokio::test]
+    async fn a_source_is_asked_once_by_however_many_at_once() {
+        let root = tempfile::tempdir().expect("a folder");
+        let script = "echo x >>asked; wc -l <asked";
+        let from = SecretRef::Run(ProgramSecret {
+            command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+            timeout: Period::from_secs(20),
+        });
+        let secrets = secrets_in(root.path());
+        let (one, other) = tokio::join!(secrets.read("a", &from), secrets.read("b", &from));
+        let later = secrets.read("a", &from).await.expect("a value");
+        assert_eq!(one.expect("a value").value.expose().trim(), "1");
+        assert_eq!(other.expect("a value").value.expose().trim(), "1");
+        assert_eq!(later.value.expose().trim(), "1");
     }
 }

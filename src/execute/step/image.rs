@@ -31,7 +31,7 @@ pub(super) async fn build(
     let mut secrets = BTreeMap::new();
     if let BuildSpec::Dockerfile(spec) = spec {
         for (id, from) in &spec.secrets {
-            let value = ports.secrets.read(id, from).await?;
+            let value = ports.secrets.read(id, from).await?.value;
             note_if_shown(run, id, &value);
             secrets.insert(id.clone(), value);
         }

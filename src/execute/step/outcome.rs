@@ -10,7 +10,7 @@ use crate::port::engine::EngineError;
 use crate::port::hold::LockLost;
 use crate::port::provider::ProviderError;
 use crate::port::registry::RegistryError;
-use crate::port::secret::SecretError;
+use crate::port::secret::{SecretError, SecretErrorKind};
 use crate::rollout::{Cause, CutOff};
 
 /// A step that is done.
@@ -105,7 +105,11 @@ impl StepError {
             Self::Engine(EngineError::Moved { by, at, .. }) => {
                 Cause::Stale(moved(address, by.as_ref(), *at))
             }
-            Self::Build(BuildError::InputsMoved { .. })
+            Self::Secret(SecretError {
+                kind: SecretErrorKind::Gone,
+                ..
+            })
+            | Self::Build(BuildError::InputsMoved { .. })
             | Self::Provider(ProviderError::Moved { .. }) => Cause::Stale(self.reason()),
             _ => Cause::Failed(format!("{address}: {}", self.reason())),
         })

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join_all;
+
 use crate::execute::Run;
 use crate::execute::step::outcome::StepError;
 use crate::model::event::Event;
@@ -29,12 +31,18 @@ pub(super) async fn of_workload(
     direction: Direction,
     workload: &Workload,
 ) -> Result<BTreeMap<String, SecretValue>, StepError> {
+    let source = &run.job.ports.secrets;
+    let asked = workload
+        .secrets()
+        .into_iter()
+        .map(|(name, from)| async move { (name, source.read(name, from).await) });
+
     let mut values = BTreeMap::new();
-    for (name, from) in workload.secrets() {
-        match (run.job.ports.secrets.read(name, from).await, direction) {
-            (Ok(value), _) => {
-                note_if_shown(run, name, &value);
-                values.insert(name.to_owned(), value);
+    for (name, read) in join_all(asked).await {
+        match (read, direction) {
+            (Ok(read), _) => {
+                note_if_shown(run, name, &read.value);
+                values.insert(name.to_owned(), read.value);
             }
             (Err(error), Direction::Forward) => return Err(error.into()),
             (Err(error), Direction::Back) => run.say(Event::Note {

@@ -63,7 +63,7 @@ impl Apply<'_> {
         let news = self.workloads.iter().map(|(name, workload)| {
             let old = live.there.workloads.get(name);
             let mut changes = workload_changes(old.map(|old| &old.spec), workload, live.slot);
-            changes.extend(secrets::changes(old, workload, &self.observed.secrets));
+            secrets::add_changes(&mut changes, old, workload, &self.observed.secrets);
             let reason = if changes.is_empty() {
                 "as it is; carries the new number"
             } else {

@@ -13,6 +13,12 @@ fn is_there(found: bool, lack: &str) -> bool {
     found
 }
 
+/// Whether something else that a test needs was given.
+#[allow(dead_code)] // not every test binary asks for one
+pub fn is_given(found: bool, lack: &str) -> bool {
+    is_there(found, lack)
+}
+
 /// Whether a program is there.
 #[allow(dead_code)] // not every test binary asks for one
 pub fn has(program: &str) -> bool {

@@ -1,23 +1,19 @@
-//! Secrets: where they come from, and a value that does not show itself.
+//! Secrets: where they come from (`reference`), servers that keep them (`vault`, `aws`), and a value that does not show itself.
+
+mod aws;
+mod reference;
+mod vault;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
 
-/// Where a secret's value is read from, while a plan is made and while applying.
-#[derive(
-    Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum SecretRef {
-    /// A file's content, without the last line end. The agent reads it again at each start of an
-    /// instance.
-    File(PathBuf),
-    /// An environment variable of the process that applies.
-    Env(String),
-}
+pub use aws::{AwsParameter, AwsSecret};
+pub use reference::{ClusterSecret, ProgramSecret, Rotation, SecretRef, SecretVersion, SopsSecret};
+pub use vault::{
+    AppRole, Credential, JwtRole, KubernetesRole, KvVersion, VaultAuth, VaultSecret, VaultServer,
+};
 
 /// A secret's value. It can be read by who needs it ([`SecretValue::expose`]) and shows as `***`
 /// otherwise.

@@ -1,0 +1,273 @@
+//! Requests to services of Amazon of which one operation is used: signed here, and sent as JSON.
+//! An SDK of its own for each would be thousands of lines to compile for one call.
+
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials as _;
+use aws_sigv4::http_request::{
+    SignableBody, SignableRequest, SignatureLocation, SigningParams, SigningSettings, sign,
+};
+use aws_sigv4::sign::v4;
+use jiff::Timestamp;
+use reqwest::redirect::Policy;
+use serde_json::Value;
+
+use crate::driver::aws::{ANSWER, Aws, domain, without_credentials};
+use crate::model::chain;
+
+/// How long a connection may take, and all attempts together.
+const CONNECT: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How often a request is sent at the most, and how long the first pause between two is: each is
+/// twice as long as the one before.
+const ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The largest answer that is read, in bytes.
+const LIMIT: usize = 1 << 20;
+
+/// An operation of a service that speaks JSON (`awsJson1_1`).
+#[derive(Debug, Clone, Copy)]
+pub(in crate::driver) struct Operation {
+    /// The name that requests are signed for, and the first of its host's: `secretsmanager`.
+    pub service: &'static str,
+    /// The service in the names of variables: `SECRETS_MANAGER`.
+    pub variable: &'static str,
+    /// As the header `X-Amz-Target` has it: `secretsmanager.GetSecretValue`.
+    pub target: &'static str,
+}
+
+/// How long credentials hold.
+pub(in crate::driver) struct Holding {
+    /// Until when; for ever without it.
+    pub until: Option<Timestamp>,
+}
+
+/// Why a call gave nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::driver) struct CallFault {
+    /// Amazon's name of the error: `ResourceNotFoundException`; empty when it gave none.
+    pub code: String,
+    pub reason: String,
+    pub help: String,
+}
+
+impl CallFault {
+    fn new(reason: impl Into<String>, help: impl Into<String>) -> Self {
+        Self {
+            code: String::new(),
+            reason: reason.into(),
+            help: help.into(),
+        }
+    }
+
+    /// Whether another attempt may be answered otherwise.
+    fn may_get_better(&self, status: u16) -> bool {
+        let is_throttled = matches!(
+            self.code.as_str(),
+            "ThrottlingException" | "Throttling" | "TooManyRequestsException"
+        );
+        is_throttled || matches!(status, 429 | 500 | 502 | 503 | 504)
+    }
+}
+
+impl Aws {
+    /// The answer to a call. Only for what may be done twice.
+    pub(in crate::driver) async fn call(
+        &self,
+        operation: Operation,
+        body: &Value,
+    ) -> Result<Value, CallFault> {
+        let attempts = async {
+            let mut pause = PAUSE;
+            for _ in 1..ATTEMPTS {
+                match self.once(operation, body).await {
+                    Err((status, fault)) if fault.may_get_better(status) => {}
+                    answer => return answer,
+                }
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            self.once(operation, body).await
+        };
+        match tokio::time::timeout(DEADLINE, attempts).await {
+            Ok(answer) => answer.map_err(|(_, fault)| fault),
+            Err(_) => Err(CallFault::new(
+                format!("no answer within {} s", DEADLINE.as_secs()),
+                "look at the network, AWS_ENDPOINT_URL and the proxy",
+            )),
+        }
+    }
+
+    /// How long the credentials hold.
+    pub(in crate::driver) async fn credentials(&self) -> Result<Holding, CallFault> {
+        let keys = self.keys().await?;
+        let until = keys.expiry().map(Timestamp::try_from);
+        Ok(Holding {
+            until: until.and_then(Result::ok),
+        })
+    }
+
+    async fn keys(&self) -> Result<Credentials, CallFault> {
+        let without = |reason: String| CallFault::new(reason, without_credentials());
+        let provider = self.config().await.credentials_provider();
+        let provider = provider.ok_or_else(|| without("no credentials".to_owned()))?;
+        let keys = provider.provide_credentials().await;
+        keys.map_err(|error| without(chain(&error)))
+    }
+
+    async fn once(&self, operation: Operation, body: &Value) -> Result<Value, (u16, CallFault)> {
+        let request = self
+            .signed(operation, body)
+            .await
+            .map_err(|fault| (0, fault))?;
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(ANSWER)
+            .redirect(Policy::none())
+            .referer(false)
+            .user_agent(concat!("shipit/", env!("CARGO_PKG_VERSION")))
+            .build();
+        let unanswered = |error: reqwest::Error| {
+            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), chain);
+            let reason = if error.is_timeout() {
+                format!("no answer within {} s", ANSWER.as_secs())
+            } else {
+                cause
+            };
+            // What could not be sent is sent again, as what could not be done.
+            let help = "look at the network, AWS_ENDPOINT_URL and the proxy";
+            (503, CallFault::new(reason, help))
+        };
+
+        let client = client.map_err(unanswered)?;
+        let request = reqwest::Request::try_from(request).map_err(unanswered)?;
+        let mut response = client.execute(request).await.map_err(unanswered)?;
+        let status = response.status();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
+            if bytes.len() + chunk.len() > LIMIT {
+                let reason = format!("the answer has more than {LIMIT} bytes");
+                return Err((0, CallFault::new(reason, "a secret is short")));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+
+        let answer = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        if status.is_success() {
+            return Ok(answer);
+        }
+        Err((
+            status.as_u16(),
+            refused(operation, status.as_u16(), &answer),
+        ))
+    }
+
+    async fn signed(
+        &self,
+        operation: Operation,
+        body: &Value,
+    ) -> Result<http::Request<String>, CallFault> {
+        let config = self.config().await;
+        let credentials = self.keys().await?;
+        let region = config.region().ok_or_else(|| {
+            let help = "write `sources: {aws: {region: eu-central-1}}`, or set AWS_REGION";
+            CallFault::new("nothing says which region it is in", help)
+        })?;
+
+        let fips = if config.use_fips() == Some(true) {
+            "-fips"
+        } else {
+            ""
+        };
+        let service = operation.service;
+        let own = format!("AWS_ENDPOINT_URL_{}", operation.variable);
+        let own = std::env::var(own).ok().filter(|url| !url.is_empty());
+        let endpoint = own
+            .or_else(|| config.endpoint_url().map(str::to_owned))
+            .unwrap_or_else(|| {
+                format!(
+                    "https://{service}{fips}.{region}.{}",
+                    domain(region.as_ref())
+                )
+            });
+        let url = format!("{}/", endpoint.trim_end_matches('/'));
+
+        let wrong = |error: &dyn std::error::Error| {
+            CallFault::new(chain(error), "look at AWS_ENDPOINT_URL")
+        };
+        let mut settings = SigningSettings::default();
+        settings.signature_location = SignatureLocation::Headers;
+        let identity = credentials.into();
+        let params: SigningParams<'_> = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(region.as_ref())
+            .name(service)
+            .time(SystemTime::now())
+            .settings(settings)
+            .build()
+            .map_err(|error| wrong(&error))?
+            .into();
+
+        let text = body.to_string();
+        let headers = [
+            ("content-type", "application/x-amz-json-1.1"),
+            ("x-amz-target", operation.target),
+        ];
+        let signable = SignableRequest::new(
+            "POST",
+            url.as_str(),
+            headers.into_iter(),
+            SignableBody::Bytes(text.as_bytes()),
+        );
+        let signable = signable.map_err(|error| wrong(&error))?;
+        let (signature, _) = sign(signable, &params)
+            .map_err(|error| wrong(&error))?
+            .into_parts();
+        let mut request = http::Request::post(&url);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let mut request = request.body(text).map_err(|error| wrong(&error))?;
+        signature.apply_to_request_http1x(&mut request);
+        Ok(request)
+    }
+}
+
+/// What Amazon says of a call that it did not carry out.
+fn refused(operation: Operation, status: u16, answer: &Value) -> CallFault {
+    // `ssm#ParameterNotFound` in some services, the bare name in others.
+    let code = answer["__type"].as_str().unwrap_or_default();
+    let code = code.rsplit('#').next().unwrap_or_default().to_owned();
+    let texts = ["message", "Message"].map(|key| answer[key].as_str());
+    let message = texts.into_iter().flatten().next().unwrap_or_default();
+    let message: String = message.chars().take(300).collect();
+    let action = operation.target.rsplit('.').next().unwrap_or_default();
+    let action = format!("{}:{action}", operation.service);
+
+    let help = match code.as_str() {
+        "AccessDeniedException" | "AccessDenied" => format!(
+            "allow `{action}` to this identity, and `kms:Decrypt` where the secret has a key of its own"
+        ),
+        "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => {
+            "the credentials have expired: log in again (`aws sso login`), or renew the variables".to_owned()
+        }
+        "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidSignatureException" => {
+            "the credentials are not known there: look at AWS_PROFILE and AWS_ACCESS_KEY_ID, and at the clock"
+                .to_owned()
+        }
+        "ThrottlingException" | "Throttling" | "TooManyRequestsException" => {
+            "Amazon asks for fewer requests: try again in a minute".to_owned()
+        }
+        _ => format!("it was `{action}`: look at the name, and at the region"),
+    };
+    let reason = match (code.as_str(), message.as_str()) {
+        ("", "") => format!("HTTP {status}, and no answer of Amazon's"),
+        (code, "") => code.to_owned(),
+        ("", message) => message.to_owned(),
+        (code, message) => format!("{code}: {message}"),
+    };
+    CallFault { code, reason, help }
+}

@@ -1,0 +1,220 @@
+//! Logging in to Vault, and the token that comes of it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::driver::redacted::remember;
+use crate::driver::secret::vault::api::{Api, Request};
+use crate::driver::secret::{Fault, local};
+use crate::model::secret::{AppRole, Credential, VaultAuth};
+use crate::redact::Redactor;
+
+/// Where a pod has the token of its service account.
+const POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// The variable that has the token where the configuration says nothing, as with Vault's own tools.
+pub(super) const TOKEN: &str = "VAULT_TOKEN";
+
+/// A token of Vault's.
+pub(super) struct Token {
+    pub text: String,
+    pub owner: Owner,
+}
+
+/// Whose a token is.
+pub(super) enum Owner {
+    /// Somebody else's, who gave it to us.
+    Given,
+    /// Our own, from a login: renewed in a long run, and revoked at its end.
+    Own(Life),
+}
+
+/// How long a token lives.
+#[derive(Clone, Copy)]
+pub(super) struct Life {
+    /// From when.
+    since: Instant,
+    /// How long; for ever when it is zero.
+    pub length: Duration,
+    renewable: bool,
+}
+
+impl Life {
+    /// Whether more than half of it is over.
+    pub fn is_waning(&self) -> bool {
+        !self.length.is_zero() && self.since.elapsed() > self.length / 2
+    }
+
+    fn of(auth: &Value) -> Self {
+        Self {
+            since: Instant::now(),
+            length: Duration::from_secs(auth["lease_duration"].as_u64().unwrap_or_default()),
+            renewable: auth["renewable"] == true,
+        }
+    }
+}
+
+/// Whoever logs in to a server.
+pub(super) struct Visitor<'a> {
+    pub api: &'a Api,
+    pub root: &'a Path,
+    pub auth: Option<&'a VaultAuth>,
+    pub redactor: &'a Redactor,
+}
+
+impl Visitor<'_> {
+    /// How it logs in, for people.
+    pub fn method(&self) -> String {
+        match self.auth {
+            None => format!("the token in {TOKEN}"),
+            Some(VaultAuth::Token(Credential::Env(name))) => format!("the token in {name}"),
+            Some(VaultAuth::Token(Credential::File(path))) => {
+                format!("the token in {}", path.display())
+            }
+            Some(VaultAuth::Approle(_)) => "AppRole".to_owned(),
+            Some(VaultAuth::Kubernetes(role)) => format!("the Kubernetes role {}", role.role),
+            Some(VaultAuth::Jwt(role)) => format!("the JWT role {}", role.role),
+        }
+    }
+
+    pub async fn log_in(&self) -> Result<Token, Fault> {
+        let (method, mount, body) = match self.auth {
+            None => return self.given(&Credential::Env(TOKEN.to_owned())),
+            Some(VaultAuth::Token(credential)) => return self.given(credential),
+            Some(VaultAuth::Approle(role)) => {
+                let secret_id = self.secret_id(role).await?;
+                let body = json!({"role_id": role.role_id, "secret_id": secret_id});
+                ("approle", &role.mount, body)
+            }
+            Some(VaultAuth::Kubernetes(role)) => {
+                let file = role.token_file.clone().unwrap_or_else(|| POD.into());
+                let jwt = self.credential(&Credential::File(file))?;
+                let body = json!({"role": role.role, "jwt": jwt});
+                ("kubernetes", &role.mount, body)
+            }
+            Some(VaultAuth::Jwt(role)) => {
+                let jwt = self.credential(&role.token)?;
+                let body = json!({"role": role.role, "jwt": jwt});
+                ("jwt", &role.mount, body)
+            }
+        };
+
+        let mount = mount.as_deref().unwrap_or(method).trim_matches('/');
+        let path = format!("auth/{mount}/login");
+        // A secret id may be good for one login: it is not shown twice.
+        let answer = self
+            .api
+            .ask_once(&Request::post(&path, None, &body))
+            .await?;
+        let what = format!("logging in to Vault by {}", self.method());
+        let data = answer.data(self.api, &what, ("create", &path));
+        let auth = &data.map_err(|fault| refused(fault, &path))?["auth"];
+        let text = auth["client_token"]
+            .as_str()
+            .filter(|text| !text.is_empty());
+        let text = text.ok_or_else(|| {
+            let reason = format!(
+                "{what} at {}: there is no token in the answer",
+                self.api.place()
+            );
+            Fault::new(reason, "look at `sources.vault.auth`")
+        })?;
+        remember(self.redactor, text);
+        Ok(Token {
+            text: text.to_owned(),
+            owner: Owner::Own(Life::of(auth)),
+        })
+    }
+
+    fn given(&self, credential: &Credential) -> Result<Token, Fault> {
+        Ok(Token {
+            text: self.credential(credential)?,
+            owner: Owner::Given,
+        })
+    }
+
+    /// What opens the door, hidden from then on.
+    fn credential(&self, credential: &Credential) -> Result<String, Fault> {
+        let read = match credential {
+            Credential::Env(name) => local::variable(name),
+            Credential::File(path) => local::file(self.root, path),
+        };
+        let text = read.map_err(|fault| Fault {
+            reason: format!("logging in to Vault: {}", fault.reason),
+            help: "set it, or write another `sources.vault.auth`".to_owned(),
+            ..fault
+        })?;
+        let text = text.trim().to_owned();
+        if text.is_empty() {
+            let what = match credential {
+                Credential::Env(name) => name.clone(),
+                Credential::File(path) => path.display().to_string(),
+            };
+            let reason = format!("logging in to Vault: {what} is empty");
+            return Err(Fault::new(reason, "look at what writes it"));
+        }
+        remember(self.redactor, &text);
+        Ok(text)
+    }
+
+    async fn secret_id(&self, role: &AppRole) -> Result<String, Fault> {
+        let credential = self.credential(&role.secret_id)?;
+        if !role.wrapped {
+            return Ok(credential);
+        }
+
+        let body = json!({});
+        let request = Request::post("sys/wrapping/unwrap", Some(&credential), &body);
+        let answer = self.api.ask_once(&request).await?;
+        let what = "unwrapping the secret id of Vault's AppRole";
+        let data = answer.data(self.api, what, ("update", "sys/wrapping/unwrap"));
+        let data = data.map_err(|fault| Fault {
+            help: "a wrapped secret id is unwrapped once and ends soon: have a new one made for each run; if nobody of \
+                   yours has used this one, somebody else has: revoke it"
+                .to_owned(),
+            ..fault
+        })?;
+        let secret_id = data["data"]["secret_id"].as_str().ok_or_else(|| {
+            let reason = format!("{what}: there is none in it");
+            Fault::new(
+                reason,
+                "wrap the answer of `auth/approle/role/NAME/secret-id`",
+            )
+        })?;
+        remember(self.redactor, secret_id);
+        Ok(secret_id.to_owned())
+    }
+
+    /// Has our own token live on; a new one where it cannot.
+    pub async fn renew(&self, token: &Token, life: Life) -> Result<Token, Fault> {
+        if life.renewable {
+            let (path, body) = ("auth/token/renew-self", json!({}));
+            let request = Request::post(path, Some(&token.text), &body);
+            let answer = self.api.ask(&request).await?;
+            if let Ok(data) = answer.data(self.api, "renewing the token", ("update", path)) {
+                let life = Life::of(&data["auth"]);
+                // At the end of its longest life it is renewed for no time at all.
+                if !life.is_waning() && life.length > Duration::from_secs(10) {
+                    return Ok(Token {
+                        text: token.text.clone(),
+                        owner: Owner::Own(life),
+                    });
+                }
+            }
+        }
+        self.log_in().await
+    }
+}
+
+/// A login that was refused, with what its method wants.
+fn refused(fault: Fault, path: &str) -> Fault {
+    Fault {
+        help: format!(
+            "look at `sources.vault.auth`, at the role in Vault (`vault read {}/role/NAME`), and whether its credential has ended",
+            path.trim_end_matches("/login")
+        ),
+        ..fault
+    }
+}
