@@ -15,7 +15,8 @@ use crate::config::node::{FILE_LIMIT, Node, parse};
 use crate::config::problem::{ConfigError, File, Position, Problem};
 use crate::config::rules::{Places, places};
 use crate::config::schema::{Branches, EnvironmentConfig};
-use crate::config::suggest::{meant, suggest};
+use crate::config::slips;
+use crate::config::suggest::suggest;
 use crate::config::validate::{across, validate};
 use crate::files;
 use crate::files::beneath::{Alone, in_repository};
@@ -275,7 +276,7 @@ impl Reading<'_> {
             let error = match EnvironmentConfig::deserialize(&tree) {
                 // Without a kind it is not clear what the other keys should be.
                 Ok(environment) => return is_clear.then_some(environment),
-                Err(error) => error,
+                Err(error) => slips::of_kind(error, &tree),
             };
             is_clear &= !error.is_decisive;
 
@@ -292,14 +293,14 @@ impl Reading<'_> {
             }
 
             // What else is wrong below it, or for want of it, is its own fault or none.
-            let meant = misspelled(&error).filter(|_| misplaced.is_none());
+            let meant = slips::misspelled(&error).filter(|_| misplaced.is_none());
             if let Some(meant) = meant.filter(|meant| tree.rename(&path, meant)) {
                 whole.rename(&path, meant);
                 self.misspelled.push((path, meant.to_owned()));
                 continue;
             }
 
-            let at = path_to_prune(&error, &path, &tree);
+            let at = slips::path_to_prune(&error, &path, &tree);
             if !tree.prune(&at) {
                 return None;
             }
@@ -330,14 +331,6 @@ impl Reading<'_> {
                 .is_some_and(|(last, parents)| last == field && parents == map)
         };
         self.taken_out.iter().any(is_it)
-    }
-}
-
-/// What an unknown key was probably meant to be.
-fn misspelled(error: &Error) -> Option<&'static str> {
-    match &error.kind {
-        Kind::UnknownField { field, expected } => meant(field, expected),
-        _ => None,
     }
 }
 
@@ -383,29 +376,12 @@ fn kind_of(tree: &Node, path: &[String]) -> Option<Position> {
     let mut kind = None;
     for name in path {
         kind = node.get(KIND).map(|(key, _)| key.at).or(kind);
-        match node.get(name) {
-            Some((_, next)) => node = next,
+        match node.step(name) {
+            Some(next) => node = next,
             None => break,
         }
     }
     kind
-}
-
-/// What is taken out to go on: the node that is wrong; where something is missing, what it is
-/// missing from, unless that is the whole.
-fn path_to_prune(error: &Error, path: &[String], tree: &Node) -> Vec<String> {
-    let mut at = path.to_vec();
-    if error.is_decisive {
-        at.pop();
-    }
-    if matches!(error.kind, Kind::MissingField(_)) && at.is_empty() {
-        return at;
-    }
-    // The path of a variant ends with its name, which is a key of the tree only in its long form.
-    while !at.is_empty() && !tree.clone().prune(&at) {
-        at.pop();
-    }
-    at
 }
 
 fn describe(error: &Error, tree: &Node) -> Problem {
@@ -444,8 +420,8 @@ fn key_at(tree: &Node, path: &[String]) -> Position {
     };
     let mut node = tree;
     for name in parents {
-        match node.get(name) {
-            Some((_, next)) => node = next,
+        match node.step(name) {
+            Some(next) => node = next,
             None => return tree.find(parents),
         }
     }

@@ -22,6 +22,7 @@ mod problem;
 mod rules;
 pub mod schema;
 mod services;
+mod slips;
 mod suggest;
 #[cfg(test)]
 mod tests;

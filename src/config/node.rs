@@ -61,7 +61,22 @@ impl Node {
         }
     }
 
-    /// The deepest node on a path that is there, and whether the whole path is.
+    /// The node that a name leads to: of a map's entry, or of an item of a list by its number.
+    pub fn step(&self, name: &str) -> Option<&Self> {
+        match &self.value {
+            Value::Map(_) => self.get(name).map(|(_, node)| node),
+            Value::List(items) => items.get(name.parse::<usize>().ok()?),
+            _ => None,
+        }
+    }
+
+    /// The node that a path leads to.
+    pub fn node_at(&self, path: &[String]) -> Option<&Self> {
+        let mut steps = path.iter();
+        steps.try_fold(self, |node, name| node.step(name))
+    }
+
+    /// The deepest node on a path that is there.
     pub fn find(&self, path: &[String]) -> Position {
         let Some((first, rest)) = path.split_first() else {
             return self.at;

@@ -5,7 +5,7 @@ mod ports;
 
 use crate::config::findings::Findings;
 use crate::config::schema::{BuildConfig, EnvEntry, EnvironmentConfig, Runtime, ServiceConfig};
-use crate::config::suggest::suggest;
+use crate::config::suggest::{meant, suggest};
 use crate::model::promotion::Strategy;
 use crate::model::{EnvironmentName, Period};
 
@@ -15,6 +15,11 @@ pub(super) fn check(
     environment: &EnvironmentConfig,
     (name, service): (&str, &ServiceConfig),
 ) {
+    if let Some(other) = slip(environment, name, service) {
+        let message = "there is no such service, and nothing says which image a new one runs";
+        let help = format!("did you mean `{other}`?");
+        return findings.add(&["services", name], message, help);
+    }
     BuildConfig::check(findings, environment, name, service);
     image(findings, own, name, service);
     numbers(findings, name, service);
@@ -27,6 +32,25 @@ pub(super) fn check(
     secrets(findings, environment, name, service);
     variables(findings, name, service);
     files::check(findings, environment, name, service);
+}
+
+/// The service that is meant by one without an image whose name is nearly another's: a slip in a
+/// file that is laid over the project's. What else is wrong with it says nothing.
+fn slip<'a>(
+    environment: &'a EnvironmentConfig,
+    name: &str,
+    service: &ServiceConfig,
+) -> Option<&'a str> {
+    let has_image = |service: &ServiceConfig| service.build.is_some() || service.image.is_some();
+    if has_image(service) {
+        return None;
+    }
+    let others = environment.services.iter();
+    let others: Vec<&str> = others
+        .filter(|(_, other)| has_image(other))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    meant(name, &others)
 }
 
 /// An image is built, or it is there already.

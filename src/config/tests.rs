@@ -8,6 +8,7 @@ mod marks;
 mod ports;
 mod refused;
 mod schemas;
+mod slips;
 
 use std::fs;
 use std::path::Path;

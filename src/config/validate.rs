@@ -248,7 +248,10 @@ fn shared_listeners(
         .filter(|(_, configuration)| configuration.cluster.host().is_some());
     for (environment, configuration) in on_host {
         let mut taken: BTreeMap<std::net::SocketAddr, String> = BTreeMap::new();
-        for (service, definition) in &configuration.services {
+        // One that runs nothing is a slip in a name, and listens nowhere.
+        let services = configuration.services.iter();
+        let services = services.filter(|(_, one)| one.build.is_some() || one.image.is_some());
+        for (service, definition) in services {
             let Some((live, preview)) = configuration.addresses(service, definition) else {
                 continue;
             };

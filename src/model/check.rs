@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::model::short::{self, Short};
 use crate::model::{Host, Period};
 
 /// One check. Before the switch it is run against the preview slot, after it against live traffic.
@@ -160,10 +161,8 @@ pub struct TcpCheck {
 
 /// A command that must exit with 0. It sees `SHIPIT_URL`, `SHIPIT_ENVIRONMENT`, `SHIPIT_SLOT` and
 /// `SHIPIT_RELEASE`, and `SHIPIT_URL_<SERVICE>` for each service with a port.
-#[derive(
-    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
-#[serde(from = "RunForm")]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[schemars(with = "RunForm")]
 pub struct RunCheck {
     /// The argument vector.
     pub command: Vec<String>,
@@ -173,29 +172,55 @@ pub struct RunCheck {
 
 /// A command in a file: a text is split at blanks (no shell), a list is taken as it is, and the
 /// long form has a time limit too.
-#[derive(serde::Deserialize, schemars::JsonSchema)]
+#[derive(schemars::JsonSchema)]
 #[serde(untagged)]
+#[allow(dead_code)]
 enum RunForm {
     Line(String),
     Vector(Vec<String>),
-    Long {
-        command: Vec<String>,
-        #[serde(default = "one_minute")]
-        timeout: Period,
-    },
+    Long(RunParts),
 }
 
-impl From<RunForm> for RunCheck {
-    fn from(form: RunForm) -> Self {
-        let (command, timeout) = match form {
-            RunForm::Line(line) => (
-                line.split_whitespace().map(str::to_owned).collect(),
-                one_minute(),
-            ),
-            RunForm::Vector(command) => (command, one_minute()),
-            RunForm::Long { command, timeout } => (command, timeout),
-        };
+#[doc(hidden)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+#[schemars(inline)]
+#[serde(deny_unknown_fields)]
+pub struct RunParts {
+    command: Vec<String>,
+    #[serde(default = "one_minute")]
+    timeout: Period,
+}
+
+impl Short for RunCheck {
+    type Long = RunParts;
+
+    const EXPECTED: &'static str =
+        "a command: a text, a list, or a map with `command` and `timeout`";
+
+    fn long(long: RunParts) -> Self {
+        let RunParts { command, timeout } = long;
         Self { command, timeout }
+    }
+
+    fn text(text: String) -> Self {
+        let words = text.split_whitespace().map(str::to_owned);
+        Self {
+            command: words.collect(),
+            timeout: one_minute(),
+        }
+    }
+
+    fn list(list: Vec<String>) -> Option<Self> {
+        Some(Self {
+            command: list,
+            timeout: one_minute(),
+        })
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for RunCheck {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        short::read(deserializer)
     }
 }
 

@@ -52,6 +52,7 @@ pub mod resource;
 pub mod route;
 pub mod sbom;
 pub mod secret;
+pub mod short;
 pub mod signature;
 pub mod size;
 pub mod slot;

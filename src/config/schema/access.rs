@@ -1,9 +1,10 @@
 //! Who may do what inside of Amazon's cluster.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::findings::Findings;
+use crate::model::short::{self, Short};
 
 /// What a role or user may do inside of an EKS cluster. A key that is not given is left as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -18,7 +19,7 @@ pub struct AccessEntry {
 }
 
 /// A policy for inside of a cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum AccessPolicy {
     /// In the whole cluster.
@@ -35,6 +36,30 @@ pub struct PolicyWithin {
     pub policy: String,
     /// The namespaces.
     pub namespaces: Vec<String>,
+}
+
+impl Short for AccessPolicy {
+    type Long = PolicyWithin;
+
+    const EXPECTED: &'static str = "a policy's name, or a map with `policy` and `namespaces`";
+
+    fn long(long: PolicyWithin) -> Self {
+        Self::Within(long)
+    }
+
+    fn text(text: String) -> Self {
+        Self::Everywhere(text)
+    }
+
+    fn list(_: Vec<String>) -> Option<Self> {
+        None
+    }
+}
+
+impl<'de> Deserialize<'de> for AccessPolicy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        short::read(deserializer)
+    }
 }
 
 impl AccessPolicy {

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Component, PathBuf};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::findings::Findings;
 use crate::config::kinds::by_kind;
 use crate::config::schema::{EnvironmentConfig, ServiceConfig, Text};
 use crate::config::suggest::suggest;
+use crate::model::short::{self, Short};
 use crate::model::{Period, Platform};
 
 by_kind! {
@@ -233,7 +234,7 @@ impl BuildahBuild {
 
 /// A command: a list is an argument vector, a text is split at blanks without a shell, and `{shell:
 /// "…"}` is given to `sh -c`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Command {
     /// Split at blanks.
@@ -250,6 +251,30 @@ pub enum Command {
 pub struct Shell {
     /// The command.
     pub shell: String,
+}
+
+impl Short for Command {
+    type Long = Shell;
+
+    const EXPECTED: &'static str = "a command: a text, a list, or a map with `shell`";
+
+    fn long(long: Shell) -> Self {
+        Self::Shell(long)
+    }
+
+    fn text(text: String) -> Self {
+        Self::Line(text)
+    }
+
+    fn list(list: Vec<String>) -> Option<Self> {
+        Some(Self::Vector(list))
+    }
+}
+
+impl<'de> Deserialize<'de> for Command {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        short::read(deserializer)
+    }
 }
 
 impl Command {

@@ -1,16 +1,42 @@
 //! Where manifests come from.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::model::short::{self, Short};
 
 /// Where manifests come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Manifests {
     /// A glob of template files.
     Files(String),
     /// A tool that renders them.
     Rendered(Rendered),
+}
+
+impl Short for Manifests {
+    type Long = Rendered;
+
+    const EXPECTED: &'static str = "a glob of files, or a map with `kustomize` or `helm`";
+
+    fn long(long: Rendered) -> Self {
+        Self::Rendered(long)
+    }
+
+    fn text(text: String) -> Self {
+        Self::Files(text)
+    }
+
+    fn list(_: Vec<String>) -> Option<Self> {
+        None
+    }
+}
+
+impl<'de> Deserialize<'de> for Manifests {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        short::read(deserializer)
+    }
 }
 
 /// A tool of the user's own that renders manifests. Exactly one of `kustomize` and `helm`.

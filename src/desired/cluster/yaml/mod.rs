@@ -224,11 +224,21 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let key = name.key.ok_or_else(|| {
-                let what = name.value;
+                let what = &name.value;
                 fault(&place, format!("`{what}` cannot be the key of a map"))
             })?;
             if !written.insert(key.clone()) {
-                return Err(fault(&place, format!("the key `{key}` is written twice")));
+                // `on` and `y` are one key then, and neither of them stands in the message otherwise.
+                let why = if name.value.is_boolean() {
+                    ": YAML 1.1 takes `y`, `yes`, `on` and `true` for one, and `n`, `no`, `off` and \
+                     `false`; put keys that are texts in quotes"
+                } else {
+                    ""
+                };
+                return Err(fault(
+                    &place,
+                    format!("the key `{key}` is written twice{why}"),
+                ));
             }
             map.insert(key, node.value);
         }
@@ -281,7 +291,11 @@ mod tests {
         let wanted = json!({"true": 1, "2": "b", "16": "c", "1.5": "d", "<<": "e", "~x": "f"});
         assert_eq!(one(text), wanted);
         assert!(refused("a: 1\nb: 2\na: 3\n").contains("line 3: the key `a` is written twice"));
-        assert!(refused("yes: 1\ntrue: 2\n").contains("written twice"));
+        let twice = refused("y: 1\non: 2\n");
+        assert!(
+            twice.contains("line 2: the key `true` is written twice: YAML 1.1"),
+            "{twice}"
+        );
         assert!(refused("~: 1\n").contains("cannot be the key"));
         assert!(refused("{[a]: 1}").contains("cannot be the key"));
     }
