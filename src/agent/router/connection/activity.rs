@@ -5,9 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
+use crate::agent::router::connection::interim::Interim;
+
 /// A connection's requests, counted by who serves them.
 #[derive(Debug)]
 pub struct Activity {
+    /// What instances said before their responses.
+    pub interim: Interim,
     begun: AtomicU64,
     ended: AtomicU64,
     answered: AtomicU64,
@@ -21,6 +25,7 @@ pub struct Activity {
 impl Default for Activity {
     fn default() -> Self {
         Self {
+            interim: Interim::default(),
             begun: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             answered: AtomicU64::new(0),

@@ -5,6 +5,7 @@ pub(in crate::agent::router) mod activity;
 pub(in crate::agent::router) mod budget;
 pub(in crate::agent::router) mod clients;
 pub(in crate::agent::router) mod head_watch;
+pub(in crate::agent::router) mod interim;
 pub(in crate::agent::router) mod line_ends;
 pub(in crate::agent::router) mod listen;
 pub(in crate::agent::router) mod open;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
@@ -24,6 +25,8 @@ pub struct Wire {
     heads: HeadWatch,
     taking: Wait,
     written: u64,
+    /// An interim response of which some was written.
+    interim: Bytes,
     end: End,
     /// How long a client that has finished sending may take nothing.
     patience: Duration,
@@ -53,6 +56,7 @@ impl Wire {
             heads,
             taking: Wait::new(Pace::taking(limits), None),
             written: 0,
+            interim: Bytes::new(),
             end: End::Open,
             patience: limits.response_timeout.get(),
         }
@@ -74,6 +78,29 @@ impl Wire {
             PaceVerdict::Fine => Ok(bytes),
             PaceVerdict::TooSlow => Err(io::ErrorKind::TimedOut.into()),
         })
+    }
+
+    /// Writes what is left of an interim response: nothing comes in between.
+    fn poll_rest_of_interim(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.interim.is_empty() {
+            let polled = Pin::new(&mut self.stream).poll_write(context, &self.interim);
+            let bytes = ready!(self.wrote(context, polled))?;
+            self.interim.advance(bytes);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes the interim responses that wait, now that hyper has nothing to write: they belong to
+    /// the request that is being served, whose response waits for them.
+    fn poll_interim(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.activity.interim.write_by(context.waker());
+        loop {
+            ready!(self.poll_rest_of_interim(context))?;
+            match self.activity.interim.next() {
+                Some(bytes) => self.interim = bytes,
+                None => return Poll::Ready(Ok(())),
+            }
+        }
     }
 
     /// Looks whether the client has gone while its request is being served. hyper does not: a
@@ -146,12 +173,16 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_rest_of_interim(context))?;
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.wrote(context, polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.look_for_end(context)?;
+        if self.heads.is_http_1() {
+            ready!(self.poll_interim(context))?;
+        }
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -164,6 +195,7 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_rest_of_interim(context))?;
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.wrote(context, polled)
     }

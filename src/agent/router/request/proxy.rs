@@ -4,13 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::header::{self, HeaderValue};
-use http::{Method, Request, Response, StatusCode, request};
+use http::{Method, Request, Response, StatusCode, Version, request};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use crate::agent::router::access::AccessEntry;
 use crate::agent::router::config::ListenerConfig;
+use crate::agent::router::connection::activity::Activity;
 use crate::agent::router::connection::clients::{Share, Taken};
 use crate::agent::router::connection::serve::Peer;
 use crate::agent::router::request::answer::Refusal;
@@ -38,6 +39,8 @@ pub async fn handle(
     let mut entry = AccessEntry::begin(&config, &peer, address, &request, &id);
     let change = headers::upgrade(request.version(), request.headers())
         .map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
+    // What is older has no interim responses, and over HTTP/2 hyper can send none.
+    let hears_interim = request.version() == Version::HTTP_11;
     let sends = Client::of(request.headers());
     let (mut parts, body) = request.into_parts();
     let upload = Upload::new(body, &config.limits, sends);
@@ -51,7 +54,9 @@ pub async fn handle(
     };
 
     headers::towards_instance(&mut parts, host, &peer.origin, &config.trusted, id.clone());
-    let replied = Attempt::new(&config, parts, upload).run(&mut entry).await;
+    let hears = hears_interim.then(|| Arc::clone(&peer.activity));
+    let attempt = Attempt::new(&config, parts, upload, hears);
+    let replied = attempt.run(&mut entry).await;
     match replied.and_then(|reply| reply.checked(&config, change.is_some())) {
         Ok(reply) => reply.pass_on(change, admitted, &config, &peer, entry),
         Err(refusal) => refusal.response(id, entry),
@@ -189,6 +194,8 @@ struct Attempt<'a> {
     request: Request<Upload>,
     progress: Option<Arc<UploadProgress>>,
     replay: Option<Replay>,
+    /// The connection of a client that hears of interim responses.
+    hears: Option<Arc<Activity>>,
     reuse: Reuse,
     tried: Vec<SocketAddr>,
     /// How long it may wait for an instance with room.
@@ -197,7 +204,12 @@ struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    fn new(config: &'a ListenerConfig, mut parts: request::Parts, upload: Upload) -> Self {
+    fn new(
+        config: &'a ListenerConfig,
+        mut parts: request::Parts,
+        upload: Upload,
+        hears: Option<Arc<Activity>>,
+    ) -> Self {
         if upload.size_hint().exact().is_none() {
             // hyper would leave out the body of a GET that does not say this.
             parts.headers.remove(header::CONTENT_LENGTH);
@@ -220,6 +232,7 @@ impl<'a> Attempt<'a> {
             request,
             progress,
             replay,
+            hears,
             reuse,
             tried: Vec::new(),
             held_until: Instant::now() + config.limits.hold.get(),
@@ -239,7 +252,12 @@ impl<'a> Attempt<'a> {
 
             entry.sent_to(in_flight.upstream().address());
             self.request.body_mut().hold(Arc::clone(&in_flight));
-            let request = std::mem::replace(&mut self.request, Request::new(Upload::empty()));
+            let mut request = std::mem::replace(&mut self.request, Request::new(Upload::empty()));
+            if let Some(activity) = self.hears.clone() {
+                hyper::ext::on_informational(&mut request, move |said| {
+                    activity.interim.pass_on(said.status(), said.headers());
+                });
+            }
             match self.send(&in_flight, request).await? {
                 Ok((response, sender)) => {
                     return Ok(Reply {

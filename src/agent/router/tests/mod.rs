@@ -7,6 +7,7 @@ mod frames;
 mod fuzz;
 mod heads;
 mod http;
+mod interim;
 mod limits;
 mod pace;
 mod recorder;
