@@ -1,4 +1,4 @@
-//! What has come due, done by `shipit settle` with the account of the example's CronJob.
+//! What has come due, done by `shipit settle` with the account of the example's `CronJob`.
 
 use std::process::{Command, Stdio};
 
