@@ -155,8 +155,7 @@ fn one(
         let mut secrets = BTreeMap::new();
         for name in cluster::secrets(&slots) {
             let at = format!("services.{}.manifests", program.name);
-            let from = value(project, configuration, &name, &at)?;
-            secrets.insert(name, from);
+            secrets.insert(name.clone(), value(project, configuration, &name, &at)?);
         }
         let kind = WorkloadKind::Objects(SlotObjects { slots, secrets });
         (kind, site.route(name, service)?)

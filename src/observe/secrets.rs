@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
 use crate::model::observed::SecretFacts;
-use crate::model::secret::{SecretRef, SecretVersion};
+use crate::model::secret::{SecretRef, SecretValue, SecretVersion};
 use crate::port::Ports;
 use crate::port::engine::Scope;
 
@@ -52,28 +52,44 @@ pub(super) async fn look(
         }
     }
 
-    // Nothing is asked of an engine that was given nothing yet.
-    let hashes = if values.is_empty() {
-        Ok(BTreeMap::new())
-    } else {
-        ports.engine.secret_hashes(scope, &values).await
-    };
-    let mut hashes = hashes.map_err(|error| error.to_string());
+    let hashes = hashes(ports, scope, &values).await;
     for (name, version) in versions {
-        let hash = match &mut hashes {
-            Ok(hashes) => hashes.remove(&name).ok_or_else(not_told),
-            Err(reason) => Err(reason.clone()),
-        };
-        let facts = match (version, hash) {
-            (None, Err(reason)) => SecretFacts::Unknown { reason },
-            (version, hash) => SecretFacts::Known {
-                version,
-                hash: hash.ok(),
-            },
-        };
-        found.insert(name, facts);
+        found.insert(name.clone(), known(&name, version, &hashes));
     }
     found
+}
+
+/// What the engine makes of values; why it does not otherwise. Nothing is asked of an engine that
+/// was given nothing yet.
+async fn hashes(
+    ports: &Ports,
+    scope: &Scope,
+    values: &BTreeMap<String, SecretValue>,
+) -> Result<BTreeMap<String, String>, String> {
+    if values.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let told = ports.engine.secret_hashes(scope, values).await;
+    told.map_err(|error| error.to_string())
+}
+
+/// What is known of a secret that was read.
+fn known(
+    name: &str,
+    version: Option<SecretVersion>,
+    hashes: &Result<BTreeMap<String, String>, String>,
+) -> SecretFacts {
+    let hash = match hashes {
+        Ok(hashes) => hashes.get(name).cloned().ok_or_else(not_told),
+        Err(reason) => Err(reason.clone()),
+    };
+    match (version, hash) {
+        (None, Err(reason)) => SecretFacts::Unknown { reason },
+        (version, hash) => SecretFacts::Known {
+            version,
+            hash: hash.ok(),
+        },
+    }
 }
 
 fn not_told() -> String {

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join_all;
+
 use crate::model::comparison::{Comparison, FieldPattern};
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
@@ -23,7 +25,9 @@ pub async fn alike(session: &Session, with: &str) -> Result<Comparison, Error> {
 
     // What a hash tells is only whether two values are the same, and only to this run.
     let key = HashKey::random();
-    let (left, right) = tokio::try_join!(look(session, &key), look(&other, &key))?;
+    let looked = tokio::try_join!(look(session, &key), look(&other, &key));
+    other.ports.secrets.close().await;
+    let (left, right) = looked?;
     let may_differ = [may_differ(session)?, may_differ(&other)?].concat();
     Ok(plan::alike(left.side(), right.side(), &may_differ))
 }
@@ -53,15 +57,16 @@ async fn look(session: &Session, key: &HashKey) -> Result<Looked, Error> {
     let desired = session.desired().await?;
     let engine = wiring::looking_engine(session)?;
     let facts = engine.observe(&session.scope()).await?;
-    let mut secrets = BTreeMap::new();
-    for (name, secret) in &session.configuration()?.secrets {
-        let read = match secret.source() {
-            Some(from) => session.ports.secrets.read(name, &from).await.ok(),
-            None => None,
-        };
-        let hash = read.map(|read| key.hash(read.value.expose().as_bytes()));
-        secrets.insert(name.clone(), hash);
-    }
+    let configured = session.configuration()?.secrets.iter();
+    let asked = configured.filter_map(|(name, secret)| {
+        let from = secret.source()?;
+        Some(async move {
+            let read = session.ports.secrets.read(name, &from).await.ok();
+            let hash = read.map(|read| key.hash(read.value.expose().as_bytes()));
+            (name.clone(), hash)
+        })
+    });
+    let secrets = join_all(asked).await.into_iter().collect();
     Ok(Looked {
         desired,
         facts,

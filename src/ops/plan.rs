@@ -158,8 +158,8 @@ pub async fn make_plan_with(
     plan.rollback_blockers = blockers;
     plan.notes.extend(unchecked);
     plan.notes.extend(behind);
-    plan.notes
-        .extend(versions::notes(session, &plan, facts).await);
+    let of_secrets = versions::notes(session, &plan, facts).await;
+    plan.notes.extend(of_secrets);
     plan.notes
         .extend(preflight::unsigned(session, &plan).await?);
     plan.notes.extend(preflight::as_root(session, &plan));

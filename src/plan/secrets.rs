@@ -33,28 +33,30 @@ pub(super) fn pin(desired: &Desired, observed: &Observed, workloads: &mut Worklo
         });
     }
 
-    // The release that is deployed last is the one that would be followed.
-    let Some(last) = newest_first(facts).next() else {
-        return;
-    };
+    let same = newest_first(facts).find_map(|slot| unrotated(desired, slot, workloads));
+    if let Some(same) = same {
+        *workloads = same;
+    }
+}
+
+/// The workloads as a slot has them, when they differ from those in nothing but secrets whose rotation
+/// is no reason for a release.
+fn unrotated(desired: &Desired, slot: &SlotFacts, workloads: &Workloads) -> Option<Workloads> {
     let mut kept = workloads.clone();
     for (service, workload) in &mut kept {
-        let given = last.workloads.get(service);
-        let given = given.map(|there| there.spec.secrets()).unwrap_or_default();
+        let there = slot.workloads.get(service)?;
+        let given = there.spec.secrets();
         workload.each_secret(&mut |name, from| {
             let before = given.get(name).filter(|before| is_same(before, from));
             if let Some(before) = before.filter(|_| desired.unrotated.contains(name)) {
                 *from = (*before).clone();
             }
         });
+        if there.spec != *workload {
+            return None;
+        }
     }
-    let is_there = |(service, workload): (&ServiceName, &Workload)| {
-        let there = last.workloads.get(service);
-        there.is_some_and(|there| there.spec == *workload)
-    };
-    if kept.iter().all(is_there) {
-        *workloads = kept;
-    }
+    Some(kept)
 }
 
 /// The slots from the one that was deployed last.

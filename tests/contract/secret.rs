@@ -389,6 +389,33 @@ async fn a_real_vault_keeps_the_contract() {
         examined[0].what.contains("by AppRole, for another"),
         "{examined:?}"
     );
+
+    is_unwrapped_once(keeper).await;
+}
+
+/// The same login with its secret id wrapped.
+async fn is_unwrapped_once(mut keeper: InVault) {
+    let VaultAuth::Approle(AppRole { role_id, .. }) = keeper.auth.clone() else {
+        panic!("an AppRole");
+    };
+    let path = format!("auth/approle/role/{role_id}/secret-id");
+    let wrapping = reqwest::Client::new()
+        .post(format!("{}/v1/{path}", keeper.address))
+        .header("X-Vault-Token", &keeper.root)
+        .header("X-Vault-Wrap-TTL", "60s");
+    let wrapped = wrapping.send().await.expect("Vault answers");
+    let text = wrapped.text().await.expect("a body");
+    let wrapped: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let token = wrapped["wrap_info"]["token"].as_str().expect("a token");
+    std::fs::write(keeper.folder.path().join("secret-id"), token).expect("written");
+
+    keeper.auth = approle(&role_id, true);
+    let read = keeper.reader().read("db", &keeper.from()).await;
+    assert_eq!(read.expect("unwrapped").value.expose(), TWO);
+    let again = keeper.reader().read("db", &keeper.from()).await;
+    let again = again.expect_err("it was unwrapped already");
+    assert!(again.help.contains("somebody else has"), "{again:?}");
+    says_what_to_do(&again);
 }
 
 /// A role that may read one path of a real Vault.
@@ -533,10 +560,28 @@ async fn a_login_that_is_refused_says_nothing_of_what_was_shown() {
         "{error}"
     );
     says_what_to_do(&error);
+    let reader = keeper.reader();
+    let (url, port) = (keeper.from(), keeper.secret("port"));
+    let other = SecretRef::Vault(VaultSecret {
+        path: "secret/other".to_owned(),
+        key: "url".to_owned(),
+        version: None,
+        mount: None,
+        kv: None,
+    });
+    let all = tokio::join!(
+        reader.read("db", &url),
+        reader.read("port", &port),
+        reader.read("other", &other)
+    );
+    assert!(
+        all.0.is_err() && all.1.is_err() && all.2.is_err(),
+        "{all:?}"
+    );
     assert_eq!(
         fake.count("auth/approle/login"),
-        1,
-        "a secret id is shown once"
+        2,
+        "each reader shows its secret id once"
     );
 }
 
@@ -612,23 +657,19 @@ impl Keeper for InAmazon {
     async fn write(&self, value: &str) {
         let is_there = self.is_there.swap(true, Ordering::Relaxed);
         let name = &self.name;
-        match &self.from {
-            SecretRef::AwsSecret(_) => {
-                let text = json!({"url": value, "port": 5432}).to_string();
-                let (target, key) = if is_there {
-                    ("secretsmanager.PutSecretValue", "SecretId")
-                } else {
-                    ("secretsmanager.CreateSecret", "Name")
-                };
-                let token = uuid::Uuid::new_v4().to_string();
-                let body = json!({key: name, "SecretString": text, "ClientRequestToken": token});
-                self.ask("secretsmanager", target, body).await;
-            }
-            _ => {
-                let body = json!({"Name": name, "Value": value, "Type": "SecureString", "Overwrite": true});
-                self.ask("ssm", "AmazonSSM.PutParameter", body).await;
-            }
+        if let SecretRef::AwsSecret(_) = &self.from {
+            let text = json!({"url": value, "port": 5432}).to_string();
+            let (target, key) = if is_there {
+                ("secretsmanager.PutSecretValue", "SecretId")
+            } else {
+                ("secretsmanager.CreateSecret", "Name")
+            };
+            let token = uuid::Uuid::new_v4().to_string();
+            let body = json!({key: name, "SecretString": text, "ClientRequestToken": token});
+            return self.ask("secretsmanager", target, body).await;
         }
+        let body = json!({"Name": name, "Value": value, "Type": "SecureString", "Overwrite": true});
+        self.ask("ssm", "AmazonSSM.PutParameter", body).await;
     }
 
     async fn destroy(&self, version: &SecretVersion) -> SecretVersion {

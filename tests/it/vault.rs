@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::support::http::Load;
 use crate::support::vault::{Fake, ROOT, SECRET_ID};
 use crate::support::{Said, World, until};
 
@@ -188,4 +189,35 @@ fn doctor_tells_who_is_let_in_and_for_how_long() {
     let said = world.run(&["doctor", "--env", "staging"]).code(1);
     is_clean(&said);
     said.says("invalid role or secret ID");
+}
+
+#[test]
+fn rotations_under_load_lose_no_request_and_each_rollback_has_its_own() {
+    const ROTATIONS: usize = 20;
+
+    let fake = Fake::start();
+    let world = world(&fake);
+    world.apply().code(0);
+    let load = Load::start(&world.live_address(), 16, 400);
+    for number in 2..=ROTATIONS {
+        rotate(&fake, number);
+        is_clean(&world.apply().code(0));
+        assert_eq!(world.get_path("/env?TOKEN"), value(number));
+        is_clean(
+            &world
+                .run(&["rollback", "--env", "staging", "--auto-approve"])
+                .code(0),
+        );
+        assert_eq!(world.get_path("/env?TOKEN"), value(number - 1));
+        is_clean(&world.apply().code(0));
+        assert_eq!(world.get_path("/env?TOKEN"), value(number));
+    }
+
+    let seen = load.stop();
+    assert!(
+        seen.failures.is_empty(),
+        "{:?}",
+        seen.failures.iter().take(3).collect::<Vec<_>>()
+    );
+    assert!(seen.requests > 100, "the load was on: {}", seen.requests);
 }

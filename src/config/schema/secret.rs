@@ -67,12 +67,8 @@ pub struct SecretConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<ClusterSecret>,
     /// Whether another version or value makes a release.
-    #[serde(skip_serializing_if = "is_release")]
+    #[serde(skip_serializing_if = "Rotation::is_release")]
     pub rotation: Rotation,
-}
-
-fn is_release(rotation: &Rotation) -> bool {
-    *rotation == Rotation::Release
 }
 
 impl SecretConfig {
@@ -145,17 +141,7 @@ impl SecretConfig {
     }
 
     fn keys(&self, findings: &mut Findings<'_>, name: &str) {
-        if self.run.is_none() && self.timeout.is_some() {
-            findings.add(
-                &["secrets", name, "timeout"],
-                "only a program (`run`) has a time of its own",
-                TAKE_OUT,
-            );
-        }
-        if self.timeout == Some(Period::ZERO) {
-            let at = ["secrets", name, "timeout"];
-            findings.add(&at, "no time at all", "write how long, as `30s`");
-        }
+        self.of_program(findings, name);
         let file = self.sops.as_ref().map(|sops| &sops.file);
         if let Some(file) = file
             && (file.as_os_str().is_empty() || file.is_absolute())
@@ -169,19 +155,10 @@ impl SecretConfig {
         if let Some(vault) = &self.vault {
             of_vault(findings, name, vault);
         }
-        if let Some(secret) = self.aws_secret.as_ref().filter(|it| it.name.is_empty()) {
-            let at = ["secrets", name, "aws_secret", "name"];
-            let help = "write `aws_secret: {name: shop/database}`";
-            findings.add(&at, format!("`{}` is no name", secret.name), help);
-        }
-        let named = self.aws_parameter.as_deref();
-        if let Some(text) = named.filter(|text| AwsParameter::parse(text).is_none()) {
-            findings.add(
-                &["secrets", name, "aws_parameter"],
-                format!("`{text}` is no name of a parameter"),
-                "write `aws_parameter: /shop/flags`, or `/shop/flags:3` for a version; a label is none",
-            );
-        }
+        self.of_amazon(findings, name);
+    }
+
+    fn of_program(&self, findings: &mut Findings<'_>, name: &str) {
         let program = self.run.as_ref().map(|command| command.first());
         if let Some(first) = program
             && first.is_none_or(String::is_empty)
@@ -190,6 +167,35 @@ impl SecretConfig {
                 &["secrets", name, "run"],
                 "there is no program",
                 "write `run: [op, read, \"op://prod/db/password\"]`",
+            );
+        }
+
+        let at = ["secrets", name, "timeout"];
+        if program.is_none() && self.timeout.is_some() {
+            let message = "only a program (`run`) has a time of its own";
+            findings.add(&at, message, TAKE_OUT);
+        }
+        if self.timeout == Some(Period::ZERO) {
+            findings.add(&at, "no time at all", "write how long, as `30s`");
+        }
+    }
+
+    fn of_amazon(&self, findings: &mut Findings<'_>, name: &str) {
+        if self
+            .aws_secret
+            .as_ref()
+            .is_some_and(|secret| secret.name.is_empty())
+        {
+            let at = ["secrets", name, "aws_secret", "name"];
+            let help = "write `aws_secret: {name: shop/database}`";
+            findings.add(&at, "there is no name", help);
+        }
+        let named = self.aws_parameter.as_deref();
+        if let Some(text) = named.filter(|text| AwsParameter::parse(text).is_none()) {
+            findings.add(
+                &["secrets", name, "aws_parameter"],
+                format!("`{text}` is no name of a parameter"),
+                "write `aws_parameter: /shop/flags`, or `/shop/flags:3` for a version; a label is none",
             );
         }
     }
@@ -209,7 +215,7 @@ fn of_cluster(
             "write another source, as `file` or `vault`, for an environment on a host",
         );
     }
-    if !is_release(&secret.rotation) {
+    if !secret.rotation.is_release() {
         let message = "shipit does not read this Secret, and so knows of no rotation";
         findings.add(&["secrets", name, "rotation"], message, TAKE_OUT);
     }

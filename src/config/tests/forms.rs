@@ -69,7 +69,7 @@ fn a_secret_of_a_cluster_is_for_pods_alone() {
     assert_eq!(
         faults(GOOD, secret),
         [
-            "environments/staging.yaml:1:28: secrets.db.kubernetes: only pods can have a Secret of a cluster | \
+            "environments/staging.yaml:1:16: secrets.db.kubernetes: only pods can have a Secret of a cluster | \
              write another source, as `file` or `vault`, for an environment on a host",
             "environments/staging.yaml:1:62: secrets.db.rotation: shipit does not read this Secret, and so \
              knows of no rotation | take the key out",

@@ -203,6 +203,20 @@ fn deployment(site: &Site<'_>, program: &Program<'_>, slot: Slot, pod: &Value) -
     }))
 }
 
+/// A variable of a container, whose secrets are in the service's own Secret or in another's.
+fn variable_of(service: &str, variable: &str, value: &EnvValue) -> Value {
+    let (secret, key) = match value {
+        EnvValue::Plain(text) => return json!({"name": variable, "value": text}),
+        EnvValue::Secret {
+            from: SecretRef::Kubernetes(other),
+            ..
+        } => (other.secret.clone(), &other.key),
+        EnvValue::Secret { name, .. } => (format!("{service}-secrets"), name),
+    };
+    let from = json!({"secretKeyRef": {"name": secret, "key": key}});
+    json!({"name": variable, "valueFrom": from})
+}
+
 fn container(program: &Program<'_>, slot: Slot, mounts: &[Value]) -> Value {
     let name = program.name.as_str();
     let mut env = vec![json!({"name": "SHIPIT_SLOT", "value": slot.as_str()})];
@@ -213,16 +227,7 @@ fn container(program: &Program<'_>, slot: Slot, mounts: &[Value]) -> Value {
     let own: Vec<Value> = env.iter().map(|one| one["name"].clone()).collect();
     let others = program.env.iter();
     for (variable, value) in others.filter(|(name, _)| !own.contains(&Value::from(name.as_str()))) {
-        env.push(match value {
-            EnvValue::Plain(text) => json!({"name": variable, "value": text}),
-            EnvValue::Secret {
-                from: SecretRef::Kubernetes(other),
-                ..
-            } => json!({"name": variable, "valueFrom":
-                {"secretKeyRef": {"name": other.secret, "key": other.key}}}),
-            EnvValue::Secret { name: secret, .. } => json!({"name": variable, "valueFrom":
-                {"secretKeyRef": {"name": format!("{name}-secrets"), "key": secret}}}),
-        });
+        env.push(variable_of(name, variable, value));
     }
 
     let resources = &program.service.resources;

@@ -165,6 +165,24 @@ impl Aws {
         ))
     }
 
+    /// Where a service is in a region, or what stands in for it.
+    async fn address(&self, operation: Operation, region: &str) -> String {
+        let config = self.config().await;
+        let own = format!("AWS_ENDPOINT_URL_{}", operation.variable);
+        let own = std::env::var(own).ok().filter(|url| !url.is_empty());
+        let named = own.or_else(|| config.endpoint_url().map(str::to_owned));
+        let amazons = || {
+            let fips = match config.use_fips() {
+                Some(true) => "-fips",
+                Some(false) | None => "",
+            };
+            let service = operation.service;
+            format!("https://{service}{fips}.{region}.{}", domain(region))
+        };
+        let url = named.unwrap_or_else(amazons);
+        format!("{}/", url.trim_end_matches('/'))
+    }
+
     async fn signed(
         &self,
         operation: Operation,
@@ -177,24 +195,7 @@ impl Aws {
             CallFault::new("nothing says which region it is in", help)
         })?;
 
-        let fips = if config.use_fips() == Some(true) {
-            "-fips"
-        } else {
-            ""
-        };
-        let service = operation.service;
-        let own = format!("AWS_ENDPOINT_URL_{}", operation.variable);
-        let own = std::env::var(own).ok().filter(|url| !url.is_empty());
-        let endpoint = own
-            .or_else(|| config.endpoint_url().map(str::to_owned))
-            .unwrap_or_else(|| {
-                format!(
-                    "https://{service}{fips}.{region}.{}",
-                    domain(region.as_ref())
-                )
-            });
-        let url = format!("{}/", endpoint.trim_end_matches('/'));
-
+        let url = self.address(operation, region.as_ref()).await;
         let wrong = |error: &dyn std::error::Error| {
             CallFault::new(chain(error), "look at AWS_ENDPOINT_URL")
         };
@@ -204,7 +205,7 @@ impl Aws {
         let params: SigningParams<'_> = v4::SigningParams::builder()
             .identity(&identity)
             .region(region.as_ref())
-            .name(service)
+            .name(operation.service)
             .time(SystemTime::now())
             .settings(settings)
             .build()

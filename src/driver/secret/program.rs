@@ -9,12 +9,11 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::driver::secret::{Fault, LIMIT, text};
 use crate::files::environment;
-use crate::files::process::kill_group;
+use crate::files::process::Group;
 use crate::model::Period;
 use crate::model::secret::{ProgramSecret, SecretValue};
 use crate::redact::Redactor;
@@ -114,7 +113,7 @@ impl Command<'_> {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| self.not_started(&error))?;
-        let group = Group(child.id());
+        let group = Group::of(&child);
 
         let answer = tokio::spawn(beginning(child.stdout.take(), self.limit + 1));
         let beside = tokio::spawn(beginning(child.stderr.take(), BESIDE));
@@ -132,6 +131,7 @@ impl Command<'_> {
             read.ok().and_then(Result::ok)
         };
         let (answer, beside) = tokio::join!(rest(answer), rest(beside));
+        // What it left in the background ends, too.
         drop(group);
         let Some(answer) = answer else {
             let reason = format!("`{name}` has ended, and something that it started has not");
@@ -198,18 +198,6 @@ async fn beginning(stream: Option<impl AsyncRead + Unpin>, limit: u64) -> Vec<u8
     let _ = (&mut stream).take(limit).read_to_end(&mut bytes).await;
     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
     bytes
-}
-
-/// Ends a process group when it is dropped: on a time limit, when nobody waits any more, and what
-/// it left in the background.
-struct Group(Option<u32>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(pid) = self.0 {
-            kill_group(pid, Signal::KILL);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Values in files that are encrypted with SOPS, by the program `sops` (`docs/decisions/0031`). A
+//! Values in files that are encrypted with SOPS, by the program `sops` (`docs/decisions/0036`). A
 //! file is decrypted once, however many secrets are in it.
 
 use std::collections::HashMap;

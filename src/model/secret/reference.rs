@@ -109,6 +109,14 @@ pub enum Rotation {
     Ignore,
 }
 
+impl Rotation {
+    /// Whether it does.
+    #[must_use]
+    pub const fn is_release(&self) -> bool {
+        matches!(self, Self::Release)
+    }
+}
+
 /// How many characters of a version's name are shown: enough to see that it is another one.
 const SHOWN: usize = 8;
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use crate::driver::redacted::remember;
 use crate::driver::secret::vault::api::{Api, Request};
@@ -61,6 +62,8 @@ pub(super) struct Visitor<'a> {
     pub api: &'a Api,
     pub root: &'a Path,
     pub auth: Option<&'a VaultAuth>,
+    /// The secret id, once it was unwrapped.
+    pub secret_id: &'a OnceCell<String>,
     pub redactor: &'a Redactor,
 }
 
@@ -160,11 +163,15 @@ impl Visitor<'_> {
     }
 
     async fn secret_id(&self, role: &AppRole) -> Result<String, Fault> {
-        let credential = self.credential(&role.secret_id)?;
         if !role.wrapped {
-            return Ok(credential);
+            return self.credential(&role.secret_id);
         }
+        let unwrapped = self.secret_id.get_or_try_init(|| self.unwrap(role)).await?;
+        Ok(unwrapped.clone())
+    }
 
+    async fn unwrap(&self, role: &AppRole) -> Result<String, Fault> {
+        let credential = self.credential(&role.secret_id)?;
         let body = json!({});
         let request = Request::post("sys/wrapping/unwrap", Some(&credential), &body);
         let answer = self.api.ask_once(&request).await?;

@@ -1,4 +1,4 @@
-//! Vault (or OpenBao): KV stores, with and without versions, by its HTTP API.
+//! Vault (or `OpenBao`): KV stores, with and without versions, by its HTTP API.
 //!
 //! [`api`] sends requests, [`login`] gets the token for them, [`kv`] knows the stores. Nothing is
 //! asked before a secret is, and each path is read once. Start with [`Vault::read`].
@@ -10,7 +10,7 @@ mod login;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::sync::OnceCell;
@@ -21,6 +21,9 @@ use crate::driver::secret::vault::login::{Owner, Token, Visitor};
 use crate::driver::secret::{Fault, Found};
 use crate::model::secret::{SecretVersion, VaultSecret, VaultServer};
 use crate::redact::Redactor;
+
+/// For how long a login that failed is not tried again: whoever else waits for a token hears the same.
+const FAILED: Duration = Duration::from_secs(30);
 
 /// How long giving a token back may take.
 const REVOKED: Duration = Duration::from_secs(5);
@@ -34,7 +37,9 @@ pub(super) struct Vault {
     server: VaultServer,
     redactor: Redactor,
     api: OnceCell<Api>,
-    token: tokio::sync::Mutex<Option<Token>>,
+    login: tokio::sync::Mutex<Login>,
+    /// The secret id that was wrapped: it is unwrapped once.
+    secret_id: OnceCell<String>,
     documents: Mutex<Documents>,
 }
 
@@ -54,7 +59,8 @@ impl Vault {
             server,
             redactor,
             api: OnceCell::new(),
-            token: tokio::sync::Mutex::default(),
+            login: tokio::sync::Mutex::default(),
+            secret_id: OnceCell::new(),
             documents: Mutex::default(),
         }
     }
@@ -113,10 +119,11 @@ impl Vault {
 
     /// Gives back the token that a login made. It ends by itself where that is not possible.
     pub async fn close(&self) {
-        let Some(Token {
+        let login = std::mem::take(&mut *self.login.lock().await);
+        let Login::Made(Token {
             text,
             owner: Owner::Own(_),
-        }) = self.token.lock().await.take()
+        }) = login
         else {
             return;
         };
@@ -138,6 +145,7 @@ impl Vault {
             api,
             root: &self.root,
             auth: self.server.auth.as_ref(),
+            secret_id: &self.secret_id,
             redactor: &self.redactor,
         }
     }
@@ -145,18 +153,41 @@ impl Vault {
     /// A token that holds for a while. Whoever else wants one waits for the same login.
     async fn token(&self) -> Result<String, Fault> {
         let visitor = self.visitor(self.api().await?);
-        let mut held = self.token.lock().await;
-        let token = match held.take() {
-            None => visitor.log_in().await?,
-            Some(token) => match token.owner {
-                Owner::Own(life) if life.is_waning() => visitor.renew(&token, life).await?,
-                Owner::Own(_) | Owner::Given => token,
+        let mut login = self.login.lock().await;
+        let made = match std::mem::take(&mut *login) {
+            Login::Failed(fault, at) if at.elapsed() < FAILED => {
+                *login = Login::Failed(fault.clone(), at);
+                return Err(fault);
+            }
+            Login::None | Login::Failed(..) => visitor.log_in().await,
+            Login::Made(token) => match token.owner {
+                Owner::Own(life) if life.is_waning() => visitor.renew(&token, life).await,
+                Owner::Own(_) | Owner::Given => Ok(token),
             },
         };
-        let text = token.text.clone();
-        *held = Some(token);
-        Ok(text)
+        match made {
+            Ok(token) => {
+                let text = token.text.clone();
+                *login = Login::Made(token);
+                Ok(text)
+            }
+            Err(fault) => {
+                *login = Login::Failed(fault.clone(), Instant::now());
+                Err(fault)
+            }
+        }
     }
+}
+
+/// What came of logging in.
+#[derive(Default)]
+enum Login {
+    /// Nobody needed it yet.
+    #[default]
+    None,
+    Made(Token),
+    /// It failed then.
+    Failed(Fault, Instant),
 }
 
 /// A number of seconds as a person says it: one unit, rounded down.
