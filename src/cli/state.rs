@@ -81,7 +81,7 @@ enum What {
         after_help = "Examples:\n  shipit state migrate --from local                 from the folder `state`\n  shipit state migrate --from local:old             from another folder\n  shipit state migrate --from kubernetes:shop-home  from a cluster\n  shipit state migrate --from s3://shop/shipit           from a bucket"
     )]
     Migrate {
-        /// Where it was: local:FOLDER, kubernetes:NAMESPACE or s3://BUCKET/PREFIX, behind which
+        /// Where it was: `local:FOLDER`, `kubernetes:NAMESPACE` or `s3://BUCKET/PREFIX`, behind which
         /// `?region=NAME&endpoint=URL&path_style=true` may stand. Without it the folder `state`,
         /// where one is there.
         #[arg(long, value_name = "PLACE")]
@@ -221,8 +221,11 @@ fn migrated(cx: &Cx, moved: &Migration) {
     } = moved;
     let mut page = Page::of(match moved.what {
         Migrating::Copied => format!(
-            "The state of {environment} is in {to} now: serial {}, {} releases, {} journals, {} commands.",
-            moved.serial, moved.releases, moved.journals, moved.commands
+            "The state of {environment} is in {to} now: serial {}, {}, {}, {}.",
+            moved.serial,
+            count(moved.releases, "release"),
+            count(moved.journals, "journal"),
+            count(moved.commands, "command"),
         ),
         Migrating::Marked => format!(
             "The state of {environment} was in {to} already, at serial {}.",
@@ -238,4 +241,11 @@ fn migrated(cx: &Cx, moved: &Migration) {
         ));
     }
     cx.screen.show(&page);
+}
+
+fn count(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        number => format!("{number} {what}s"),
+    }
 }

@@ -238,7 +238,7 @@ fn settings(desired: &Desired) -> Fields {
     let json = |value: Result<Value, _>| value.unwrap_or_default();
     flatten(
         "strategy",
-        &json(serde_json::to_value(&desired.strategy)),
+        &json(serde_json::to_value(desired.strategy)),
         &mut found,
     );
     flatten(

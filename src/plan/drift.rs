@@ -95,7 +95,7 @@ impl Look<'_> {
         if let (Some(owner), Some(own)) = (&facts.lineage, &state.lineage) {
             let field = self.field("lineage", Some(own.clone()), Some(owner.clone()));
             let moved =
-                (owner != own).then(|| changed("environment", "another state owns it", field));
+                (owner != own).then(|| changed(&"environment", "another state owns it", field));
             self.saw(moved);
         }
         for slot in Slot::ALL {
@@ -115,7 +115,7 @@ impl Look<'_> {
 
         let own = state.live().map(|release| release.slot);
         let field = self.field("live", own.map(side), facts.active.map(side));
-        let moved = changed(Address::Traffic, "live traffic was switched", field);
+        let moved = changed(&Address::Traffic, "live traffic was switched", field);
         self.saw((own != facts.active).then_some(moved));
     }
 
@@ -126,13 +126,13 @@ impl Look<'_> {
         let field = self.field("release", was, found.map(words));
         match found {
             Some(_) => changed(
-                Address::Slot(slot),
+                &Address::Slot(slot),
                 "this state did not put it there",
                 field,
             ),
             None => Moved {
                 what: Movement::Gone,
-                ..changed(Address::Slot(slot), "it is empty", field)
+                ..changed(&Address::Slot(slot), "it is empty", field)
             },
         }
     }
@@ -171,7 +171,7 @@ impl Look<'_> {
         for (service, workload) in &release.workloads {
             let Some(found) = there.workloads.get(service) else {
                 let about = format!("release {} has it", release.number);
-                self.saw(Some(gone(address(service), about)));
+                self.saw(Some(gone(&address(service), about)));
                 continue;
             };
             let changes = workload_changes(Some(workload), &found.spec, slot);
@@ -194,7 +194,7 @@ impl Look<'_> {
             let about = format!("release {} does not have it", release.number);
             self.saw(Some(Moved {
                 what: Movement::Added,
-                ..gone(address(service), about)
+                ..gone(&address(service), about)
             }));
         }
     }
@@ -226,11 +226,11 @@ impl Look<'_> {
                 ObjectState::After { .. } => continue,
                 ObjectState::Absent => {
                     let about = "it was deleted, or is new in the configuration";
-                    Some(gone(address, about.to_owned()))
+                    Some(gone(&address, about.to_owned()))
                 }
                 ObjectState::Foreign { manager } => Some(Moved {
                     what: Movement::Added,
-                    ..gone(address, format!("it belongs to {manager}"))
+                    ..gone(&address, format!("it belongs to {manager}"))
                 }),
                 ObjectState::Gone => {
                     configured += 1;
@@ -264,7 +264,7 @@ impl Look<'_> {
             let address = Address::Resource(facts.key.clone());
             if facts.settings.is_none() {
                 let about = "it was deleted, or is new in the configuration";
-                self.saw(Some(gone(address, about.to_owned())));
+                self.saw(Some(gone(&address, about.to_owned())));
                 continue;
             }
             let changes = resources::changes(resource, facts);
@@ -297,7 +297,7 @@ fn side(slot: Slot) -> String {
     slot.to_string()
 }
 
-fn changed(address: impl ToString, about: &str, field: MovedField) -> Moved {
+fn changed(address: &impl ToString, about: &str, field: MovedField) -> Moved {
     Moved {
         address: address.to_string(),
         what: Movement::Changed,
@@ -306,7 +306,7 @@ fn changed(address: impl ToString, about: &str, field: MovedField) -> Moved {
     }
 }
 
-fn gone(address: Address, about: String) -> Moved {
+fn gone(address: &Address, about: String) -> Moved {
     Moved {
         address: address.to_string(),
         what: Movement::Gone,

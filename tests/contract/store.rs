@@ -81,8 +81,8 @@ impl Place {
             let path = cluster.of("v1", "configmaps") + "/shipit-state-shop-staging";
             let head = cluster.get(&path);
             let text = cut.of(head["data"]["head"].as_str().expect("a head"));
-            let patch = serde_json::json!({"data": {"head": text}});
-            cluster.patch(&path, "kim", &patch);
+            let damaged = serde_json::json!({"data": {"head": text}});
+            cluster.patch(&path, "kim", &damaged);
         } else {
             let path = self.folder.path().join("state/staging/state.json");
             let text = std::fs::read_to_string(&path).expect("text");

@@ -206,6 +206,8 @@ fn from_an_empty_account_to_live_in_one_apply() {
         .says("Plan: 1 build, 7 new, 1 switch.");
     cloud.apply().code(0).says("blue is active");
     cloud.plan().code(0).says("No changes");
+    let drift = ["drift", "staging"];
+    cloud.run(&drift).code(0).says("Nothing moved");
     let facts = cloud
         .run(&["status", "--env", "staging", "--output", "json"])
         .code(0);
@@ -226,6 +228,17 @@ fn from_an_empty_account_to_live_in_one_apply() {
         "DeleteLifecyclePolicy",
         &serde_json::json!({"repositoryName": name}),
     );
+    cloud
+        .run(&drift)
+        .code(2)
+        .says(&format!("~ repository.{name}"))
+        .says("immutable_tags\n        was true\n        is  false")
+        .says("lifecycle");
+    cloud
+        .run(&["state", "list", "--env", "staging"])
+        .code(0)
+        .says(&format!("repository.{name}"))
+        .says("fargate_profile.apps");
     cloud
         .plan()
         .code(2)

@@ -49,8 +49,8 @@ fn drift_names_who_moved_what_and_when_and_writes_nothing() {
     drift(&site).code(0).says("Nothing moved");
 
     let path = site.cluster.deployment("web-blue");
-    let patch = json!({"spec": {"minReadySeconds": 3, "revisionHistoryLimit": 7}});
-    site.cluster.patch(&path, "kim", &patch);
+    let fields = json!({"spec": {"minReadySeconds": 3, "revisionHistoryLimit": 7}});
+    site.cluster.patch(&path, "kim", &fields);
     site.cluster.delete(&site.cluster.service("web-green"));
     let before = generation(&site);
     let said = site.run(&["drift", "staging", "--output", "json"]).code(2);

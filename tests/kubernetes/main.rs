@@ -51,6 +51,7 @@ mod selectors;
 mod settled;
 mod shown;
 mod silent;
+mod state;
 mod traffic;
 mod workloads;
 mod yaml;

@@ -37,7 +37,7 @@ pub async fn list(session: &Session) -> Result<StateList, Error> {
     })
 }
 
-fn item(address: impl ToString, about: String) -> HeldItem {
+fn item(address: &impl ToString, about: String) -> HeldItem {
     HeldItem {
         address: address.to_string(),
         about,
@@ -66,7 +66,7 @@ fn releases(state: &State, facts: &Facts) -> Vec<HeldItem> {
         );
         HeldItem {
             can_be_forgotten: !is_needed,
-            ..item(format!("release.{}", release.number), about)
+            ..item(&format!("release.{}", release.number), about)
         }
     };
     state.releases.iter().rev().map(one).collect()
@@ -84,17 +84,17 @@ fn of_engine(facts: &Facts) -> Vec<HeldItem> {
             "stopped"
         };
         let about = format!("release {}, {role}", there.label.number);
-        items.push(item(Address::Slot(*slot), about));
+        items.push(item(&Address::Slot(*slot), about));
         for (service, about) in workloads(there) {
-            items.push(item(Address::Workload(*slot, service), about));
+            items.push(item(&Address::Workload(*slot, service), about));
         }
     }
 
     for (service, route) in &facts.routes {
-        items.push(item(Address::Route(service.clone()), entry(route)));
+        items.push(item(&Address::Route(service.clone()), entry(route)));
     }
     if let Some(slot) = facts.active {
-        items.push(item(Address::Traffic, format!("goes to {slot}")));
+        items.push(item(&Address::Traffic, format!("goes to {slot}")));
     }
     items
 }
@@ -118,17 +118,13 @@ fn workloads(there: &SlotFacts) -> impl Iterator<Item = (crate::model::ServiceNa
 }
 
 fn entry(route: &Route) -> String {
-    match route.objects() {
-        Some(objects) => {
-            let keys = objects.keys().map(|key| key.short());
-            keys.collect::<Vec<_>>().join(", ")
-        }
-        None => {
-            let addresses = route.live_addresses().into_iter();
-            let addresses: Vec<String> = addresses.map(|address| address.to_string()).collect();
-            format!("listens on {}", addresses.join(", "))
-        }
+    if let Some(objects) = route.objects() {
+        let keys = objects.keys().map(|key| key.short());
+        return keys.collect::<Vec<_>>().join(", ");
     }
+    let addresses = route.live_addresses().into_iter();
+    let addresses: Vec<String> = addresses.map(|address| address.to_string()).collect();
+    format!("listens on {}", addresses.join(", "))
 }
 
 fn object(found: &ObjectFacts) -> HeldItem {
@@ -142,7 +138,7 @@ fn object(found: &ObjectFacts) -> HeldItem {
     );
     HeldItem {
         can_be_forgotten: !found.is_home,
-        ..item(Address::Object(found.key.clone()), about.join(", "))
+        ..item(&Address::Object(found.key.clone()), about.join(", "))
     }
 }
 
@@ -156,6 +152,6 @@ fn resource(found: &ResourceFacts) -> Option<HeldItem> {
     };
     Some(HeldItem {
         settings,
-        ..item(Address::Resource(found.key.clone()), about.to_owned())
+        ..item(&Address::Resource(found.key.clone()), about.to_owned())
     })
 }

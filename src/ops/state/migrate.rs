@@ -98,14 +98,12 @@ pub async fn migrate(
     let words = vec!["migrate".to_owned(), "--from".to_owned(), places.0.clone()];
     change(session, Asked::new(words, lock_wait), async |lease| {
         let actor = actor();
-        let own = match former.shares_lock {
-            true => None,
-            false => Some(
-                former
-                    .store
-                    .lock(environment, &actor, "state migrate", 0, lock_wait)
-                    .await?,
-            ),
+        let own = if former.shares_lock {
+            None
+        } else {
+            let words = "state migrate";
+            let lock = former.store.lock(environment, &actor, words, 0, lock_wait);
+            Some(lock.await?)
         };
         let moving = Moving {
             session,

@@ -10,10 +10,6 @@ use crate::model::resource::Settings;
 use crate::output::state::{HeldItem, StateList, list};
 use crate::output::{comparison, drift};
 
-fn text(text: &str) -> Option<String> {
-    Some(text.to_owned())
-}
-
 fn moved(address: &str, what: Movement, about: &str, fields: Vec<MovedField>) -> Moved {
     Moved {
         address: address.to_owned(),
@@ -32,8 +28,13 @@ fn what_moved_is_shown_with_who_moved_it_and_when() {
         by: by.map(str::to_owned),
         at: by.map(|_| Timestamp::UNIX_EPOCH),
     };
-    let replicas = field("spec.replicas", text("2"), text("5"), Some("kubectl-edit"));
-    let scan = field("scan_on_push", text("true"), None, None);
+    let replicas = field(
+        "spec.replicas",
+        Some("2".to_owned()),
+        Some("5".to_owned()),
+        Some("kubectl-edit"),
+    );
+    let scan = field("scan_on_push", Some("true".to_owned()), None, None);
     let report = DriftReport {
         project: "shop".parse().expect("a name"),
         environment: "production".parse().expect("a name"),
@@ -86,25 +87,25 @@ fn what_differs_between_environments_is_shown_side_by_side() {
         right: "production".parse().expect("a name"),
         compared: 40,
         differences: vec![
-            difference(Part::Live, "commit", text("3f2c1ab"), None),
+            difference(Part::Live, "commit", Some("3f2c1ab".to_owned()), None),
             difference(
                 Part::Configuration,
                 "services.web.env.LOG_LEVEL",
-                text("debug"),
-                text("info"),
+                Some("debug".to_owned()),
+                Some("info".to_owned()),
             ),
             difference(
                 Part::Secrets,
                 "secrets.database_url",
-                text("(a value)"),
-                text("(another value)"),
+                Some("(a value)".to_owned()),
+                Some("(another value)".to_owned()),
             ),
         ],
         allowed: vec![difference(
             Part::Configuration,
             "services.web.replicas",
-            text("2"),
-            text("6"),
+            Some("2".to_owned()),
+            Some("6".to_owned()),
         )],
         notes: vec!["`may_differ` has `vars`, and nothing like it differs here".to_owned()],
     };
