@@ -80,5 +80,6 @@ fn an_object_that_is_forgotten_stays_and_is_nobodys() {
         .says("it belongs to");
     site.run(&["import", "ConfigMap/settings", "--env", "staging"])
         .code(0);
-    site.plan().code(0);
+    site.apply().code(0);
+    site.plan().code(0).says("No changes");
 }
