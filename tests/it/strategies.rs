@@ -66,7 +66,7 @@ fn a_rolling_release_that_does_not_start_is_taken_back() {
 }
 
 #[test]
-fn a_rolling_replacement_that_loses_its_agent_is_finished_by_the_next() {
+fn a_rolling_replacement_that_loses_its_run_and_its_agent_is_finished_by_the_next() {
     let mut world = world("rolling");
     let instances = |world: &World| -> Vec<u64> {
         let status = world.status();
@@ -87,8 +87,10 @@ fn a_rolling_replacement_that_loses_its_agent_is_finished_by_the_next() {
     until("the new instances start beside the old ones", || {
         instances(&world).len() == 6
     });
-    signal(world.agent_pid().expect("it runs"), Signal::KILL);
-    finish(run).code(1);
+    let agent = world.agent_pid().expect("it runs");
+    signal(run.id(), Signal::KILL);
+    signal(agent, Signal::KILL);
+    assert_ne!(finish(run).code, Some(0));
     // The next command starts another agent: what served goes on serving, and is not taken for the
     // new release.
     let all = instances(&world);
@@ -111,6 +113,27 @@ fn a_rolling_replacement_that_loses_its_agent_is_finished_by_the_next() {
     assert!(!old.iter().any(runs), "nothing is left over");
     world.apply().code(0);
     assert_eq!((world.get(), world.live_release()), ("v2".to_owned(), 2));
+}
+
+#[test]
+fn a_rolling_replacement_that_loses_its_agent_alone_is_taken_back_by_another() {
+    let mut world = world("rolling");
+    world.message("v2");
+    world
+        .env
+        .insert("START_DELAY_MS".to_owned(), "15000".to_owned());
+    let run = world.start_apply();
+    until("the new instances start beside the old ones", || {
+        let status = world.status();
+        let all = &status["facts"]["slots"]["blue"]["workloads"]["web"]["instances"];
+        all.as_array().is_some_and(|all| all.len() == 6)
+    });
+    let agent = world.agent_pid().expect("it runs");
+    signal(agent, Signal::KILL);
+
+    finish(run).code(3).says("Traffic was moved back");
+    assert_ne!(world.agent_pid(), Some(agent));
+    assert_eq!((world.get(), world.live_release()), ("v1".to_owned(), 1));
 }
 
 #[test]
