@@ -47,6 +47,7 @@ const MESSAGE_LIMIT: usize = 16 << 20;
 #[derive(Clone)]
 pub struct HostEngine {
     directory: Directory,
+    /// Whether one is started where none runs.
     starting: Starting,
     /// The agent that was reached last.
     client: Arc<Mutex<Option<AgentClient<Channel>>>>,
