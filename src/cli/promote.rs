@@ -10,6 +10,7 @@ use crate::output::{Exit, Failure};
 /// What people type most.
 const EXAMPLES: &str = "\
 Examples:
+  shipit promote                          give live traffic to the release that waits for it
   shipit promote green                    give live traffic to the release in green
   shipit promote staging --to production  deploy staging's live release in production, same images
   shipit promote green --out p.json       save the plan, for approvals
@@ -19,12 +20,13 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The slot that gets live traffic; with --to, the environment whose live release is promoted.
+    /// The slot that gets live traffic; without it the one whose release waits. With --to, the
+    /// environment whose live release is promoted.
     #[arg(value_name = "SLOT|ENVIRONMENT")]
-    what: String,
+    what: Option<String>,
 
     /// The environment that gets the release, with the same images.
-    #[arg(long, value_name = "ENVIRONMENT")]
+    #[arg(long, value_name = "ENVIRONMENT", requires = "what")]
     to: Option<String>,
 
     #[command(flatten)]
@@ -39,20 +41,20 @@ pub struct Args {
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let usage = |what: String, help: &str| Failure::say(Exit::Usage, what, help);
-    let (cx, wanted) = match &args.to {
-        None => {
-            let slot: Slot = args.what.parse().map_err(|error: crate::model::slot::SlotError| {
+    let (cx, wanted) = match (&args.what, &args.to) {
+        (None, _) => (cx.clone(), Request::Promote(None)),
+        (Some(slot), None) => {
+            let slot: Slot = slot.parse().map_err(|error: crate::model::slot::SlotError| {
                 usage(
                     error.to_string(),
                     "an environment is promoted with --to: `shipit promote staging --to production`",
                 )
             })?;
-            (cx.clone(), Request::Promote(slot))
+            (cx.clone(), Request::Promote(Some(slot)))
         }
-        Some(to) => {
+        (Some(from), Some(to)) => {
             let from: EnvironmentName =
-                args.what
-                    .parse()
+                from.parse()
                     .map_err(|error: crate::model::name::NameError| {
                         usage(error.to_string(), "name an environment")
                     })?;

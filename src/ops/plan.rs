@@ -26,8 +26,8 @@ pub enum Request {
         /// Whether to build even what was built from the same inputs before.
         rebuild: bool,
     },
-    /// Live traffic for what stands in this slot.
-    Promote(Slot),
+    /// Live traffic for what stands in this slot; without one for the release that waits.
+    Promote(Option<Slot>),
     /// The live images of another environment.
     PromoteFrom(EnvironmentName),
     /// Live traffic for an earlier release.
@@ -44,7 +44,8 @@ impl Request {
     pub fn words(&self) -> String {
         match self {
             Self::Apply { .. } => "apply".to_owned(),
-            Self::Promote(slot) => format!("promote {slot}"),
+            Self::Promote(None) => "promote".to_owned(),
+            Self::Promote(Some(slot)) => format!("promote {slot}"),
             Self::PromoteFrom(from) => format!("promote {from} --to"),
             Self::Rollback(None) => "rollback".to_owned(),
             Self::Rollback(Some(release)) => format!("rollback --to {release}"),
@@ -133,7 +134,13 @@ pub async fn make_plan_with(
 
     let mut plan = match request {
         Request::Apply { .. } | Request::PromoteFrom(_) => plan::apply(&desired, &observed, state),
-        Request::Promote(slot) => plan::promote(&desired, facts, state, *slot)?,
+        Request::Promote(slot) => {
+            let slot = slot.or_else(|| plan::waiting(facts, state));
+            let slot = slot.ok_or_else(|| plan::PlanError::NothingWaiting {
+                environment: desired.environment.clone(),
+            })?;
+            plan::promote(&desired, facts, state, slot)?
+        }
         Request::Rollback(to) => {
             plan::rollback(&desired, facts, state, *to).map_err(|error| match behind.clone() {
                 Some(note) => Error::Behind { error, note },

@@ -225,7 +225,9 @@ pub(super) async fn draw_again(
 fn is_of(request: &Request, plan: &Plan) -> Result<(), Error> {
     let is_it = match (request, &plan.intent) {
         (Request::Apply { .. }, Intent::Apply) | (Request::Destroy, Intent::Destroy) => true,
-        (Request::Promote(asked), Intent::Promote(slot)) => asked == slot,
+        (Request::Promote(asked), Intent::Promote(slot)) => {
+            asked.is_none_or(|asked| asked == *slot)
+        }
         (Request::PromoteFrom(asked), Intent::PromoteFrom(from)) => *asked == from.environment,
         _ => false,
     };

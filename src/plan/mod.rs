@@ -38,7 +38,7 @@ pub use diff::{route_changes, workload_changes};
 pub use drift::{LastRun, drift};
 pub use graph::waves;
 pub use images::known as known_workloads;
-pub use promote::promote;
+pub use promote::{promote, waiting};
 pub use rollback::rollback;
 pub use same::{Difference, difference, reads_same};
 pub use simulate::simulate;

@@ -6,6 +6,7 @@ use crate::model::desired::Desired;
 use crate::model::facts::{Facts, HealthState, SlotFacts};
 use crate::model::plan::{Intent, Plan, Target};
 use crate::model::promotion::{Deployment, Mode};
+use crate::model::release::ReleaseStatus;
 use crate::model::source::Source;
 use crate::model::state::State;
 use crate::model::{Address, Slot};
@@ -15,6 +16,19 @@ use crate::plan::listeners::close_former;
 use crate::plan::strategy::beside::AfterSwitch;
 use crate::plan::strategy::handover::{Handover, stop_elsewhere};
 use crate::plan::strategy::{beside, wait_until_ready};
+
+/// The slot without live traffic whose release waits for its promotion.
+#[must_use]
+pub fn waiting(facts: &Facts, state: &State) -> Option<Slot> {
+    let waits = |there: &SlotFacts| {
+        let release = state.release(there.label.number);
+        release.is_some_and(|release| release.status == ReleaseStatus::Waiting)
+    };
+    Slot::ALL
+        .into_iter()
+        .filter(|slot| facts.active != Some(*slot))
+        .find(|slot| facts.slots.get(slot).is_some_and(waits))
+}
 
 /// Makes the plan of `promote blue|green`: live traffic for the release that stands in `slot`.
 ///

@@ -457,6 +457,8 @@ fn a_manual_promotion_ends_before_the_switch_and_promote_takes_it_from_there() {
         "a release that waits is not placed again"
     );
 
+    let waiting = super::waiting(&world.facts, &world.state);
+    assert_eq!(waiting, Some(Slot::Green));
     let plan = promote(&manual.desired(), &world.facts, &world.state, Slot::Green).expect("a plan");
     assert_eq!(
         words(&plan),
@@ -469,6 +471,7 @@ fn a_manual_promotion_ends_before_the_switch_and_promote_takes_it_from_there() {
     );
     world.carry_out(&plan);
     assert_eq!(world.live(), Some((Slot::Green, 2)));
+    assert_eq!(super::waiting(&world.facts, &world.state), None);
 }
 
 #[test]
