@@ -34,6 +34,7 @@ mod load;
 mod locks;
 mod manual;
 mod nginx;
+mod pipelines;
 mod plan_files;
 mod platforms;
 mod promote;
