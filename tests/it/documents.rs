@@ -176,7 +176,7 @@ fn an_error_is_a_document_where_documents_are_asked_for() {
         "{nope}"
     );
     error(&["plan", "--nope"], 64, "usage");
-    error(&["promote"], 64, "usage");
+    error(&["promote", "red"], 64, "usage");
 
     let empty = error(&["promote", "green", "--auto-approve"], 1, "failed");
     assert!(

@@ -117,7 +117,10 @@ fn a_word_that_is_no_slot_is_wrong_usage() {
         .code(64)
         .says("`red` is not a slot")
         .says("--to");
-    world.run(&["promote"]).code(64);
+    world
+        .run(&["promote"])
+        .code(1)
+        .says("no release that waits");
     world.run(&["frobnicate"]).code(64);
     world
         .run(&["status", "--env", "stagign"])
