@@ -152,12 +152,11 @@ impl Git {
         let asked = ["rev-parse", "--is-inside-work-tree", "--show-toplevel"];
         match self.ask(&asked).await {
             Ok(answer) => match answer.split_once('\n') {
-                Some(("true", top)) => self.is_checkout_of_its_own(Path::new(top)),
+                Some(("true", top)) if self.has_settings_of_its_own(Path::new(top)) => Ok(true),
+                Some(("true", top)) => Err(Self::of_a_commit(Path::new(top))),
                 _ => Ok(false),
             },
-            Err(error) if error.reason.contains(BARE) => {
-                Err(Self::is_laid_out_as_git(&self.folder))
-            }
+            Err(error) if error.reason.contains(BARE) => Err(Self::of_a_commit(&self.folder)),
             Err(error) if error.reason.contains("not a git repository") => Ok(false),
             Err(error) if error.reason == NO_GIT => Ok(false),
             Err(error) => Err(error),
@@ -166,15 +165,12 @@ impl Git {
 
     /// A commit can bring what a repository is made of, but no `.git`. Without one, the settings
     /// that Git goes by are the commit's: programs among them, and what is said of branches.
-    fn is_checkout_of_its_own(&self, top: &Path) -> Result<bool, ScmError> {
+    fn has_settings_of_its_own(&self, top: &Path) -> bool {
         let is_named = matches!(self.hook.get(), Some(hook::Hook::Own));
-        if is_named || top.join(".git").symlink_metadata().is_ok() {
-            return Ok(true);
-        }
-        Err(Self::is_laid_out_as_git(top))
+        is_named || top.join(".git").symlink_metadata().is_ok()
     }
 
-    fn is_laid_out_as_git(folder: &Path) -> ScmError {
+    fn of_a_commit(folder: &Path) -> ScmError {
         ScmError {
             what: "looking for the checkout".to_owned(),
             reason: format!(
