@@ -98,6 +98,26 @@ impl State {
             .find(|release| release.number == number)
     }
 
+    /// Whether a release waits for its promotion.
+    #[must_use]
+    pub fn waits(&self, number: ReleaseNumber) -> bool {
+        self.release(number)
+            .is_some_and(|release| release.status == ReleaseStatus::Waiting)
+    }
+
+    /// The slot without live traffic whose release waits for its promotion. `number` says what
+    /// stands in a slot.
+    pub fn waiting_slot(
+        &self,
+        active: Option<Slot>,
+        number: impl Fn(Slot) -> Option<ReleaseNumber>,
+    ) -> Option<Slot> {
+        Slot::ALL
+            .into_iter()
+            .filter(|slot| active != Some(*slot))
+            .find(|slot| number(*slot).is_some_and(|number| self.waits(number)))
+    }
+
     /// The release that has live traffic, as far as the state knows.
     #[must_use]
     pub fn live(&self) -> Option<&Release> {

@@ -7,15 +7,15 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::execute::{self, Finished, Gate, Job, Sink, Stops};
+use crate::model::Role;
 use crate::model::approval::{Approved, SignedBy};
 use crate::model::garbage::{Collect, Collected};
 use crate::model::journal::{JournalEntry, What};
 use crate::model::outcome::{Ending, Outcome};
 use crate::model::plan::{Intent, Plan};
-use crate::model::release::{Actor, ReleaseStatus};
+use crate::model::release::Actor;
 use crate::model::state::State;
 use crate::model::window::OutsideWindow;
-use crate::model::{Role, Slot};
 use crate::ops::actor::actor;
 use crate::ops::plan::{Request, known_state, make_plan_with, protection};
 use crate::ops::plan_file::{self, PlanFile};
@@ -438,14 +438,7 @@ async fn outcome(
     let engine = &session.ports.engine;
     let (overview, urls) = tokio::join!(engine.overview(&scope), engine.urls(&scope, Role::Active));
     let (overview, mut urls) = (overview?, urls.unwrap_or_default());
-    let waiting = Slot::ALL
-        .into_iter()
-        .filter(|slot| overview.active != Some(*slot))
-        .find(|slot| {
-            let number = overview.number(*slot);
-            let release = number.and_then(|number| state.release(number));
-            release.is_some_and(|release| release.status == ReleaseStatus::Waiting)
-        });
+    let waiting = state.waiting_slot(overview.active, |slot| overview.number(slot));
 
     if waiting.is_some() {
         let preview = engine.urls(&scope, Role::Preview).await;

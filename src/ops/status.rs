@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::model::Role;
 use crate::model::facts::Overview;
-use crate::model::release::ReleaseStatus;
 use crate::ops::{Error, Session, behind};
 use crate::output::status::StatusView;
 
@@ -22,8 +21,8 @@ pub async fn status(session: &Session) -> Result<StatusView, Error> {
         if let Some(release) = release.filter(|release| !release.approvals.is_empty()) {
             approvals.insert(*slot, release.approvals.clone());
         }
-        if release.is_some_and(|release| release.status == ReleaseStatus::Waiting) {
-            let number = there.label.number;
+        let number = there.label.number;
+        if state.waits(number) {
             notes.push(format!(
                 "release {number} waits in {slot}: `shipit promote {slot}` gives it live traffic"
             ));

@@ -130,10 +130,7 @@ impl Apply<'_> {
         self.builds();
         let there = self.observed.facts.slots.get(&slot)?;
         let number = there.label.number;
-        let waits = self
-            .state
-            .release(number)
-            .is_some_and(|release| release.status == ReleaseStatus::Waiting);
+        let waits = self.state.waits(number);
         let within = self.desired.ready_within;
         let handover = Handover::to_standing(&self.observed.facts, slot, there, within);
         let is_ready = handover.is_ready(there);

@@ -6,7 +6,6 @@ use crate::model::desired::Desired;
 use crate::model::facts::{Facts, HealthState, SlotFacts};
 use crate::model::plan::{Intent, Plan, Target};
 use crate::model::promotion::{Deployment, Mode};
-use crate::model::release::ReleaseStatus;
 use crate::model::source::Source;
 use crate::model::state::State;
 use crate::model::{Address, Slot};
@@ -20,14 +19,8 @@ use crate::plan::strategy::{beside, wait_until_ready};
 /// The slot without live traffic whose release waits for its promotion.
 #[must_use]
 pub fn waiting(facts: &Facts, state: &State) -> Option<Slot> {
-    let waits = |there: &SlotFacts| {
-        let release = state.release(there.label.number);
-        release.is_some_and(|release| release.status == ReleaseStatus::Waiting)
-    };
-    Slot::ALL
-        .into_iter()
-        .filter(|slot| facts.active != Some(*slot))
-        .find(|slot| facts.slots.get(slot).is_some_and(waits))
+    let there = |slot| facts.slots.get(&slot);
+    state.waiting_slot(facts.active, |slot| Some(there(slot)?.label.number))
 }
 
 /// Makes the plan of `promote blue|green`: live traffic for the release that stands in `slot`.
