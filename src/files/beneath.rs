@@ -72,6 +72,14 @@ pub enum BeneathError {
         /// The folder.
         root: PathBuf,
     },
+    /// It leads to Git's own files, which have the credentials of the clone in them.
+    #[error("{path} is one of Git's own files: {real}")]
+    OfGit {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// Where it leads to, beneath the folder.
+        real: PathBuf,
+    },
     /// It is something that has no content: a folder, a FIFO, a device.
     #[error("{path}: it is {kind}, not a file")]
     NoFile {
@@ -117,9 +125,9 @@ impl From<BeneathError> for io::Error {
     fn from(error: BeneathError) -> Self {
         let kind = match &error {
             BeneathError::Io { source, .. } => source.kind(),
-            BeneathError::Link { .. } | BeneathError::Outside { .. } => {
-                io::ErrorKind::PermissionDenied
-            }
+            BeneathError::Link { .. }
+            | BeneathError::Outside { .. }
+            | BeneathError::OfGit { .. } => io::ErrorKind::PermissionDenied,
             BeneathError::NoFile { .. } => io::ErrorKind::InvalidInput,
             BeneathError::TooLarge { .. } => io::ErrorKind::FileTooLarge,
         };
@@ -192,6 +200,20 @@ impl Root {
     /// Where a path leads to, through all of its links.
     pub fn real(&self, path: &Path) -> Result<PathBuf, BeneathError> {
         Ok(self.followed(path)?.real)
+    }
+
+    /// Where a path of a project leads to; none where nothing is. Git's own files are not the
+    /// project's.
+    pub fn of_project(&self, path: &Path) -> Result<Option<PathBuf>, BeneathError> {
+        let real = match self.real(path) {
+            Err(error) if error.is_missing() => return Ok(None),
+            real => real?,
+        };
+        if real.iter().any(|part| part == ".git") {
+            let path = path.to_path_buf();
+            return Err(BeneathError::OfGit { path, real });
+        }
+        Ok(Some(real))
     }
 
     fn followed(&self, path: &Path) -> Result<Name, BeneathError> {

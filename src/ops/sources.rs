@@ -16,7 +16,7 @@ use crate::model::EnvironmentName;
 use crate::model::kind::Capabilities;
 use crate::model::source::Source;
 use crate::ops::Error;
-use crate::ops::wiring::{Recipe, render};
+use crate::ops::wiring::{Chart, Recipe, render};
 use crate::port::Engine;
 
 /// The largest file that is read, and the most of them.
@@ -107,7 +107,7 @@ fn recipe(tool: Tool, capabilities: Option<&Capabilities>) -> Recipe {
             namespace,
             set,
             crds,
-        } => Recipe::Helm {
+        } => Recipe::Helm(Chart {
             chart,
             values: values.map(PathBuf::from),
             name,
@@ -115,7 +115,7 @@ fn recipe(tool: Tool, capabilities: Option<&Capabilities>) -> Recipe {
             set,
             has_crds: crds == ChartCrds::Include,
             capabilities: capabilities.cloned(),
-        },
+        }),
     }
 }
 
@@ -212,30 +212,16 @@ fn unreadable(error: &BeneathError) -> DesiredError {
             "copy the file into the project: what is rendered comes from the project alone, so that a plan shows \
              nothing else of the machine that makes it"
         }
+        BeneathError::OfGit { .. } => "name a file of the project",
         BeneathError::TooLarge { .. } => "name the right files",
         _ => "a manifest or a configuration file is a text in UTF-8",
     };
     wrong(error.to_string(), help)
 }
 
-/// Where a path of the project leads to; none, where nothing is. Git's own files have the
-/// credentials of the clone in them, and are not the project's.
+/// Where a path of the project leads to; none, where nothing is.
 fn real(project: &Root, path: &Path) -> Result<Option<PathBuf>, DesiredError> {
-    let real = match project.real(path) {
-        Err(error) if error.is_missing() => return Ok(None),
-        other => other.map_err(|error| unreadable(&error))?,
-    };
-    if real.iter().any(|part| part == ".git") {
-        return Err(wrong(
-            format!(
-                "{} is one of Git's own files: {}",
-                path.display(),
-                real.display()
-            ),
-            "name a file of the project",
-        ));
-    }
-    Ok(Some(real))
+    project.of_project(path).map_err(|error| unreadable(&error))
 }
 
 fn set(globs: &[String]) -> Result<GlobSet, DesiredError> {

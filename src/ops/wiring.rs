@@ -38,7 +38,7 @@ use crate::port::{Engine, Ports, Provider, Registry, StateStore};
 use crate::proto::Directory;
 use crate::redact::Redactor;
 
-pub use crate::driver::render::{Recipe, render};
+pub use crate::driver::render::{Chart, Recipe, render};
 pub use crate::driver::signer::sign;
 pub use crate::driver::state::local::LocalStore;
 

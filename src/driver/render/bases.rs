@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::driver::render::{Recipe, RenderError, own, refused};
-use crate::files::beneath::Root;
+use crate::driver::render::Refusal;
+use crate::files::beneath::{BeneathError, Root};
 
 /// As Kustomize looks for it.
 const NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
@@ -30,12 +30,11 @@ const LOADED: [&str; 10] = [
 const LARGEST: u64 = 1 << 20;
 const MOST: usize = 1000;
 
+/// The longest text that may name a file (`PATH_MAX`).
+const LONGEST: usize = 4096;
+
 /// Refuses a kustomization that is made of what is not the project's, or of Git's own files.
-pub(super) fn stay_inside(
-    project: &Root,
-    recipe: &Recipe,
-    first: &Path,
-) -> Result<(), RenderError> {
+pub(super) fn stay_inside(project: &Root, first: &Path) -> Result<(), Refusal> {
     let mut left = vec![first.to_path_buf()];
     let mut seen = BTreeSet::new();
     while let Some(folder) = left.pop() {
@@ -43,20 +42,16 @@ pub(super) fn stay_inside(
             continue;
         }
         if seen.len() > MOST {
-            return Err(refused(recipe, &format!("it has more than {MOST} bases")));
+            return Err(Refusal::from(format!("it has more than {MOST} bases")));
         }
-        let names = NAMES.iter().map(|name| folder.join(name));
-        for file in names {
-            if let Some(real) = own(project, recipe, &file)? {
-                let text = project.text(&real, LARGEST);
-                let text = text.map_err(|error| refused(recipe, &error))?;
+        for file in NAMES.map(|name| folder.join(name)) {
+            if let Some(real) = project.of_project(&file)? {
                 let found = Kustomization {
                     project,
-                    recipe,
                     file: &file,
                     folder: &folder,
                 };
-                left.extend(found.bases(&text)?);
+                left.extend(found.bases(&project.text(&real, LARGEST)?)?);
             }
         }
     }
@@ -65,16 +60,14 @@ pub(super) fn stay_inside(
 
 struct Kustomization<'a> {
     project: &'a Root,
-    recipe: &'a Recipe,
     file: &'a Path,
     folder: &'a Path,
 }
 
 impl Kustomization<'_> {
     /// The folders that it takes in.
-    fn bases(&self, text: &str) -> Result<Vec<PathBuf>, RenderError> {
-        let document: Value = serde_saphyr::from_str(text)
-            .map_err(|error| refused(self.recipe, &format!("{}: {error}", self.file.display())))?;
+    fn bases(&self, text: &str) -> Result<Vec<PathBuf>, Refusal> {
+        let document: Value = serde_saphyr::from_str(text).map_err(|error| self.says(&error))?;
         let mut bases = Vec::new();
         for (key, value) in document.as_object().into_iter().flatten() {
             let is_loaded = LOADED.contains(&key.as_str());
@@ -89,36 +82,33 @@ impl Kustomization<'_> {
     }
 
     /// What is loaded: a folder is another kustomization.
-    fn base(&self, key: &str, named: &str) -> Result<Option<PathBuf>, RenderError> {
-        let path = self.folder.join(named);
-        let Some(real) = own(self.project, self.recipe, &path)? else {
-            let reason = format!(
-                "{}: `{key}` has {}, which is not in the project",
-                self.file.display(),
-                named.escape_debug()
-            );
-            return Err(refused(self.recipe, &reason));
-        };
+    fn base(&self, key: &str, named: &str) -> Result<Option<PathBuf>, Refusal> {
+        let found = self.project.of_project(&self.folder.join(named))?;
+        let real = found.ok_or_else(|| {
+            let named = named.escape_debug();
+            self.says(&format!("`{key}` has {named}, which is not in the project"))
+        })?;
         Ok(self.project.path().join(&real).is_dir().then_some(real))
     }
 
     /// Wherever a file is named, also as `key=file`: Git's own have the credentials of the clone.
-    fn is_not_of_git(&self, named: &str) -> Result<(), RenderError> {
-        let named = named.split_once('=').map_or(named, |(_, file)| file);
-        if named.len() > 4096 || named.contains('\n') {
+    fn is_not_of_git(&self, named: &str) -> Result<(), Refusal> {
+        let file = named.split_once('=').map_or(named, |(_, file)| file);
+        if file.len() > LONGEST || is_inline(file) {
             return Ok(());
         }
-        let path = self.folder.join(named);
-        let real = self.project.real(&path).unwrap_or_else(|_| path.clone());
-        if real.iter().chain(path.iter()).any(|part| part == ".git") {
-            let reason = format!(
-                "{}: {} is one of Git's own files",
-                self.file.display(),
-                named.escape_debug()
-            );
-            return Err(refused(self.recipe, &reason));
+        let path = self.folder.join(file);
+        let leads = self.project.of_project(&path);
+        let leads_to_git = matches!(leads, Err(BeneathError::OfGit { .. }));
+        if leads_to_git || path.iter().any(|part| part == ".git") {
+            let named = named.escape_debug();
+            return Err(self.says(&format!("{named} is one of Git's own files")));
         }
         Ok(())
+    }
+
+    fn says(&self, what: &dyn std::fmt::Display) -> Refusal {
+        Refusal::from(format!("{}: {what}", self.file.display()))
     }
 }
 

@@ -2,13 +2,12 @@
 //! chart, and gives its templates whatever they lead to; in the copy there is no link, and nothing
 //! that is not the project's.
 
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::driver::render::{Recipe, RenderError, own, refused};
+use crate::driver::render::{Chart, Refusal};
 use crate::files::beneath::{Links, Root};
 
 /// The most bytes of a chart and its values.
@@ -34,37 +33,29 @@ pub(super) struct Copied {
 ///
 /// # Errors
 /// A file is not the project's, or there is too much of it.
-pub(super) fn copied(root: &Path, recipe: &Recipe) -> Result<Copied, RenderError> {
-    let Recipe::Helm { chart, values, .. } = recipe else {
-        return Err(refused(recipe, &"it is no chart"));
-    };
-    let failed = |error: std::io::Error| refused(recipe, &error);
-    let folder = tempfile::tempdir().map_err(failed)?;
-    let project = Root::open(root, Links::StayBeneath).map_err(failed)?;
+pub(super) fn copied(root: &Path, wanted: &Chart) -> Result<Copied, Refusal> {
+    let folder = tempfile::tempdir()?;
     let mut copy = Copy {
-        recipe,
-        project,
+        project: Root::open(root, Links::StayBeneath)?,
         to: folder.path().to_path_buf(),
         bytes: 0,
         entries: 0,
     };
 
-    let there = own(&copy.project, recipe, Path::new(chart))?;
-    let chart = match &there {
+    let chart = match copy.project.of_project(Path::new(&wanted.chart))? {
         Some(real) => {
-            copy.all(Path::new(chart), real, 0)?;
-            word(real)
+            copy.all(&real, &real, 0)?;
+            word(&real)
         }
-        None => reference(recipe, chart)?.to_owned(),
+        None => reference(&wanted.chart)?.to_owned(),
     };
-    let values = match values {
+    let values = match &wanted.values {
         Some(named) => {
-            let real = own(&copy.project, recipe, named)?.ok_or_else(|| RenderError {
-                what: format!("helm {chart}"),
+            let real = copy.project.of_project(named)?.ok_or_else(|| Refusal {
                 reason: format!("{} is not there", named.display()),
-                help: "name the file of values, below the project's folder".to_owned(),
+                help: "name the file of values, below the project's folder",
             })?;
-            copy.file(&real)?;
+            copy.file(&real, &real)?;
             Some(word(&real))
         }
         None => None,
@@ -82,85 +73,62 @@ pub(super) fn word(path: &Path) -> String {
 }
 
 /// A chart that is not the project's, as Helm finds it.
-fn reference<'a>(recipe: &Recipe, chart: &'a str) -> Result<&'a str, RenderError> {
+fn reference(chart: &str) -> Result<&str, Refusal> {
     let is_path = chart.starts_with(['.', '/']) || chart.starts_with("file:");
-    if !is_path && !chart.starts_with('-') && !chart.is_empty() {
-        return Ok(chart);
+    if is_path || chart.starts_with('-') {
+        return Err(Refusal {
+            reason: format!("there is no folder {chart} in the project"),
+            help: "name a chart's folder, or its reference: `oci://HOST/CHART`, `REPOSITORY/CHART`",
+        });
     }
-    Err(RenderError {
-        what: refused(recipe, &"").what,
-        reason: format!("there is no folder {chart} in the project"),
-        help: "name a chart's folder, or its reference: `oci://HOST/CHART`, `REPOSITORY/CHART`"
-            .to_owned(),
-    })
+    Ok(chart)
 }
 
-struct Copy<'a> {
-    recipe: &'a Recipe,
+struct Copy {
     project: Root,
     to: PathBuf,
     bytes: u64,
     entries: usize,
 }
 
-impl Copy<'_> {
-    /// What is at a path, with all that is below it. The first path is where it goes, the second
-    /// where it comes from.
-    fn all(&mut self, name: &Path, real: &Path, depth: usize) -> Result<(), RenderError> {
+impl Copy {
+    /// What is at a path, with all that is below it: to `name` in the copy, from `real` in the
+    /// project.
+    fn all(&mut self, name: &Path, real: &Path, depth: usize) -> Result<(), Refusal> {
         self.entries += 1;
         if self.entries > ENTRIES || depth > DEEPEST {
-            let reason = format!(
-                "{} has more than {ENTRIES} files, or folders in each other without end",
-                name.display()
-            );
-            return Err(self.refused(&reason));
+            let name = name.display();
+            return Err(Refusal::from(format!(
+                "{name} has more than {ENTRIES} files, or folders in each other without end"
+            )));
         }
         let from = self.project.path().join(real);
         if !from.is_dir() {
-            return self.put(name, real);
+            return self.file(name, real);
         }
 
-        fs::create_dir_all(self.to.join(clean(name))).map_err(|error| self.refused(&error))?;
-        let entries = fs::read_dir(&from).map_err(|error| self.refused(&error))?;
-        for entry in entries {
-            let entry = entry.map_err(|error| self.refused(&error))?.file_name();
+        fs::create_dir_all(self.to.join(name))?;
+        for entry in fs::read_dir(&from)? {
+            let entry = entry?.file_name();
             if entry == ".git" {
                 continue;
             }
             // A link that leads nowhere is a file that is not there.
-            if let Some(below) = own(&self.project, self.recipe, &real.join(&entry))? {
+            if let Some(below) = self.project.of_project(&real.join(&entry))? {
                 self.all(&name.join(&entry), &below, depth + 1)?;
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, real: &Path) -> Result<(), RenderError> {
-        self.put(real, real)
-    }
-
-    fn put(&mut self, name: &Path, real: &Path) -> Result<(), RenderError> {
-        let left = BYTES - self.bytes;
-        let content = self.project.read(real, left);
-        let content = content.map_err(|error| self.refused(&error))?;
+    fn file(&mut self, name: &Path, real: &Path) -> Result<(), Refusal> {
+        let content = self.project.read(real, BYTES - self.bytes)?;
         self.bytes += content.len() as u64;
 
-        let to = self.to.join(clean(name));
-        let written = to
-            .parent()
-            .map_or(Ok(()), fs::create_dir_all)
-            .and_then(|()| File::create(&to)?.write_all(&content));
-        written.map_err(|error| self.refused(&error))
+        let to = self.to.join(name);
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        Ok(fs::write(&to, &content)?)
     }
-
-    fn refused(&self, reason: &dyn std::fmt::Display) -> RenderError {
-        refused(self.recipe, reason)
-    }
-}
-
-/// A path without what would lead out of a folder.
-fn clean(path: &Path) -> PathBuf {
-    path.components()
-        .filter(|part| matches!(part, std::path::Component::Normal(_)))
-        .collect()
 }

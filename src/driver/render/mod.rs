@@ -34,22 +34,26 @@ pub enum Recipe {
         folder: PathBuf,
     },
     /// A chart.
-    Helm {
-        /// The chart's folder below the project's, or its reference.
-        chart: String,
-        /// The file of values, below the project's folder.
-        values: Option<PathBuf>,
-        /// The name of the release, as Helm counts them.
-        name: String,
-        /// The namespace that the chart sees.
-        namespace: String,
-        /// Values that shipit knows, as `shipit.KEY`.
-        set: Vec<(String, String)>,
-        /// Whether the definitions in `crds/` are rendered as well.
-        has_crds: bool,
-        /// What the chart is told about the cluster; without it what Helm takes one for.
-        capabilities: Option<Capabilities>,
-    },
+    Helm(Chart),
+}
+
+/// A chart, and what it is rendered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chart {
+    /// The chart's folder below the project's, or its reference.
+    pub chart: String,
+    /// The file of values, below the project's folder.
+    pub values: Option<PathBuf>,
+    /// The name of the release, as Helm counts them.
+    pub name: String,
+    /// The namespace that the chart sees.
+    pub namespace: String,
+    /// Values that shipit knows, as `shipit.KEY`.
+    pub set: Vec<(String, String)>,
+    /// Whether the definitions in `crds/` are rendered as well.
+    pub has_crds: bool,
+    /// What the chart is told about the cluster; without it what Helm takes one for.
+    pub capabilities: Option<Capabilities>,
 }
 
 /// Why nothing was rendered.
@@ -71,14 +75,15 @@ pub struct RenderError {
 /// read is not the project's.
 pub async fn render(root: &Path, recipe: &Recipe) -> Result<String, RenderError> {
     match recipe {
-        Recipe::Kustomize { .. } => {
-            let folder = blocking(root, recipe, kustomization).await?;
-            kustomize(root, &folder).await
+        Recipe::Kustomize { folder } => {
+            let what = format!("kustomize {}", folder.display());
+            let folder = looked(root, &what, folder, kustomization).await?;
+            kustomize(root, what, &folder).await
         }
-        Recipe::Helm { chart, .. } => {
-            let copied = blocking(root, recipe, copied).await?;
-            let what = format!("helm {chart}");
-            let words = helm(recipe, &copied);
+        Recipe::Helm(chart) => {
+            let what = format!("helm {}", chart.chart);
+            let copied = looked(root, &what, chart, copied).await?;
+            let words = helm(chart, &copied);
             let text = run(copied.folder.path(), &what, "helm", &words).await?;
             text.ok_or_else(|| RenderError {
                 what,
@@ -89,19 +94,44 @@ pub async fn render(root: &Path, recipe: &Recipe) -> Result<String, RenderError>
     }
 }
 
-async fn blocking<T: Send + 'static>(
+/// What is found in the project's files, beside what is awaited meanwhile.
+async fn looked<Of, Found>(
     root: &Path,
-    recipe: &Recipe,
-    look: fn(&Path, &Recipe) -> Result<T, RenderError>,
-) -> Result<T, RenderError> {
-    let (folder, read) = (root.to_path_buf(), recipe.clone());
-    tokio::task::spawn_blocking(move || look(&folder, &read))
-        .await
-        .map_err(|error| refused(recipe, &error))?
+    what: &str,
+    of: &Of,
+    look: fn(&Path, &Of) -> Result<Found, Refusal>,
+) -> Result<Found, RenderError>
+where
+    Of: Clone + Send + 'static,
+    Found: Send + 'static,
+{
+    let (folder, of) = (root.to_path_buf(), of.clone());
+    let looking = tokio::task::spawn_blocking(move || look(&folder, &of));
+    let found = looking.await.unwrap_or_else(|error| Err(error.into()));
+    found.map_err(|Refusal { reason, help }| RenderError {
+        what: what.to_owned(),
+        reason,
+        help: help.to_owned(),
+    })
 }
 
-async fn kustomize(root: &Path, folder: &Path) -> Result<String, RenderError> {
-    let what = format!("kustomize {}", folder.display());
+/// Why a tool is not given what it would read.
+#[derive(Debug)]
+struct Refusal {
+    reason: String,
+    help: &'static str,
+}
+
+impl<E: std::fmt::Display> From<E> for Refusal {
+    fn from(reason: E) -> Self {
+        Self {
+            reason: reason.to_string(),
+            help: "copy it into the project: what is rendered comes from the project alone",
+        }
+    }
+}
+
+async fn kustomize(root: &Path, what: String, folder: &Path) -> Result<String, RenderError> {
     let folder = word(folder);
     let own = ["build".to_owned(), folder.clone()];
     let found = match run(root, &what, "kustomize", &own).await? {
@@ -115,92 +145,47 @@ async fn kustomize(root: &Path, folder: &Path) -> Result<String, RenderError> {
     })
 }
 
-/// What Helm is called with: options first, and after `--` nothing is one; nothing for what is no
-/// chart.
-fn helm(recipe: &Recipe, copied: &Copied) -> Vec<String> {
-    let Recipe::Helm {
-        name,
-        namespace,
-        set,
-        has_crds,
-        capabilities,
-        ..
-    } = recipe
-    else {
-        return Vec::new();
-    };
-
-    let mut args = ["template", "--namespace", namespace]
+/// What Helm is called with: options first, and after `--` nothing is one.
+fn helm(chart: &Chart, copied: &Copied) -> Vec<String> {
+    let mut args = ["template", "--namespace", &chart.namespace]
         .map(str::to_owned)
         .to_vec();
     if let Some(values) = &copied.values {
         args.extend(["--values".to_owned(), values.clone()]);
     }
-    for (key, value) in set {
+    for (key, value) in &chart.set {
         args.extend(["--set-string".to_owned(), format!("shipit.{key}={value}")]);
     }
-    if *has_crds {
+    if chart.has_crds {
         args.push("--include-crds".to_owned());
     }
-    if let Some(Capabilities { version, apis }) = capabilities {
+    if let Some(Capabilities { version, apis }) = &chart.capabilities {
         args.extend(["--kube-version".to_owned(), version.clone()]);
         args.extend(apis.iter().map(|api| format!("--api-versions={api}")));
     }
-    args.extend(["--".to_owned(), name.clone(), copied.chart.clone()]);
+    args.extend(["--".to_owned(), chart.name.clone(), copied.chart.clone()]);
     args
 }
 
-fn refused(recipe: &Recipe, reason: &dyn std::fmt::Display) -> RenderError {
-    let what = match recipe {
-        Recipe::Kustomize { folder } => format!("kustomize {}", folder.display()),
-        Recipe::Helm { chart, .. } => format!("helm {chart}"),
-    };
-    RenderError {
-        what,
-        reason: reason.to_string(),
-        help: "copy it into the project: what is rendered comes from the project alone".to_owned(),
-    }
-}
-
 /// The folder of a kustomization, when all that it is made of is the project's.
-fn kustomization(root: &Path, recipe: &Recipe) -> Result<PathBuf, RenderError> {
-    let Recipe::Kustomize { folder } = recipe else {
-        return Err(refused(recipe, &"it is no kustomization"));
-    };
-    let project = Root::open(root, Links::StayBeneath).map_err(|error| refused(recipe, &error))?;
-    let real = own(&project, recipe, folder)?.ok_or_else(|| RenderError {
-        what: refused(recipe, &"").what,
+fn kustomization(root: &Path, folder: &PathBuf) -> Result<PathBuf, Refusal> {
+    let project = Root::open(root, Links::StayBeneath)?;
+    let real = project.of_project(folder)?.ok_or_else(|| Refusal {
         reason: format!("there is no folder {} in the project", folder.display()),
-        help: "name a folder with a kustomization.yaml".to_owned(),
+        help: "name a folder with a kustomization.yaml",
     })?;
 
-    bases::stay_inside(&project, recipe, &real)?;
+    bases::stay_inside(&project, &real)?;
     let walk = WalkBuilder::new(root.join(&real))
         .standard_filters(false)
         .filter_entry(|entry| entry.file_name() != ".git")
         .build();
     for entry in walk {
-        let entry = entry.map_err(|error| refused(recipe, &error))?;
+        let entry = entry?;
         let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
-        own(&project, recipe, path)?;
+        project.of_project(path)?;
     }
     Ok(real)
-}
-
-/// Where a path of the project leads to; none where nothing is.
-///
-/// # Errors
-/// It leads out of the project, or to Git's own files, which have the credentials of the clone.
-fn own(project: &Root, recipe: &Recipe, path: &Path) -> Result<Option<PathBuf>, RenderError> {
-    let real = match project.real(path) {
-        Err(error) if error.is_missing() => return Ok(None),
-        real => real.map_err(|error| refused(recipe, &error))?,
-    };
-    if real.iter().any(|part| part == ".git") {
-        let reason = format!("{} leads to Git's own files", path.display());
-        return Err(refused(recipe, &reason));
-    }
-    Ok(Some(real))
 }
 
 /// What a program writes; none when there is no such program.
@@ -232,9 +217,9 @@ async fn run(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(format!("{program} cannot be started: {error}"))),
     };
-    // With all that it starts itself.
-    let _group = Group::of(&child);
+    let group = Group::of(&child);
     let Written { text, said, status } = written(child, program).await.map_err(failed)?;
+    group.leave();
 
     if !status.success() {
         let said = String::from_utf8_lossy(&said);

@@ -55,15 +55,12 @@ impl Machine {
     }
 
     fn kustomization(&self, folder: &str) -> Result<PathBuf, String> {
-        let recipe = Recipe::Kustomize {
-            folder: folder.into(),
-        };
-        kustomization(&self.root(), &recipe).map_err(|error| error.reason)
+        kustomization(&self.root(), &folder.into()).map_err(|error| error.reason)
     }
 }
 
-fn helm_of(chart: &str, values: Option<&str>) -> Recipe {
-    Recipe::Helm {
+fn helm_of(chart: &str, values: Option<&str>) -> Chart {
+    Chart {
         chart: chart.to_owned(),
         values: values.map(PathBuf::from),
         name: "web".to_owned(),
@@ -90,6 +87,16 @@ fn helm_reads_a_copy_that_has_the_projects_files_alone() {
     let meta = std::fs::symlink_metadata(copied.folder.path().join("chart/shared"));
     assert!(meta.expect("there").is_dir(), "a copy has no links");
 
+    machine.link("chart", "named");
+    let named = machine.chart("named", None).expect("copied");
+    assert!(
+        named
+            .folder
+            .path()
+            .join(&named.chart)
+            .join("Chart.yaml")
+            .exists()
+    );
     let whole = machine.chart(".", None).expect("copied");
     assert!(!whole.folder.path().join(".git").exists());
 }
