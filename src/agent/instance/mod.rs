@@ -1,5 +1,6 @@
 //! One supervised process: started, asked how it is, started again when it ends, and stopped.
 
+mod listening;
 mod owner;
 mod port;
 mod prober;

@@ -5,15 +5,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use crate::agent::family::family;
+use crate::agent::instance::listening::{Listening, listeners};
 use crate::agent::trouble::Trouble;
-
-/// The state of a listening socket in `/proc/net/tcp` (`TCP_LISTEN` of the kernel's
-/// `tcp_states.h`).
-const LISTEN: &str = "0A";
 
 /// Who listens at a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,72 +85,6 @@ fn find(port: u16, leader: u32, before: Seen) -> io::Result<(Owner, Seen)> {
     Ok((Owner::Instance, seen))
 }
 
-/// A listening socket.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Listening {
-    address: IpAddr,
-    port: u16,
-    uid: u32,
-    inode: u64,
-}
-
-impl Listening {
-    /// From a line of `/proc/net/tcp` or `tcp6`; none for what does not listen.
-    fn of(line: &str) -> Option<Self> {
-        let mut fields = line.split_whitespace();
-        let (address, port) = fields.nth(1)?.split_once(':')?;
-        if fields.nth(1)? != LISTEN {
-            return None;
-        }
-        Some(Self {
-            address: ip(address)?,
-            port: u16::from_str_radix(port, 16).ok()?,
-            uid: fields.nth(3)?.parse().ok()?,
-            inode: fields.nth(1)?.parse().ok()?,
-        })
-    }
-
-    /// Whether a connection to loopback may come to it.
-    fn takes_loopback(&self) -> bool {
-        let address = self.address.to_canonical();
-        address.is_unspecified() || address == IpAddr::V4(Ipv4Addr::LOCALHOST)
-    }
-
-    fn socket(&self) -> PathBuf {
-        format!("socket:[{}]", self.inode).into()
-    }
-}
-
-/// As `/proc/net` writes it: the network's bytes, four by four, read as numbers of this machine.
-fn ip(text: &str) -> Option<IpAddr> {
-    let words: Vec<[u8; 4]> = (0..text.len() / 8)
-        .map(|at| u32::from_str_radix(text.get(at * 8..at * 8 + 8)?, 16).ok())
-        .map(|word| word.map(u32::to_ne_bytes))
-        .collect::<Option<_>>()?;
-    match words.as_slice() {
-        [word] => Some(Ipv4Addr::from(*word).into()),
-        [_, _, _, _] => {
-            let octets: [u8; 16] = words.concat().try_into().ok()?;
-            Some(Ipv6Addr::from(octets).into())
-        }
-        _ => None,
-    }
-}
-
-fn listeners(port: u16) -> io::Result<Vec<Listening>> {
-    let mut found = Vec::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let text = match fs::read_to_string(table) {
-            // A kernel without IPv6.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            other => other?,
-        };
-        let ours = |it: &Listening| it.port == port && it.takes_loopback();
-        found.extend(text.lines().filter_map(Listening::of).filter(ours));
-    }
-    Ok(found)
-}
-
 /// The processes of an instance.
 struct Members(BTreeSet<u32>);
 
@@ -219,27 +149,6 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-
-    #[test]
-    fn a_listener_is_read_as_the_kernel_writes_it() {
-        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 48213 1 0000000000000000 100 0 0 10 0";
-        let found = Listening::of(line).unwrap();
-        let expected = Listening {
-            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            port: 8080,
-            uid: 1000,
-            inode: 48213,
-        };
-        assert_eq!(found, expected);
-        assert_eq!(Listening::of(&line.replace(" 0A ", " 01 ")), None);
-        assert_eq!(Listening::of("  sl  local_address rem_address   st"), None);
-        let mapped = line.replace("0100007F", "0000000000000000FFFF00000100007F");
-        assert!(Listening::of(&mapped).unwrap().takes_loopback());
-        let any = line.replace("0100007F", "00000000000000000000000000000000");
-        assert!(Listening::of(&any).unwrap().takes_loopback());
-        let other = line.replace("0100007F", "0200007F");
-        assert!(!Listening::of(&other).unwrap().takes_loopback());
-    }
 
     #[tokio::test]
     async fn a_port_is_its_own_processs_and_a_strangers_to_others() {
