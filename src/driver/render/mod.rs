@@ -77,12 +77,14 @@ pub async fn render(root: &Path, recipe: &Recipe) -> Result<String, RenderError>
     match recipe {
         Recipe::Kustomize { folder } => {
             let what = format!("kustomize {}", folder.display());
-            let folder = looked(root, &what, folder, kustomization).await?;
+            let (own, named) = (root.to_path_buf(), folder.clone());
+            let folder = looked(&what, move || kustomization(&own, &named)).await?;
             kustomize(root, what, &folder).await
         }
         Recipe::Helm(chart) => {
             let what = format!("helm {}", chart.chart);
-            let copied = looked(root, &what, chart, copied).await?;
+            let (own, wanted) = (root.to_path_buf(), chart.clone());
+            let copied = looked(&what, move || copied(&own, &wanted)).await?;
             let words = helm(chart, &copied);
             let text = run(copied.folder.path(), &what, "helm", &words).await?;
             text.ok_or_else(|| RenderError {
@@ -95,18 +97,11 @@ pub async fn render(root: &Path, recipe: &Recipe) -> Result<String, RenderError>
 }
 
 /// What is found in the project's files, beside what is awaited meanwhile.
-async fn looked<Of, Found>(
-    root: &Path,
+async fn looked<Found: Send + 'static>(
     what: &str,
-    of: &Of,
-    look: fn(&Path, &Of) -> Result<Found, Refusal>,
-) -> Result<Found, RenderError>
-where
-    Of: Clone + Send + 'static,
-    Found: Send + 'static,
-{
-    let (folder, of) = (root.to_path_buf(), of.clone());
-    let looking = tokio::task::spawn_blocking(move || look(&folder, &of));
+    look: impl FnOnce() -> Result<Found, Refusal> + Send + 'static,
+) -> Result<Found, RenderError> {
+    let looking = tokio::task::spawn_blocking(look);
     let found = looking.await.unwrap_or_else(|error| Err(error.into()));
     found.map_err(|Refusal { reason, help }| RenderError {
         what: what.to_owned(),
@@ -168,7 +163,7 @@ fn helm(chart: &Chart, copied: &Copied) -> Vec<String> {
 }
 
 /// The folder of a kustomization, when all that it is made of is the project's.
-fn kustomization(root: &Path, folder: &PathBuf) -> Result<PathBuf, Refusal> {
+fn kustomization(root: &Path, folder: &Path) -> Result<PathBuf, Refusal> {
     let project = Root::open(root, Links::StayBeneath)?;
     let real = project.of_project(folder)?.ok_or_else(|| Refusal {
         reason: format!("there is no folder {} in the project", folder.display()),

@@ -55,7 +55,7 @@ impl Machine {
     }
 
     fn kustomization(&self, folder: &str) -> Result<PathBuf, String> {
-        kustomization(&self.root(), &folder.into()).map_err(|error| error.reason)
+        kustomization(&self.root(), Path::new(folder)).map_err(|error| error.reason)
     }
 }
 
