@@ -113,8 +113,41 @@ fn protocols(
     }
 }
 
+/// The port that a health check asks for a path speaks HTTP.
+fn answers(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
+    let (health, all) = (&service.health, service.all_ports());
+    let liveness = health.liveness.as_ref();
+    let traffic = service.traffic_port().map(|(name, _)| name);
+    let own = health.port.as_ref().or(traffic.as_ref());
+    let alive = liveness.and_then(|it| it.port.as_ref()).or(own);
+    let (own_at, alive_at) = (
+        ["services", name, "health", "path"],
+        ["services", name, "health", "liveness", "path"],
+    );
+    for (at, path, port) in [
+        (&own_at[..], health.path.as_ref(), own),
+        (
+            &alive_at[..],
+            liveness.and_then(|it| it.path.as_ref()),
+            alive,
+        ),
+    ] {
+        let asked = port.filter(|_| path.is_some());
+        if let Some(port) = asked
+            && all.get(port).is_some_and(|it| !it.protocol.is_http())
+        {
+            findings.add(
+                at,
+                format!("its port `{port}` answers no HTTP"),
+                "take the path out (`null` in an environment): a connection is asked for then",
+            );
+        }
+    }
+}
+
 /// The port that a health check asks is there, and is asked.
 fn asked(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
+    answers(findings, name, service);
     let health = &service.health;
     let all = service.all_ports();
     let known: Vec<&str> = all.keys().map(PortName::as_str).collect();

@@ -134,6 +134,15 @@ fn what_no_port_can_be_is_refused_where_it_is_written() {
              or write `port: metrics`; `port: none` for a service that gets none",
         ),
         (
+            "{port: db, ports: {db: {port: 5432, protocol: tcp}}, health: {path: /up}}",
+            "services.web.health.path: its port `db` answers no HTTP | take the path out",
+        ),
+        (
+            "{port: http, ports: {http: 80, db: {port: 5432, protocol: tcp}}, health: {path: /up, \
+             liveness: {path: /alive, port: db}}}",
+            "services.web.health.liveness.path: its port `db` answers no HTTP",
+        ),
+        (
             "{port: 8080, health: {path: /up, port: admin}}",
             "services.web.health.port: web has no port `admin` | the ports here are: http",
         ),
