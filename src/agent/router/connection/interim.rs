@@ -2,7 +2,7 @@
 //! response (RFC 9110 §15.2), as `103 Early Hints`. hyper has no way to send them, so the wire
 //! does, at a moment when hyper has nothing of its own to write.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 
@@ -21,6 +21,8 @@ const MOST: usize = 64 << 10;
 #[derive(Debug, Default)]
 pub struct Interim {
     waiting: Mutex<Vec<u8>>,
+    /// Which request is being answered; changed while `waiting` is held.
+    request: AtomicU64,
     is_waiting: AtomicBool,
     /// The task of the connection, which writes them.
     writer: AtomicWaker,
@@ -28,8 +30,15 @@ pub struct Interim {
 }
 
 impl Interim {
-    /// Passes on one from an instance, but for those that concern the connection to it alone.
-    pub fn pass_on(&self, status: StatusCode, headers: &HeaderMap) {
+    /// The request that is being answered now.
+    pub fn request(&self) -> u64 {
+        self.request.load(Ordering::Relaxed)
+    }
+
+    /// Passes on one from an instance, but for those that concern the connection to it alone. What
+    /// comes for a request that has its response by now, from an instance that was given up, would
+    /// stand behind that.
+    pub fn pass_on(&self, request: u64, status: StatusCode, headers: &HeaderMap) {
         if matches!(
             status,
             StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS
@@ -38,7 +47,7 @@ impl Interim {
         }
         let head = head(status, headers.clone());
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() + head.len() > MOST {
+        if self.request() != request || waiting.len() + head.len() > MOST {
             return;
         }
         waiting.extend_from_slice(&head);
@@ -66,8 +75,17 @@ impl Interim {
         Some(std::mem::take(&mut *waiting).into())
     }
 
-    /// Waits until nothing waits: no response may overtake what was said before it.
-    pub async fn all_written(&self) {
+    /// The request has its response: takes nothing more for it, and waits until nothing waits. No
+    /// response may overtake what was said before it, or be overtaken by it.
+    pub async fn end(&self) {
+        {
+            let _held = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            self.request.fetch_add(1, Ordering::Relaxed);
+        }
+        self.all_written().await;
+    }
+
+    async fn all_written(&self) {
         while self.is_waiting.load(Ordering::Acquire) {
             let mut written = std::pin::pin!(self.written.notified());
             written.as_mut().enable();
@@ -111,13 +129,29 @@ mod tests {
             ("x-own".parse().unwrap(), HeaderValue::from_static("1")),
         ]);
         let interim = Interim::default();
-        interim.pass_on(StatusCode::CONTINUE, &headers);
+        interim.pass_on(0, StatusCode::CONTINUE, &headers);
         assert_eq!(interim.next(), None);
 
-        interim.pass_on(StatusCode::EARLY_HINTS, &headers);
+        interim.pass_on(0, StatusCode::EARLY_HINTS, &headers);
         let wanted = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\nlink: </b.css>\r\n\r\n";
         assert_eq!(interim.next().as_deref(), Some(wanted.as_bytes()));
         assert_eq!(interim.next(), None);
+    }
+
+    #[tokio::test]
+    async fn what_comes_for_a_request_that_was_answered_is_left_out() {
+        let interim = Interim::default();
+        let given_up = interim.request();
+        interim.end().await;
+
+        interim.pass_on(given_up, StatusCode::EARLY_HINTS, &HeaderMap::new());
+        assert_eq!(interim.next(), None);
+        interim.pass_on(
+            interim.request(),
+            StatusCode::EARLY_HINTS,
+            &HeaderMap::new(),
+        );
+        assert!(interim.next().is_some());
     }
 
     #[test]
@@ -126,7 +160,7 @@ mod tests {
         let headers = HeaderMap::from_iter([(header::LINK, long)]);
         let interim = Interim::default();
         for _ in 0..10 {
-            interim.pass_on(StatusCode::EARLY_HINTS, &headers);
+            interim.pass_on(0, StatusCode::EARLY_HINTS, &headers);
         }
         let waiting = interim.next().unwrap();
         assert!(waiting.len() <= MOST && waiting.ends_with(b"a\r\n\r\n"));

@@ -97,7 +97,7 @@ pub async fn serve(
             let activity = Arc::clone(&peer.activity);
             async move {
                 let mut answer = handled.await.map(|body| body.during(serving));
-                activity.interim.all_written().await;
+                activity.interim.end().await;
                 // Over HTTP/2 the next request needs no telling from this one.
                 if answer.status() != StatusCode::SWITCHING_PROTOCOLS
                     && activity.answer() == Follows::Nothing

@@ -254,8 +254,10 @@ impl<'a> Attempt<'a> {
             self.request.body_mut().hold(Arc::clone(&in_flight));
             let mut request = std::mem::replace(&mut self.request, Request::new(Upload::empty()));
             if let Some(activity) = self.hears.clone() {
+                let asked = activity.interim.request();
                 hyper::ext::on_informational(&mut request, move |said| {
-                    activity.interim.pass_on(said.status(), said.headers());
+                    let interim = &activity.interim;
+                    interim.pass_on(asked, said.status(), said.headers());
                 });
             }
             match self.send(&in_flight, request).await? {
