@@ -6,6 +6,7 @@
 //! switches, `environment_objects` is for the objects that belong to no slot, `wait` watches, and
 //! `doctor` asks what is allowed.
 
+mod addresses;
 mod apply;
 mod autoscale;
 mod cache;

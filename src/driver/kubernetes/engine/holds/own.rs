@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{ClaimHolder, Fate, by_owner};
 use crate::driver::kubernetes::client::api::{ApiError, Kind};
+use crate::driver::kubernetes::engine::addresses::addresses;
 use crate::driver::kubernetes::engine::apply::said;
 use crate::driver::kubernetes::engine::compare::owned;
 use crate::model::ObjectKey;
@@ -151,16 +152,16 @@ impl ClaimHolder<'_> {
 /// Where traffic arrives from outside.
 fn entry(key: &ObjectKey, live: &Value) -> Option<Holding> {
     let places: Vec<String> = match (key.group(), key.kind.as_str()) {
-        ("", "Service") if live["spec"]["type"] == "LoadBalancer" => balanced(live),
         ("", "Service") if live["spec"]["type"] == "NodePort" => {
             let ports = live["spec"]["ports"].as_array().into_iter().flatten();
             ports
                 .filter_map(|port| Some(format!("node port {}", port["nodePort"].as_u64()?)))
                 .collect()
         }
-        ("networking.k8s.io", "Ingress") => balanced(live),
-        ("gateway.networking.k8s.io", "Gateway") => {
-            texts(&live["status"]["addresses"], &["value"]).collect()
+        ("", "Service")
+        | ("networking.k8s.io", "Ingress")
+        | ("gateway.networking.k8s.io", "Gateway") => {
+            addresses(live).map(|it| it.text.to_owned()).collect()
         }
         ("gateway.networking.k8s.io", _) if is_attached(live) => {
             let names = live["spec"]["hostnames"].as_array().into_iter().flatten();
@@ -177,23 +178,6 @@ fn entry(key: &ObjectKey, live: &Value) -> Option<Holding> {
     };
     (!places.is_empty()).then(|| Holding::Entry {
         what: format!("{} ({})", said(key), places.join(", ")),
-    })
-}
-
-/// The addresses that a balancer has.
-fn balanced(live: &Value) -> Vec<String> {
-    texts(
-        &live["status"]["loadBalancer"]["ingress"],
-        &["hostname", "ip"],
-    )
-    .collect()
-}
-
-fn texts<'a>(list: &'a Value, fields: &'a [&str]) -> impl Iterator<Item = String> + 'a {
-    let items = list.as_array().into_iter().flatten();
-    items.filter_map(|item| {
-        let found = fields.iter().find_map(|field| item[*field].as_str())?;
-        Some(found.to_owned())
     })
 }
 

@@ -3,13 +3,11 @@
 use serde_json::Value;
 
 use super::Ready;
+use crate::driver::kubernetes::engine::addresses::addresses;
 
 pub(super) fn ready(object: &Value) -> Ready {
     let kind = object.pointer("/spec/type").and_then(Value::as_str);
-    let addresses = object
-        .pointer("/status/loadBalancer/ingress")
-        .and_then(Value::as_array);
-    if kind == Some("LoadBalancer") && addresses.is_none_or(Vec::is_empty) {
+    if kind == Some("LoadBalancer") && addresses(object).next().is_none() {
         return Ready::Not("it has no address yet".to_owned());
     }
     Ready::Yes

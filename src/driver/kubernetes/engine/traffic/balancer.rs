@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::Value;
+use tokio::net::{TcpStream, ToSocketAddrs};
 
 use super::{live, objects};
 use crate::driver::kubernetes::client::api::Api;
 use crate::driver::kubernetes::engine::KubernetesEngine;
+use crate::driver::kubernetes::engine::addresses::addresses;
 use crate::driver::kubernetes::engine::list::key_of;
 use crate::driver::kubernetes::engine::record::Record;
 use crate::model::endpoint;
@@ -69,9 +71,15 @@ pub(super) async fn url(route: &ObjectsRoute, seen: &[Value]) -> Option<String> 
         }
         url => url.replace(ANY_ADDRESS, &format!("{}:{port}", entrance.address)),
     };
-    let connect = tokio::net::TcpStream::connect(format!("{}:{port}", entrance.address));
+    let is_reached = accepts(format!("{}:{port}", entrance.address)).await;
+    is_reached.then_some(host)
+}
+
+/// Whether somebody accepts connections there.
+pub(super) async fn accepts(place: impl ToSocketAddrs) -> bool {
+    let connect = TcpStream::connect(place);
     let reached = tokio::time::timeout(ACCEPTS, connect).await;
-    matches!(reached, Ok(Ok(_))).then_some(host)
+    matches!(reached, Ok(Ok(_)))
 }
 
 /// Where traffic comes in from outside.
@@ -89,16 +97,13 @@ fn entrance(route: &ObjectsRoute, seen: &[Value]) -> Option<Entrance> {
     if let Some(key) = gateway(route) {
         let gateway = of(&key)?;
         return Some(Entrance {
-            address: gateway_address(gateway)?,
+            address: reachable(gateway)?,
             port: listener_port(gateway, route),
         });
     }
 
-    let object = of(&route.off.key())?;
-    let first = object.pointer("/status/loadBalancer/ingress/0")?;
-    let text = |name: &str| first[name].as_str().filter(|text| !text.is_empty());
     Some(Entrance {
-        address: as_host(text("hostname").or_else(|| text("ip"))?)?,
+        address: reachable(of(&route.off.key())?)?,
         port: Some(match route.off.kind() {
             "Service" => route.port,
             _ => HTTP,
@@ -124,14 +129,12 @@ fn parent(route: &ObjectsRoute) -> Option<&Value> {
     parent.filter(|_| is_route)
 }
 
-/// The first address of a Gateway that is a name or a number: a controller may have types of its own.
-fn gateway_address(gateway: &Value) -> Option<String> {
-    let all = gateway.pointer("/status/addresses")?.as_array()?.iter();
-    let mut known = all.filter(|one| {
-        let kind = one["type"].as_str().unwrap_or("IPAddress");
-        matches!(kind, "IPAddress" | "Hostname")
-    });
-    known.find_map(|one| as_host(one["value"].as_str()?))
+/// The first address that is a name or a number: a controller may have types of its own.
+fn reachable(live: &Value) -> Option<String> {
+    let is_known = |kind: &str| matches!(kind, "IPAddress" | "Hostname");
+    addresses(live)
+        .filter(|address| address.kind.is_none_or(is_known))
+        .find_map(|address| as_host(address.text))
 }
 
 /// The port of the listener that a route is for, or of the first one, where HTTP is spoken.

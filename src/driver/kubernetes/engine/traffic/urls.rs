@@ -1,7 +1,6 @@
 //! Where services answer.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -104,7 +103,6 @@ async fn address(
 
     let ip = live["spec"]["clusterIP"].as_str()?.parse().ok()?;
     let address = SocketAddr::new(ip, route.port);
-    let connect = tokio::net::TcpStream::connect(address);
-    let reached = tokio::time::timeout(Duration::from_secs(1), connect).await;
-    matches!(reached, Ok(Ok(_))).then(|| format!("{}://{address}", route.protocol.scheme()))
+    let is_reached = balancer::accepts(address).await;
+    is_reached.then(|| format!("{}://{address}", route.protocol.scheme()))
 }
