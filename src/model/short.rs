@@ -23,7 +23,10 @@ pub trait Short: Sized {
     fn text(text: String) -> Self;
 
     /// From a list of texts; none where a list says nothing.
-    fn list(list: Vec<String>) -> Option<Self>;
+    #[must_use]
+    fn list(_: Vec<String>) -> Option<Self> {
+        None
+    }
 }
 
 /// Reads whichever form is there.

@@ -50,10 +50,6 @@ impl Short for AccessPolicy {
     fn text(text: String) -> Self {
         Self::Everywhere(text)
     }
-
-    fn list(_: Vec<String>) -> Option<Self> {
-        None
-    }
 }
 
 impl<'de> Deserialize<'de> for AccessPolicy {

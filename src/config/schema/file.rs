@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+
+use crate::model::short::{self, Short};
 
 /// What is in a file of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -50,27 +51,23 @@ impl FileConfig {
     }
 }
 
-struct FileVisitor;
+impl Short for FileConfig {
+    type Long = DetailedFile;
 
-impl<'de> Visitor<'de> for FileVisitor {
-    type Value = FileConfig;
+    const EXPECTED: &'static str = "a file of the project, or a map with `file` or `secret`";
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a file of the project, or a map with `file` or `secret`")
+    fn long(long: DetailedFile) -> Self {
+        Self::Detailed(long)
     }
 
-    fn visit_str<E>(self, file: &str) -> Result<FileConfig, E> {
-        Ok(FileConfig::Plain(file.into()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FileConfig, A::Error> {
-        DetailedFile::deserialize(MapAccessDeserializer::new(map)).map(FileConfig::Detailed)
+    fn text(text: String) -> Self {
+        Self::Plain(text.into())
     }
 }
 
 impl<'de> Deserialize<'de> for FileConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(FileVisitor)
+        short::read(deserializer)
     }
 }
 

@@ -1,16 +1,15 @@
 //! The image of a service that is not built: one of a registry, by its name, or the one that is
 //! live in another environment.
 
-use std::fmt;
-
 use schemars::JsonSchema;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
 
 use crate::config::findings::Findings;
 use crate::config::schema::Text;
 use crate::model::EnvironmentName;
 use crate::model::image::{ImageName, ImageNameError, ImageRepository, LATEST, tag_problem};
+use crate::model::short::{self, Short};
 
 /// An image that is there already: its name, or a map.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -42,28 +41,23 @@ pub struct ImageParts {
     pub from: Option<EnvironmentName>,
 }
 
-struct ImageVisitor;
+impl Short for ImageConfig {
+    type Long = ImageParts;
 
-impl<'de> Visitor<'de> for ImageVisitor {
-    type Value = ImageConfig;
+    const EXPECTED: &'static str = "an image's name (`nginx:1.27`), or a map with `name` or `from`";
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an image's name (`nginx:1.27`), or a map with `name` or `from`")
+    fn long(long: ImageParts) -> Self {
+        Self::Parts(long)
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<ImageConfig, E> {
-        Ok(ImageConfig::Name(text.to_owned()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ImageConfig, A::Error> {
-        let map = serde::de::value::MapAccessDeserializer::new(map);
-        ImageParts::deserialize(map).map(ImageConfig::Parts)
+    fn text(text: String) -> Self {
+        Self::Name(text)
     }
 }
 
 impl<'de> Deserialize<'de> for ImageConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ImageVisitor)
+        short::read(deserializer)
     }
 }
 

@@ -27,10 +27,6 @@ impl Short for Manifests {
     fn text(text: String) -> Self {
         Self::Files(text)
     }
-
-    fn list(_: Vec<String>) -> Option<Self> {
-        None
-    }
 }
 
 impl<'de> Deserialize<'de> for Manifests {

@@ -1,11 +1,10 @@
 //! Folders that outlive a container.
 
-use std::fmt;
-
 use schemars::JsonSchema;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
+
+use crate::model::short::{self, Short};
 
 /// What is mounted into a container: a folder of this machine, or a volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -49,26 +48,22 @@ impl VolumeConfig {
     }
 }
 
-struct VolumeVisitor;
+impl Short for VolumeConfig {
+    type Long = DetailedVolume;
 
-impl<'de> Visitor<'de> for VolumeVisitor {
-    type Value = VolumeConfig;
+    const EXPECTED: &'static str = "a folder or a volume, or a map with `from`";
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a folder or a volume, or a map with `from`")
+    fn long(long: DetailedVolume) -> Self {
+        Self::Detailed(long)
     }
 
-    fn visit_str<E>(self, from: &str) -> Result<VolumeConfig, E> {
-        Ok(VolumeConfig::Own(from.to_owned()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<VolumeConfig, A::Error> {
-        DetailedVolume::deserialize(MapAccessDeserializer::new(map)).map(VolumeConfig::Detailed)
+    fn text(text: String) -> Self {
+        Self::Own(text)
     }
 }
 
 impl<'de> Deserialize<'de> for VolumeConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(VolumeVisitor)
+        short::read(deserializer)
     }
 }
