@@ -14,7 +14,6 @@ use crate::driver::kubernetes::client::api::Api;
 use crate::driver::kubernetes::engine::KubernetesEngine;
 use crate::driver::kubernetes::engine::addresses::addresses;
 use crate::driver::kubernetes::engine::list::key_of;
-use crate::driver::kubernetes::engine::record::Record;
 use crate::model::endpoint;
 use crate::model::route::{ANY_ADDRESS, ObjectsRoute};
 use crate::model::{ObjectKey, ServiceName};
@@ -38,7 +37,8 @@ pub(in super::super) async fn load_balancers(
     let read = read.map_err(|fault| fault.while_(format!("looking at {scope}")))?;
     let live = live(api, &read.record).await;
     let live = live.map_err(|fault| fault.while_("looking at live traffic"))?;
-    let seen = with_gateways(api, &read.record, live).await;
+    let routes = objects(&read.record).map(|(_, route)| route);
+    let seen = with_gateways(api, routes, live).await;
 
     let all = objects(&read.record).filter_map(|(service, route)| {
         let address = entrance(route, &seen).map(|entrance| entrance.address);
@@ -49,12 +49,14 @@ pub(in super::super) async fn load_balancers(
     Ok(all.collect())
 }
 
-/// Live objects, and the Gateways that routes among them hang on: those have the addresses. One that
-/// may not be read is one without an address.
-pub(super) async fn with_gateways(api: &Api, record: &Record, mut live: Vec<Value>) -> Vec<Value> {
-    let keys: BTreeSet<ObjectKey> = objects(record)
-        .filter_map(|(_, route)| gateway(route))
-        .collect();
+/// Live objects, and the Gateways that these routes hang on: those have the addresses. One that may
+/// not be read is one without an address.
+pub(super) async fn with_gateways<'a>(
+    api: &Api,
+    routes: impl Iterator<Item = &'a ObjectsRoute>,
+    mut live: Vec<Value>,
+) -> Vec<Value> {
+    let keys: BTreeSet<ObjectKey> = routes.filter_map(gateway).collect();
     let asked = keys.iter().map(|key| async { api.get(key).await.ok()? });
     live.extend(join_all(asked).await.into_iter().flatten());
     live

@@ -30,7 +30,12 @@ pub(in super::super) async fn urls(
     let live = live.map_err(|fault| fault.while_("looking at live traffic"))?;
     let active = observe::active(&read.record, &live.iter().collect::<Vec<_>>());
     let live = &match role {
-        Role::Active => balancer::with_gateways(api, &read.record, live).await,
+        Role::Active => {
+            // What has a name is asked by that.
+            let routes = objects(&read.record).map(|(_, route)| route);
+            let unnamed = routes.filter(|route| route.live_url.is_none());
+            balancer::with_gateways(api, unnamed, live).await
+        }
         Role::Preview => live,
     };
 
