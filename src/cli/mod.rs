@@ -349,6 +349,24 @@ fn without_destroying(error: &mut clap::Error) {
     }
 }
 
+impl Command {
+    /// Whether it looks and tells, so that it may end at any moment. Whoever changes something, or
+    /// asks a person, listens to signals itself.
+    const fn only_looks(&self) -> bool {
+        matches!(
+            self,
+            Self::Plan(_)
+                | Self::Show(_)
+                | Self::Diff(_)
+                | Self::Drift(_)
+                | Self::Render(_)
+                | Self::Check(_)
+                | Self::Doctor(_)
+                | Self::Graph(_)
+        )
+    }
+}
+
 /// Runs one command, and says why it failed if it did.
 pub async fn run(cli: Cli) -> Exit {
     cli.print.color.apply();
@@ -375,7 +393,20 @@ pub async fn run(cli: Cli) -> Exit {
         opened: Arc::default(),
     };
 
-    let ended = command(cli.command, &cx).await;
+    let ended = if cli.command.only_looks() {
+        // What it has begun ends with it, and what it logged in to is left.
+        tokio::select! {
+            biased;
+            () = signals::first() => Err(Failure::say(
+                Exit::Interrupted,
+                "interrupted",
+                "nothing was changed: run the command again",
+            )),
+            ended = command(cli.command, &cx) => ended,
+        }
+    } else {
+        command(cli.command, &cx).await
+    };
     cx.close().await;
     let ended = ended.and_then(|exit| match screen.trouble() {
         None => Ok(exit),

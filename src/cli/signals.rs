@@ -48,6 +48,22 @@ pub(super) fn listen(screen: &Screen) -> Signals {
     signals
 }
 
+/// Waits for the first, for who has nothing to bring to an end. The second ends this process where
+/// it stands.
+pub(super) async fn first() {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return std::future::pending().await;
+    };
+    one_of(&mut interrupt, &mut terminate).await;
+    tokio::spawn(async move {
+        one_of(&mut interrupt, &mut terminate).await;
+        std::process::exit(Exit::Interrupted.code().into());
+    });
+}
+
 async fn one_of(interrupt: &mut Signal, terminate: &mut Signal) {
     tokio::select! {
         _ = interrupt.recv() => {}

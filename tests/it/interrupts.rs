@@ -103,3 +103,27 @@ fn twice_stops_at_once_and_the_next_run_goes_on() {
     world.apply().code(0).says("No changes");
     assert_eq!(world.get(), "v2");
 }
+
+#[test]
+fn what_a_command_that_looks_has_started_ends_with_it() {
+    let mut world = World::live();
+    world.staging.push(
+        "secrets: {token: {run: [sh, -c, \"echo $$ > pid; sleep 300\"], timeout: 5m}}".to_owned(),
+    );
+    world
+        .env
+        .insert("TOKEN".to_owned(), "{secret: token}".to_owned());
+    for asked in [Signal::INT, Signal::TERM] {
+        let run = world.start(&["doctor", "--env", "staging"]);
+        until("its program runs", || {
+            world.file("pid").exists() && !world.read("pid").trim().is_empty()
+        });
+        let pid = world.read("pid").trim().to_owned();
+        signal(run.id(), asked);
+        finish(run).code(130).says("nothing was changed");
+        until("its program has ended", || {
+            !std::path::Path::new(&format!("/proc/{pid}")).exists()
+        });
+        std::fs::remove_file(world.file("pid")).expect("it is there");
+    }
+}
