@@ -144,6 +144,25 @@ fn a_version_that_is_gone_is_told_and_makes_a_plan_stale() {
 }
 
 #[test]
+fn a_rollback_to_what_still_stands_asks_no_vault() {
+    let fake = Fake::start();
+    let world = world(&fake);
+    world.apply().code(0);
+    rotate(&fake, 2);
+    world.apply().code(0);
+
+    let before = fake.count("");
+    let back = ["rollback", "--env", "staging", "--auto-approve"];
+    is_clean(&world.run(&back).code(0));
+    assert_eq!(world.get_path("/env?TOKEN"), value(1));
+    assert_eq!(
+        fake.count(""),
+        before,
+        "nothing is started, so nothing is read"
+    );
+}
+
+#[test]
 fn a_vault_with_an_authority_of_its_own_is_trusted_by_its_file_alone() {
     let folder = World::new();
     let certificate = crate::support::tls::certificate(&folder);
