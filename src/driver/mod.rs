@@ -5,6 +5,7 @@ pub mod aws;
 pub mod builder;
 pub mod check;
 pub mod host;
+mod http;
 pub mod kubernetes;
 pub mod redacted;
 pub mod registry;

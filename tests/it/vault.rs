@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::support::http::Load;
 use crate::support::vault::{Fake, ROOT, SECRET_ID};
-use crate::support::{Said, World, until};
+use crate::support::{Said, World, finish, until};
 
 const PATH: &str = "shop/web";
 
@@ -144,6 +144,25 @@ fn a_version_that_is_gone_is_told_and_makes_a_plan_stale() {
 }
 
 #[test]
+fn a_rollback_to_what_still_stands_asks_no_vault() {
+    let fake = Fake::start();
+    let world = world(&fake);
+    world.apply().code(0);
+    rotate(&fake, 2);
+    world.apply().code(0);
+
+    let before = fake.count("");
+    let back = ["rollback", "--env", "staging", "--auto-approve"];
+    is_clean(&world.run(&back).code(0));
+    assert_eq!(world.get_path("/env?TOKEN"), value(1));
+    assert_eq!(
+        fake.count(""),
+        before,
+        "nothing is started, so nothing is read"
+    );
+}
+
+#[test]
 fn a_vault_with_an_authority_of_its_own_is_trusted_by_its_file_alone() {
     let folder = World::new();
     let certificate = crate::support::tls::certificate(&folder);
@@ -174,6 +193,20 @@ fn a_vault_that_does_not_answer_keeps_nobody_from_planning() {
     until("the service answers", || {
         world.get_path("/env?TOKEN") == value(1)
     });
+}
+
+#[test]
+fn a_vault_of_this_machine_is_spoken_to_past_the_proxy() {
+    let fake = Fake::start();
+    let world = world(&fake);
+    let mut command = world.command(&["doctor", "--env", "staging"]);
+    // Nobody listens there.
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        command.env(name, "http://127.0.0.1:1");
+    }
+    let said = finish(command.spawn().expect("shipit starts"));
+    is_clean(&said);
+    said.says("lets this in by AppRole, for another 60 min");
 }
 
 #[test]

@@ -14,10 +14,10 @@ use reqwest::redirect::Policy;
 use serde_json::Value;
 
 use crate::driver::aws::{ANSWER, Aws, domain, without_credentials};
+use crate::driver::http::{self as servers, BodyFault};
 use crate::model::chain;
 
-/// How long a connection may take, and all attempts together.
-const CONNECT: Duration = Duration::from_secs(5);
+/// How long all attempts together may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How often a request is sent at the most, and how long the first pause between two is: each is
@@ -118,18 +118,20 @@ impl Aws {
         keys.map_err(|error| without(chain(&error)))
     }
 
+    /// The client of all calls.
+    async fn client(&self) -> reqwest::Result<&reqwest::Client> {
+        let make = async || {
+            let builder = servers::client().timeout(ANSWER);
+            builder.redirect(Policy::none()).build()
+        };
+        self.http.get_or_try_init(make).await
+    }
+
     async fn once(&self, operation: Operation, body: &Value) -> Result<Value, (u16, CallFault)> {
         let request = self
             .signed(operation, body)
             .await
             .map_err(|fault| (0, fault))?;
-        let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .timeout(ANSWER)
-            .redirect(Policy::none())
-            .referer(false)
-            .user_agent(concat!("shipit/", env!("CARGO_PKG_VERSION")))
-            .build();
         let unanswered = |error: reqwest::Error| {
             let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), chain);
             let reason = if error.is_timeout() {
@@ -142,18 +144,18 @@ impl Aws {
             (503, CallFault::new(reason, help))
         };
 
-        let client = client.map_err(unanswered)?;
+        let client = self.client().await.map_err(unanswered)?;
         let request = reqwest::Request::try_from(request).map_err(unanswered)?;
-        let mut response = client.execute(request).await.map_err(unanswered)?;
+        let response = client.execute(request).await.map_err(unanswered)?;
         let status = response.status();
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
-            if bytes.len() + chunk.len() > LIMIT {
+        let read = servers::body(response, LIMIT).await;
+        let bytes = read.map_err(|fault| match fault {
+            BodyFault::TooLarge => {
                 let reason = format!("the answer has more than {LIMIT} bytes");
-                return Err((0, CallFault::new(reason, "a secret is short")));
+                (0, CallFault::new(reason, "a secret is short"))
             }
-            bytes.extend_from_slice(&chunk);
-        }
+            BodyFault::Broken(error) => unanswered(error),
+        })?;
 
         let answer = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         if status.is_success() {

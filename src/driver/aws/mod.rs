@@ -44,6 +44,8 @@ pub struct Aws {
     region: Option<String>,
     redactor: Redactor,
     config: OnceCell<SdkConfig>,
+    /// For the requests that no SDK sends.
+    http: OnceCell<reqwest::Client>,
     silence: Silence,
 }
 
@@ -56,6 +58,7 @@ impl Aws {
             region,
             redactor,
             config: OnceCell::new(),
+            http: OnceCell::new(),
             silence: Silence::default(),
         }
     }

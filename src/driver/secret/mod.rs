@@ -7,19 +7,19 @@
 
 mod aws;
 mod local;
+mod once;
 mod program;
 mod sops;
 mod vault;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tokio::sync::OnceCell;
 
 use crate::driver::aws::Aws;
+use crate::driver::secret::once::OnceMap;
 use crate::driver::secret::sops::SopsFiles;
 use crate::driver::secret::vault::Vault;
 use crate::model::secret::{SecretRef, SecretValue, SecretVersion, VaultServer};
@@ -74,15 +74,12 @@ pub struct Servers {
     pub aws: Arc<Aws>,
 }
 
-/// What was read of a secret, or is being read.
-type Known = Arc<OnceCell<SecretReading>>;
-
 /// Reads secrets, each of them once: what a plan compared is what is deployed. Relative paths are
 /// relative to the project's folder.
 #[derive(Debug)]
 pub struct Secrets {
     root: PathBuf,
-    known: Mutex<HashMap<SecretRef, Known>>,
+    known: OnceMap<SecretRef, SecretReading>,
     sops: SopsFiles,
     vault: Vault,
     aws: Arc<Aws>,
@@ -97,16 +94,9 @@ impl Secrets {
             vault: Vault::new(root.clone(), servers.vault, redactor.clone()),
             aws: servers.aws,
             root,
-            known: Mutex::default(),
+            known: OnceMap::default(),
             sops: SopsFiles::default(),
         }
-    }
-
-    /// What is known of a secret. Whoever asks for it while it is being read waits for the same
-    /// answer.
-    fn known(&self, from: &SecretRef) -> Known {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(known.entry(from.clone()).or_default())
     }
 
     async fn ask(&self, from: &SecretRef) -> Result<SecretReading, Fault> {
@@ -160,15 +150,15 @@ impl Secrets {
 #[async_trait]
 impl SecretSource for Secrets {
     async fn read(&self, name: &str, from: &SecretRef) -> Result<SecretReading, SecretError> {
-        let known = self.known(from);
-        let read = known.get_or_try_init(|| self.ask(from)).await;
+        let known = self.known.of(from.clone());
+        let read = known.get_or_make(self.ask(from)).await;
         let reading = read.map_err(|fault| fault.of(name))?;
 
         // The newest version was read by its number, too.
         if let Some(version) = &reading.version
             && from.version().is_none()
         {
-            let _ = self.known(&from.at(Some(version))).set(reading.clone());
+            self.known.of(from.at(Some(version))).set(reading.clone());
         }
         Ok(reading.clone())
     }
@@ -265,5 +255,24 @@ mod tests {
         assert_eq!(one.expect("a value").value.expose().trim(), "1");
         assert_eq!(other.expect("a value").value.expose().trim(), "1");
         assert_eq!(later.value.expose().trim(), "1");
+    }
+
+    #[tokio::test]
+    async fn a_source_that_fails_is_asked_once_by_however_many_at_once() {
+        let root = tempfile::tempdir().expect("a folder");
+        let script = "echo x >>asked; exit 1";
+        let from = SecretRef::Run(ProgramSecret {
+            command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+            timeout: Period::from_secs(20),
+        });
+        let secrets = secrets_in(root.path());
+        let (one, other) = tokio::join!(secrets.read("a", &from), secrets.read("b", &from));
+        let one = one.expect_err("it fails");
+        let other = other.expect_err("it fails, too");
+        let later = secrets.read("a", &from).await.expect_err("as before");
+        assert_eq!((one.name.as_str(), other.name.as_str()), ("a", "b"));
+        assert_eq!((&one.reason, &later.reason), (&other.reason, &other.reason));
+        let asked = std::fs::read_to_string(root.path().join("asked")).expect("it was asked");
+        assert_eq!(asked, "x\n");
     }
 }

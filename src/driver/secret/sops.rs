@@ -1,16 +1,13 @@
 //! Values in files that are encrypted with SOPS, by the program `sops` (`docs/decisions/0036`). A
 //! file is decrypted once, however many secrets are in it.
 
-use std::collections::HashMap;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
-use tokio::sync::OnceCell;
 
 use crate::driver::secret::Fault;
+use crate::driver::secret::once::OnceMap;
 use crate::driver::secret::program::Command;
 use crate::files::beneath::{Alone, in_repository};
 use crate::model::Period;
@@ -26,27 +23,15 @@ const WITHIN: Period = Period::from_secs(30);
 const NO_KEY: i32 = 128;
 
 /// The files that were decrypted.
-#[derive(Default)]
-pub(super) struct SopsFiles(Mutex<HashMap<PathBuf, Arc<OnceCell<Value>>>>);
-
-/// What is in them is never shown.
-impl fmt::Debug for SopsFiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SopsFiles(***)")
-    }
-}
+#[derive(Debug, Default)]
+pub(super) struct SopsFiles(OnceMap<PathBuf, Value>);
 
 impl SopsFiles {
     /// One value of a file of the project.
     pub async fn read(&self, root: &Path, secret: &SopsSecret) -> Result<String, Fault> {
-        let document = {
-            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(known.entry(secret.file.clone()).or_default())
-        };
-        let document = document
-            .get_or_try_init(|| decrypt(root, &secret.file))
-            .await?;
-        value(document, secret)
+        let file = self.0.of(secret.file.clone());
+        let document = file.get_or_make(decrypt(root, &secret.file));
+        value(document.await?, secret)
     }
 }
 

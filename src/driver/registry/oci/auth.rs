@@ -14,9 +14,10 @@ use http_auth::parser::ChallengeParser;
 use reqwest::{Response, Url};
 use serde::Deserialize;
 
+use crate::driver::http::CONNECT;
 use crate::driver::registry::oci::fault::RegistryFault;
 use crate::driver::registry::oci::guard::{Kept, place};
-use crate::driver::registry::oci::wire::{CONNECT, Wire, bearer, bounded, password, send, taken};
+use crate::driver::registry::oci::wire::{Wire, bearer, bounded, password, send, taken};
 use crate::files::login::Credentials;
 
 /// The largest answer of a token server that is read.

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use oci_spec::distribution::Reference;
 use serde_json::Value;
 
+use crate::driver::http;
 use crate::driver::redacted::remember;
 use crate::driver::registry::oci::auth::{Access, Granted, authorize};
 use crate::driver::registry::oci::document::{blob, blobs, read};
@@ -30,8 +31,6 @@ pub(super) const MANIFESTS: [&str; 4] = [MANIFEST, DOCKER_MANIFEST, INDEX, DOCKE
 pub(super) const SILENCE: Duration = Duration::from_mins(1);
 /// How long an answer that an image is there is relied on.
 const FRESH: Duration = Duration::from_secs(10);
-/// The most certificates that are read, in bytes.
-const CERTIFICATES: u64 = 1 << 20;
 /// The largest configuration of a base image that is read.
 const CONFIG_LIMIT: u64 = 8 << 20;
 
@@ -173,13 +172,10 @@ impl Remote {
         let mut certificates = Vec::new();
         if let Some(ca) = self.trust.ca.as_ref().filter(|_| own) {
             let reading = format!("reading {}", ca.display());
-            let data =
-                crate::files::read(ca, CERTIFICATES).map_err(|source| RegistryError::Io {
-                    what: reading,
-                    source,
-                })?;
-            let bundle = reqwest::Certificate::from_pem_bundle(&data);
-            certificates = bundle.map_err(|error| failed(what(), &error.into(), whose, None))?;
+            certificates = http::certificates(ca).map_err(|source| RegistryError::Io {
+                what: reading,
+                source,
+            })?;
         }
         let plain = is_loopback(registry) || (own && self.trust.plain_http);
         let plain = plain && !(own && self.trust.ca.is_some());

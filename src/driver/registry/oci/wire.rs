@@ -16,6 +16,7 @@ use reqwest::{
     Certificate, Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url,
 };
 
+use crate::driver::http::{self as servers, BodyFault};
 use crate::driver::registry::oci::fault::{RegistryFault, message, retry_after};
 use crate::driver::registry::oci::guard::{Guard, place};
 use crate::driver::registry::oci::remote::{MANIFESTS, SILENCE};
@@ -26,8 +27,6 @@ use crate::port::registry::INDEX;
 
 /// The largest manifest that is read: what every registry has to take, and none has to take more.
 const MANIFEST_LIMIT: usize = 4 << 20;
-/// How long a connection may take, with its TLS.
-pub(super) const CONNECT: Duration = Duration::from_secs(5);
 /// What a registry says the digest of a manifest is (distribution-spec, "Pulling manifests").
 const CONTENT_DIGEST: &str = "docker-content-digest";
 /// How much of an error's text is read.
@@ -278,12 +277,9 @@ impl Wire {
 }
 
 fn builder(certificates: &[Certificate], guard: &Guard) -> ClientBuilder {
-    Client::builder()
+    servers::client()
         .tls_certs_merge(certificates.to_vec())
-        .connect_timeout(CONNECT)
         .dns_resolver(guard.clone())
-        .referer(false)
-        .user_agent(concat!("shipit/", env!("CARGO_PKG_VERSION")))
 }
 
 /// User and password, as a header has them.
@@ -347,16 +343,13 @@ pub(super) async fn taken(answer: Response) -> Result<Response, RegistryFault> {
 }
 
 /// A whole body, when it is no larger than this.
-pub(super) async fn bounded(mut answer: Response, limit: usize) -> Result<Vec<u8>, RegistryFault> {
-    let mut bytes = Vec::new();
+pub(super) async fn bounded(answer: Response, limit: usize) -> Result<Vec<u8>, RegistryFault> {
     let host = place(answer.url());
-    while let Some(part) = answer.chunk().await? {
-        if bytes.len() + part.len() > limit {
-            return Err(RegistryFault::TooLarge { host, limit });
-        }
-        bytes.extend_from_slice(&part);
-    }
-    Ok(bytes)
+    let read = servers::body(answer, limit).await;
+    read.map_err(|fault| match fault {
+        BodyFault::TooLarge => RegistryFault::TooLarge { host, limit },
+        BodyFault::Broken(error) => error.into(),
+    })
 }
 
 /// The first bytes of an error's body: what there is of them, and no more than helps.

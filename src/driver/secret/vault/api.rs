@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, RequestBuilder, Response, Url};
+use reqwest::{Client, RequestBuilder, Response, Url};
 use serde_json::Value;
 
+use crate::driver::http::{self as servers, BodyFault};
 use crate::driver::secret::Fault;
-use crate::files;
 use crate::model::secret::VaultServer;
 use crate::model::{chain, is_loopback};
 
-/// How long a connection may take, one answer, and all attempts together.
-const CONNECT: Duration = Duration::from_secs(5);
+/// How long one answer may take, and all attempts together.
 const ANSWER: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_secs(25);
 
@@ -26,9 +25,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// The largest answer that is read, in bytes.
 const LIMIT: usize = 1 << 20;
-
-/// The largest file of certificates, in bytes.
-const CERTIFICATES: u64 = 1 << 20;
 
 /// How much of Vault's own words an error has, in characters.
 const WORDS: usize = 300;
@@ -99,15 +95,15 @@ impl Api {
 
         let ca = server.ca.as_ref().map(|ca| root.join(ca));
         let ca = ca.or_else(|| of_environment("VAULT_CACERT").map(Into::into));
-        let certificates = ca.map_or(Ok(Vec::new()), |ca| certificates(&ca))?;
-        let http = Client::builder()
+        let certificates = match ca {
+            Some(ca) => certificates(&ca)?,
+            None => Vec::new(),
+        };
+        let http = servers::client()
             .tls_certs_merge(certificates)
-            .connect_timeout(CONNECT)
             .timeout(ANSWER)
             // Whatever it leads to would be given the token.
             .redirect(Policy::none())
-            .referer(false)
-            .user_agent(concat!("shipit/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Fault::new(chain(&error), "look at `sources.vault.ca`"))?;
         let namespace = server.namespace.clone();
@@ -159,27 +155,21 @@ impl Api {
 
     async fn once(&self, request: &Request<'_>) -> Result<Answer, Unanswered> {
         let sent = self.request(request)?.send().await;
-        let mut response = sent.map_err(|error| self.unanswered(&error))?;
+        let response = sent.map_err(|error| self.unanswered(&error))?;
         if response.status().is_redirection() {
             return Err(Unanswered::For(self.led_away(&response)));
         }
 
         let status = response.status();
-        let mut bytes = Vec::new();
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) if bytes.len() + chunk.len() <= LIMIT => {
-                    bytes.extend_from_slice(&chunk);
-                }
-                Ok(Some(_)) => {
-                    let reason = format!("{} answered more than {LIMIT} bytes", self.place());
-                    let help = "look at what is kept there: a secret is short";
-                    return Err(Unanswered::For(Fault::new(reason, help)));
-                }
-                Ok(None) => break,
-                Err(error) => return Err(self.unanswered(&error)),
+        let read = servers::body(response, LIMIT).await;
+        let bytes = read.map_err(|fault| match fault {
+            BodyFault::TooLarge => {
+                let reason = format!("{} answered more than {LIMIT} bytes", self.place());
+                let help = "look at what is kept there: a secret is short";
+                Unanswered::For(Fault::new(reason, help))
             }
-        }
+            BodyFault::Broken(error) => self.unanswered(&error),
+        })?;
         // What is no JSON is no answer of Vault's, and its status says enough of it.
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         Ok(Answer { status, body })
@@ -347,15 +337,9 @@ fn in_clear(address: &Url, allowed: bool) -> Result<(), Fault> {
     }
 }
 
-fn certificates(ca: &Path) -> Result<Vec<Certificate>, Fault> {
-    let wrong = |reason: String| {
+fn certificates(ca: &Path) -> Result<Vec<reqwest::Certificate>, Fault> {
+    servers::certificates(ca).map_err(|error| {
         let help = "name a file with certificates in PEM under `sources.vault.ca`";
-        Fault::new(format!("{}: {reason}", ca.display()), help)
-    };
-    let bundle = files::read(ca, CERTIFICATES).map_err(|error| wrong(error.to_string()))?;
-    let found = Certificate::from_pem_bundle(&bundle).map_err(|error| wrong(chain(&error)))?;
-    if found.is_empty() {
-        return Err(wrong("there is no certificate in it".to_owned()));
-    }
-    Ok(found)
+        Fault::new(format!("{}: {error}", ca.display()), help)
+    })
 }

@@ -7,14 +7,13 @@ mod api;
 mod kv;
 mod login;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::sync::OnceCell;
 
+use crate::driver::secret::once::{FAILED, OnceMap};
 use crate::driver::secret::vault::api::{Api, Request};
 use crate::driver::secret::vault::kv::Document;
 use crate::driver::secret::vault::login::{Owner, Token, Visitor};
@@ -22,14 +21,8 @@ use crate::driver::secret::{Fault, Found};
 use crate::model::secret::{SecretVersion, VaultSecret, VaultServer};
 use crate::redact::Redactor;
 
-/// For how long a login that failed is not tried again: whoever else waits for a token hears the same.
-const FAILED: Duration = Duration::from_secs(30);
-
 /// How long giving a token back may take.
 const REVOKED: Duration = Duration::from_secs(5);
-
-/// A path in a version, with all that says where it is.
-type Documents = HashMap<VaultSecret, Arc<OnceCell<Document>>>;
 
 /// A server of Vault.
 pub(super) struct Vault {
@@ -40,7 +33,8 @@ pub(super) struct Vault {
     login: tokio::sync::Mutex<Login>,
     /// The secret id that was wrapped: it is unwrapped once.
     secret_id: OnceCell<String>,
-    documents: Mutex<Documents>,
+    /// By path and version, with all that says where it is.
+    documents: OnceMap<VaultSecret, Document>,
 }
 
 impl std::fmt::Debug for Vault {
@@ -61,7 +55,7 @@ impl Vault {
             api: OnceCell::new(),
             login: tokio::sync::Mutex::default(),
             secret_id: OnceCell::new(),
-            documents: Mutex::default(),
+            documents: OnceMap::default(),
         }
     }
 
@@ -72,15 +66,9 @@ impl Vault {
             key: String::new(),
             ..secret.clone()
         };
-        let document = {
-            let mut known = self
-                .documents
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(known.entry(path).or_default())
-        };
+        let document = self.documents.of(path);
         let document = document
-            .get_or_try_init(|| async {
+            .get_or_make(async {
                 let token = self.token().await?;
                 kv::read(self.api().await?, &token, secret).await
             })
