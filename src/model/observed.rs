@@ -7,7 +7,7 @@ use crate::model::facts::Facts;
 use crate::model::object::ObjectFacts;
 use crate::model::resource::ResourceFacts;
 use crate::model::secret::SecretVersion;
-use crate::model::{Digest, ServiceName};
+use crate::model::{Digest, ReleaseNumber, ServiceName};
 
 /// Everything that a plan is made from, besides what is desired and the state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +25,9 @@ pub struct Observed {
     /// The secrets that the services need, by name, where one value or version can be told from
     /// another.
     pub secrets: BTreeMap<String, SecretFacts>,
+    /// The release that a run of this state's own, which did not come to its end, has left in a
+    /// slot.
+    pub left: Option<ReleaseNumber>,
 }
 
 /// Which version and value a secret has now.

@@ -109,6 +109,8 @@ pub async fn observe(
         objects,
         resources,
         secrets,
+        // What only the journals know.
+        left: None,
     })
 }
 

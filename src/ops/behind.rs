@@ -5,9 +5,9 @@
 use crate::config::EnvironmentConfig;
 use crate::config::schema::StateConfig;
 use crate::model::facts::Overview;
-use crate::model::journal::Journal;
 use crate::model::state::{Behind, State};
 use crate::ops::{Error, Session, wiring};
+use crate::plan::{self, LastRun};
 use crate::port::engine::Scope;
 
 /// What is said after a run that did not come to its end.
@@ -75,16 +75,18 @@ pub(super) async fn compared(
     // The state is written at the end of a run: of one that was cut off in this folder this says
     // more.
     let journal = session.ports.store.last_journal(name).await?;
-    if let Some(journal) = journal {
-        if !journal.has_ended() {
+    match (plan::last_run(journal.as_ref(), found), &behind) {
+        (LastRun::CutOff(_), _) => {
             // That run may be under way.
             let holder = session.ports.store.holder(name).await?;
             let is_another = holder.is_some_and(|holder| holder.pid != std::process::id());
             return Ok((!is_another).then(|| CUT_OFF.to_owned()));
         }
-        if has_prepared(&journal, found, &behind) {
+        // What its own last run has prepared and left when it was stopped is not missing.
+        (LastRun::Prepared(left), Behind::Release { number, .. }) if left == *number => {
             return Ok(None);
         }
+        (LastRun::Prepared(_) | LastRun::Ended, _) => {}
     }
 
     let by = found.changed_by.as_ref();
@@ -93,22 +95,6 @@ pub(super) async fn compared(
         "this state is behind: {behind}{}",
         by.unwrap_or_default()
     )))
-}
-
-/// Whether what the state does not have is what its own last run has prepared and left when it was
-/// stopped, and nobody has acted since.
-fn has_prepared(journal: &Journal, found: &Overview, behind: &Behind) -> bool {
-    let is_last = found
-        .changed_by
-        .as_ref()
-        .is_some_and(|actor| actor.run == journal.run);
-    let target = journal.plan().and_then(|plan| plan.target.as_ref());
-    match behind {
-        Behind::Release { number, .. } => {
-            is_last && target.is_some_and(|target| target.release == *number)
-        }
-        Behind::Lineage { .. } | Behind::Live { .. } => false,
-    }
 }
 
 /// A state in the cluster is one for all folders.

@@ -1,9 +1,10 @@
 //! `drift`: what moved since shipit acted last. Looks, starts no agent, and changes nothing.
 
 use crate::model::drift::DriftReport;
+use crate::model::facts::Overview;
 use crate::observe::standing;
 use crate::ops::{Error, Session, wiring};
-use crate::plan::{self, LastRun};
+use crate::plan;
 use crate::port::store::StoreError;
 
 /// Looks at the environment as it stands.
@@ -25,15 +26,7 @@ pub async fn drift(session: &Session) -> Result<DriftReport, Error> {
     let observed = standing(&desired, engine.as_ref(), provider).await?;
 
     let journal = store.last_journal(environment).await?;
-    let changed_by = observed.facts.changed_by.as_ref();
-    let last_run = match journal {
-        Some(journal) if !journal.has_ended() => LastRun::CutOff,
-        Some(journal) if changed_by.is_some_and(|actor| actor.run == journal.run) => {
-            let target = journal.plan().and_then(|plan| plan.target.as_ref());
-            target.map_or(LastRun::Ended, |target| LastRun::Prepared(target.release))
-        }
-        _ => LastRun::Ended,
-    };
+    let last_run = plan::last_run(journal.as_ref(), &Overview::from(&observed.facts));
     let mut report = plan::drift(&desired, &observed, &state, last_run);
     report.notes.extend(engine.warnings());
     Ok(report)

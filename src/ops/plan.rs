@@ -232,6 +232,9 @@ async fn observed(
     };
 
     let mut observed = observe(desired, &session.ports, &session.root).await?;
+    let journal = session.ports.store.last_journal(&session.environment);
+    let found = Overview::from(&observed.facts);
+    observed.left = plan::last_run(journal.await?.as_ref(), &found).left();
     count_changes(session, desired, &mut observed).await;
     if let Request::Apply { rebuild: true } = request {
         for image in observed.images.values_mut() {

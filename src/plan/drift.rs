@@ -12,18 +12,7 @@ use crate::model::release::{Release, ReleaseStatus};
 use crate::model::resource::{Resource, ResourceFacts};
 use crate::model::state::State;
 use crate::model::{Address, ReleaseNumber, ServiceName, Slot};
-use crate::plan::{resources, workload_changes};
-
-/// What the last run of this state has left unfinished.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LastRun {
-    /// Nothing.
-    Ended,
-    /// It was stopped, and left this release prepared.
-    Prepared(ReleaseNumber),
-    /// It was cut off: what stands in the slots is its own doing.
-    CutOff,
-}
+use crate::plan::{LastRun, resources, workload_changes};
 
 /// What moved in an environment.
 #[must_use]
@@ -86,7 +75,7 @@ impl Look<'_> {
                 "there is no history here: whether slots and live traffic are as they were left is not known",
             );
         }
-        if last_run == LastRun::CutOff {
+        if let LastRun::CutOff(_) = last_run {
             return self.note(
                 "the last run was cut off: slots and live traffic are as it left them, and `shipit apply` goes on",
             );

@@ -287,11 +287,21 @@ impl World {
             objects: wanted.objects.clone(),
             resources: Vec::new(),
             secrets: BTreeMap::new(),
+            left: None,
         }
     }
 
     pub(crate) fn apply(&self, wanted: &Wanted) -> Plan {
         apply(&wanted.desired(), &self.observed(wanted), &self.state)
+    }
+
+    /// The plan, where a run of this state has left a release.
+    pub(crate) fn apply_where(&self, wanted: &Wanted, left: Option<ReleaseNumber>) -> Plan {
+        let observed = Observed {
+            left,
+            ..self.observed(wanted)
+        };
+        apply(&wanted.desired(), &observed, &self.state)
     }
 
     /// Carries a plan out, as if all went well.
@@ -490,12 +500,35 @@ fn what_a_dead_run_left_beside_the_live_release_is_taken_out_by_the_next_apply()
     );
 
     world.state = recorded;
-    let plan = world.apply(&Wanted::web(1));
+    let plan = world.apply_where(&Wanted::web(1), Some(ReleaseNumber(2)));
     assert_eq!(words(&plan), ["clear slot.green"]);
     let reason = &plan.steps[0].reason;
     assert!(reason.contains("release 2 was left by a run"), "{reason}");
     world.carry_out(&plan);
     assert!(!world.facts.slots.contains_key(&Slot::Green));
+}
+
+#[test]
+fn what_another_checkout_has_beside_the_live_release_stays() {
+    let mut world = World::new();
+    world.carry_out(&world.apply(&Wanted::web(1)));
+    let recorded = world.state.clone();
+    let manual = Wanted {
+        mode: Mode::Manual,
+        ..Wanted::web(2)
+    };
+    world.carry_out(&world.apply(&manual));
+
+    world.state = recorded;
+    for left in [None, Some(ReleaseNumber(3))] {
+        let plan = world.apply_where(&Wanted::web(1), left);
+        assert!(plan.is_empty(), "a release that waits there: {left:?}");
+    }
+
+    let green = world.facts.slots.get_mut(&Slot::Green).expect("there");
+    green.stops_at = Some(Timestamp::UNIX_EPOCH);
+    let plan = world.apply_where(&Wanted::web(1), Some(ReleaseNumber(2)));
+    assert!(plan.is_empty(), "what is retained had live traffic");
 }
 
 #[test]

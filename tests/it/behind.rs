@@ -2,6 +2,7 @@
 //! which says so.
 
 use std::fs;
+use std::process::Command;
 
 use rustix::process::Signal;
 
@@ -56,6 +57,37 @@ fn a_rollback_by_a_state_that_is_behind_says_so_in_its_plan() {
     let world = second_folder_went_on();
     let rollback = ["rollback", "--yes", "--env", "staging"];
     world.run(&rollback).code(0).says(BEHIND);
+}
+
+#[test]
+fn what_waits_in_another_folder_stays_when_a_state_that_is_behind_applies() {
+    let mut world = World::live();
+    world.staging = vec!["promotion: {mode: manual, probe: {linger: 50ms}}".to_owned()];
+    let (state, behind) = (world.file("state/staging"), world.file("behind"));
+    let copied = Command::new("cp")
+        .arg("-a")
+        .args([&state, &behind])
+        .status();
+    assert!(copied.expect("cp").success());
+    world.message("v2");
+    world.apply().code(0).says("release 2 waits in green");
+
+    let aside = world.file("first");
+    fs::rename(&state, &aside).expect("the first folder's");
+    fs::rename(&behind, &state).expect("the second folder's");
+    world.message("v1");
+    let missing = "release 2 is in green, and this state does not have it";
+    world.apply().code(0).says("No changes").says(missing);
+    assert_eq!(
+        (world.get(), world.preview()),
+        ("v1".to_owned(), "v2".to_owned())
+    );
+
+    fs::remove_dir_all(&state).expect("the second folder's");
+    fs::rename(&aside, &state).expect("the first folder's");
+    let promote = ["promote", "green", "--env", "staging", "--auto-approve"];
+    world.run(&promote).code(0).says("green is active");
+    assert_eq!(world.get(), "v2");
 }
 
 #[test]

@@ -249,18 +249,30 @@ fn next(found: &State, there: Option<&State>, to: &str) -> Result<Next, Refusal>
         serial: found.serial.max(there.serial + 1),
     };
     let is_used = there.migrated_to.is_none();
+    if found.migrated_to.is_some() && is_used {
+        // Done before. What was forgotten there since, or came back to an older release, is as
+        // somebody wanted it.
+        return Ok(Next::Nothing);
+    }
     match (has_all(found, there), has_all(there, found)) {
-        (_, true) if found.migrated_to.is_some() && is_used => Ok(Next::Nothing),
         (true, true) if is_used && there.serial >= found.serial => Ok(Next::Mark),
         // It was gone on with since it was copied.
         (false, true) if is_used => Ok(Next::Mark),
+        // Something was forgotten there since it was copied.
+        (true, false) if is_used && there.serial > found.serial => {
+            Err(gone_on(to, "lacks releases that the other has"))
+        }
         (true, _) => Ok(copy),
-        (false, _) => Err(Refusal {
-            what: format!("both states were gone on with: what is in {to} has releases that the other lacks"),
-            help: "look at both with `shipit state show`, and bring the one that counts by `shipit state push FILE \
-                   --force`"
-                .to_owned(),
-        }),
+        (false, _) => Err(gone_on(to, "has releases that the other lacks")),
+    }
+}
+
+fn gone_on(to: &str, how: &str) -> Refusal {
+    Refusal {
+        what: format!("both states were gone on with: what is in {to} {how}"),
+        help: "look at both with `shipit state show`, and bring the one that counts by `shipit state push FILE \
+               --force`"
+            .to_owned(),
     }
 }
 
@@ -313,6 +325,13 @@ mod tests {
         }
     }
 
+    /// The same, after release 1 was forgotten.
+    fn without_first(serial: u64, releases: u64) -> State {
+        let mut state = state(serial, releases, None);
+        state.releases.remove(0);
+        state
+    }
+
     #[test]
     fn what_is_still_to_be_done_is_told_from_what_is_in_both_places() {
         let cases = [
@@ -344,6 +363,18 @@ mod tests {
                 "done long ago",
                 state(5, 2, Some("there")),
                 Some(state(9, 3, None)),
+                Next::Nothing,
+            ),
+            (
+                "done, and something was forgotten there",
+                state(5, 2, Some("there")),
+                Some(without_first(6, 2)),
+                Next::Nothing,
+            ),
+            (
+                "done, and gone on with there in both ways",
+                state(5, 2, Some("there")),
+                Some(without_first(9, 3)),
                 Next::Nothing,
             ),
             (
@@ -399,6 +430,16 @@ mod tests {
                 state(4, 2, None),
                 Some(state(9, 3, Some("elsewhere"))),
                 "both states",
+            ),
+            (
+                state(4, 2, None),
+                Some(without_first(6, 2)),
+                "lacks releases that the other has",
+            ),
+            (
+                state(4, 2, None),
+                Some(without_first(9, 3)),
+                "has releases that the other lacks",
             ),
             (
                 state(5, 2, Some("elsewhere")),

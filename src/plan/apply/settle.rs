@@ -68,15 +68,17 @@ impl Apply<'_> {
         Some(self.target(slot, number))
     }
 
-    /// Takes out what a run that died has left beside the live release: it never had live traffic,
-    /// no history knows it, and the configuration does not ask for it.
+    /// Takes out what a run of this state that died has left beside the live release: it never had
+    /// live traffic, no history knows it, and the configuration does not ask for it. What this state
+    /// does not know otherwise is another checkout's, and may wait for its promotion there.
     fn give_up_cut_off(&mut self, slot: Slot, needs: &[StepId]) {
         let facts = &self.observed.facts;
         let Some(there) = facts.slots.get(&slot) else {
             return;
         };
         let number = there.label.number;
-        if self.state.release(number).is_none() {
+        let is_own = self.observed.left == Some(number);
+        if is_own && there.stops_at.is_none() && self.state.release(number).is_none() {
             let reason =
                 format!("release {number} was left by a run that ended before it was live");
             beside::clear_for(&mut self.draft, facts, slot, reason, needs);

@@ -89,7 +89,7 @@ fn what_was_done_with_another_state_has_moved() {
     let prepared = LastRun::Prepared(ReleaseNumber(2));
     let report = seen(&world, Observed::default(), prepared);
     assert_eq!(said(&report), ["traffic Changed live: blue → green"]);
-    let report = seen(&world, Observed::default(), LastRun::CutOff);
+    let report = seen(&world, Observed::default(), LastRun::CutOff(None));
     assert_eq!(said(&report), [""; 0]);
 
     world.facts = Facts {
