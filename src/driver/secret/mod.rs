@@ -151,7 +151,7 @@ impl Secrets {
 impl SecretSource for Secrets {
     async fn read(&self, name: &str, from: &SecretRef) -> Result<SecretReading, SecretError> {
         let known = self.known.of(from.clone());
-        let read = known.get_or_make(self.ask(from)).await;
+        let read = Box::pin(known.get_or_make(self.ask(from))).await;
         let reading = read.map_err(|fault| fault.of(name))?;
 
         // The newest version was read by its number, too.

@@ -49,11 +49,11 @@ impl<T> Once<T> {
             return Err(fault.clone());
         }
         // It may have been made while this waited.
-        let made = self.made.get_or_try_init(|| make).await;
-        if let Err(fault) = &made {
+        let result = self.made.get_or_try_init(|| make).await;
+        if let Err(fault) = &result {
             *failed = Some((fault.clone(), Instant::now()));
         }
-        made
+        result
     }
 
     /// Puts a value there that is known already. One that is there stays.
