@@ -1,8 +1,5 @@
 //! Names that become part of host names, paths and Kubernetes objects.
 
-use std::fmt;
-use std::str::FromStr;
-
 /// Why a text is not a name. The rule is the DNS label of RFC 1123: it is what Kubernetes asks of
 /// most object names, and what a URL can carry everywhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,15 +56,15 @@ fn check(kind: &'static str, value: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-macro_rules! name {
-    ($(#[$doc:meta])* $type:ident, $kind:literal) => {
-        $(#[$doc])*
+/// A text that has passed a check, which is the only way to make one.
+macro_rules! checked_text {
+    ($(#[$attribute:meta])* $type:ident, $error:ty, $check:expr) => {
         #[derive(
             Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash,
             serde::Serialize, serde::Deserialize, schemars::JsonSchema,
         )]
         #[serde(try_from = "String", into = "String")]
-        #[schemars(with = "String", extend("pattern" = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"))]
+        $(#[$attribute])*
         pub struct $type(String);
 
         impl $type {
@@ -79,16 +76,16 @@ macro_rules! name {
         }
 
         impl TryFrom<String> for $type {
-            type Error = NameError;
-            fn try_from(value: String) -> Result<Self, NameError> {
-                check($kind, &value)?;
+            type Error = $error;
+            fn try_from(value: String) -> Result<Self, $error> {
+                $check(&value)?;
                 Ok(Self(value))
             }
         }
 
-        impl FromStr for $type {
-            type Err = NameError;
-            fn from_str(value: &str) -> Result<Self, NameError> {
+        impl std::str::FromStr for $type {
+            type Err = $error;
+            fn from_str(value: &str) -> Result<Self, $error> {
                 Self::try_from(value.to_owned())
             }
         }
@@ -99,8 +96,8 @@ macro_rules! name {
             }
         }
 
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(&self.0)
             }
         }
@@ -110,6 +107,19 @@ macro_rules! name {
                 &self.0
             }
         }
+    };
+}
+pub(in crate::model) use checked_text;
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $kind:literal) => {
+        checked_text!(
+            $(#[$doc])*
+            #[schemars(with = "String", extend("pattern" = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"))]
+            $type,
+            NameError,
+            |value: &str| check($kind, value)
+        );
     };
 }
 

@@ -1,27 +1,17 @@
 //! The ports of a service.
 
-use std::fmt;
-use std::str::FromStr;
+use crate::model::name::checked_text;
 
 /// The most characters that a port's name has (RFC 6335, and what Kubernetes takes).
 const LONGEST: usize = 15;
 
-/// The name of a port: `http`, `metrics`, `db`.
-#[derive(
-    Debug,
-    Clone,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    serde::Serialize,
-    serde::Deserialize,
-    schemars::JsonSchema,
-)]
-#[serde(try_from = "String", into = "String")]
-#[schemars(with = "String", extend("maxLength" = 15, "pattern" = r"^([a-z0-9]+-)*[a-z0-9]+$"))]
-pub struct PortName(String);
+checked_text!(
+    /// The name of a port: `http`, `metrics`, `db`.
+    #[schemars(with = "String", extend("maxLength" = 15, "pattern" = r"^([a-z0-9]+-)*[a-z0-9]+$"))]
+    PortName,
+    PortNameError,
+    check
+);
 
 /// Why a text is no port's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,12 +37,6 @@ impl PortName {
         Self("http".to_owned())
     }
 
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// The variable that tells an instance where this port of its own is: `PORT_METRICS`. The port
     /// that gets the traffic is told as `PORT`.
     #[must_use]
@@ -61,46 +45,20 @@ impl PortName {
     }
 }
 
-impl TryFrom<String> for PortName {
-    type Error = PortNameError;
-
-    fn try_from(text: String) -> Result<Self, PortNameError> {
-        let is_known = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-        let has_lone_dash = text.starts_with('-') || text.ends_with('-') || text.contains("--");
-        if !(1..=LONGEST).contains(&text.chars().count()) {
-            return Err(PortNameError::Length(text));
-        }
-        if !text.bytes().all(is_known)
-            || has_lone_dash
-            || !text.bytes().any(|c| c.is_ascii_lowercase())
-        {
-            return Err(PortNameError::Form(text));
-        }
-        if text == "none" {
-            return Err(PortNameError::None);
-        }
-        Ok(Self(text))
+fn check(text: &str) -> Result<(), PortNameError> {
+    let is_known = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    let has_lone_dash = text.starts_with('-') || text.ends_with('-') || text.contains("--");
+    if !(1..=LONGEST).contains(&text.chars().count()) {
+        return Err(PortNameError::Length(text.to_owned()));
     }
-}
-
-impl FromStr for PortName {
-    type Err = PortNameError;
-
-    fn from_str(text: &str) -> Result<Self, PortNameError> {
-        Self::try_from(text.to_owned())
+    if !text.bytes().all(is_known) || has_lone_dash || !text.bytes().any(|c| c.is_ascii_lowercase())
+    {
+        return Err(PortNameError::Form(text.to_owned()));
     }
-}
-
-impl From<PortName> for String {
-    fn from(name: PortName) -> Self {
-        name.0
+    if text == "none" {
+        return Err(PortNameError::None);
     }
-}
-
-impl fmt::Display for PortName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
+    Ok(())
 }
 
 /// What is spoken at a port.
