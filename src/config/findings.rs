@@ -60,6 +60,20 @@ impl<'a> Findings<'a> {
         }
     }
 
+    /// The same for a text that nobody should see: it is not in the lines that are shown either.
+    pub(super) fn add_hiding(
+        &mut self,
+        path: &[&str],
+        text: &str,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.add(path, message, help);
+        if let Some(last) = self.problems.last_mut() {
+            last.hidden = Some(text.to_owned());
+        }
+    }
+
     pub(super) fn add(
         &mut self,
         path: &[&str],

@@ -28,6 +28,8 @@ pub(super) struct Problem {
     pub path: Vec<String>,
     /// The line and the column in a text that stands there, counted from 1; none: the text itself.
     pub inside: Option<(usize, usize)>,
+    /// What stands there and is not to be shown.
+    pub hidden: Option<String>,
 }
 
 impl Problem {
@@ -38,6 +40,7 @@ impl Problem {
             help: None,
             path: Vec::new(),
             inside: None,
+            hidden: None,
         }
     }
 
@@ -198,6 +201,7 @@ impl ConfigError {
         }
         problems.sort_by_key(|problem| problem.at);
         problems.dedup();
+        let shown = shown(&problems, files);
         let fault = |problem: Problem| {
             let file = files.get(problem.at.file);
             let line =
@@ -209,8 +213,8 @@ impl ConfigError {
                 message: problem.message,
                 help: problem.help,
                 // Nobody reads a line of a megabyte, and it takes its time to be drawn.
-                source: match (file, line) {
-                    (Some(file), Some(line)) if line.len() <= LONGEST_LINE => file.text.clone(),
+                source: match (shown.get(problem.at.file), line) {
+                    (Some(text), Some(line)) if line.len() <= LONGEST_LINE => text.clone(),
                     _ => String::new(),
                 },
             }
@@ -235,6 +239,23 @@ impl ConfigError {
             faults: vec![fault],
         }
     }
+}
+
+/// The files' texts as people may see them: a fault beside it would show what is hidden, too.
+fn shown(problems: &[Problem], files: &[File]) -> Vec<String> {
+    let mut shown: Vec<String> = files.iter().map(|file| file.text.clone()).collect();
+    for problem in problems {
+        let (Some(hidden), Some(text)) = (&problem.hidden, shown.get_mut(problem.at.file)) else {
+            continue;
+        };
+        *text = if text.contains(hidden) {
+            text.replace(hidden, &"*".repeat(hidden.chars().count()))
+        } else {
+            // Its quotes have it stand there in other words.
+            String::new()
+        };
+    }
+    shown
 }
 
 impl fmt::Display for ConfigError {

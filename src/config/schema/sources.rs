@@ -2,12 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use url::Url;
 
 use crate::config::findings::Findings;
 use crate::config::schema::EnvironmentConfig;
-use crate::model::is_loopback;
-use crate::model::secret::{Credential, VaultAuth, VaultServer};
+use crate::model::secret::{AddressFault, Credential, VaultAuth, VaultServer};
 
 /// Servers that keep secrets, and how to log in to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -57,24 +55,14 @@ impl SourcesConfig {
             return;
         };
         let at = ["sources", "vault", "address"];
-        let help = "write `address: https://vault.example.com:8200`";
-        let url = Url::parse(address).ok();
-        let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let Some(url) = url else {
-            return findings.add(&at, "this is no address of a server", help);
-        };
-
-        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-            let message = "an address has no login and no question in it";
-            findings.add(&at, message, help);
-        }
-        let host = url.host_str().unwrap_or_default();
-        if url.scheme() == "http" && !vault.plain_http && !is_loopback(host) {
-            findings.add(
-                &at,
-                "without TLS a login and secrets would go over the network in clear",
-                "write `https://`, or `plain_http: true` beside it",
-            );
+        match vault.address_of(address) {
+            Ok(_) => {}
+            Err(fault @ AddressFault::Login) => {
+                findings.add_hiding(&at, address, fault.to_string(), fault.help());
+            }
+            Err(fault @ (AddressFault::Malformed | AddressFault::InClear)) => {
+                findings.add(&at, fault.to_string(), fault.help());
+            }
         }
     }
 }

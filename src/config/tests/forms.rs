@@ -108,6 +108,36 @@ fn servers_and_paths_of_secrets_are_looked_at() {
 }
 
 #[test]
+fn a_password_in_an_address_is_refused_and_shown_nowhere() {
+    for address in [
+        "https://kim:hunter-2@vault.example.com",
+        "https://kim:hunter-2@",
+        "\"https://kim:\\x68unter-2@vault.example.com\"",
+        "https://vault.example.com?token=hunter-2",
+    ] {
+        // Another fault beside it shows the same lines.
+        let wrong = format!(
+            "sources: {{vault: {{address: '{address}'}}}}\nsecrets: {{a: {{vault: {{path: x, key: k}}}}}}"
+        );
+        let wrong = wrong.replace("'\"", "\"").replace("\"'", "\"");
+        let folder = tempfile::tempdir().expect("a folder");
+        super::write(folder.path(), "shipit.yaml", GOOD);
+        super::write(folder.path(), "environments/staging.yaml", &wrong);
+        let error = super::load(folder.path()).expect_err("it is refused");
+        assert_eq!(error.faults.len(), 2, "{error:?}");
+        assert!(!format!("{error:?}").contains("unter-2"), "{error:?}");
+    }
+    let wrong = "sources: {vault: {address: 'https://kim:hunter-2@vault.example.com'}}";
+    assert_eq!(
+        faults(GOOD, wrong),
+        [
+            "environments/staging.yaml:1:28: sources.vault.address: an address has no login and no question in it | \
+             write it as `https://vault.example.com:8200`; how to log in is said by `sources.vault.auth`"
+        ]
+    );
+}
+
+#[test]
 fn a_health_check_of_another_form_keeps_what_both_forms_have() {
     let shared = "    health: {path: /up, interval: 7s, liveness: {run: [dead], failures: 9}}\n";
     let overlay = "services: {web: {health: {run: [up], liveness: {path: /dead}}}}";

@@ -13,7 +13,9 @@ use jiff::Timestamp;
 use reqwest::redirect::Policy;
 use serde_json::Value;
 
-use crate::driver::aws::{ANSWER, Aws, domain, without_credentials};
+use crate::driver::aws::{
+    ANSWER, Aws, domain, is_denial, is_throttling, known_help, without_credentials,
+};
 use crate::driver::http::{self as servers, BodyFault};
 use crate::model::chain;
 
@@ -65,11 +67,7 @@ impl CallFault {
 
     /// Whether another attempt may be answered otherwise.
     fn may_get_better(&self, status: u16) -> bool {
-        let is_throttled = matches!(
-            self.code.as_str(),
-            "ThrottlingException" | "Throttling" | "TooManyRequestsException"
-        );
-        is_throttled || matches!(status, 429 | 500 | 502 | 503 | 504)
+        is_throttling(&self.code) || matches!(status, 429 | 500 | 502 | 503 | 504)
     }
 }
 
@@ -110,12 +108,18 @@ impl Aws {
         })
     }
 
-    async fn keys(&self) -> Result<Credentials, CallFault> {
+    /// The credentials, of whatever source has them.
+    pub(super) async fn keys(&self) -> Result<Credentials, CallFault> {
+        self.keys_within(DEADLINE).await
+    }
+
+    async fn keys_within(&self, limit: Duration) -> Result<Credentials, CallFault> {
         let without = |reason: String| CallFault::new(reason, without_credentials());
         let provider = self.config().await.credentials_provider();
         let provider = provider.ok_or_else(|| without("no credentials".to_owned()))?;
-        let keys = provider.provide_credentials().await;
-        keys.map_err(|error| without(chain(&error)))
+        let keys = tokio::time::timeout(limit, provider.provide_credentials()).await;
+        let late = |_| without(format!("no credentials within {} s", limit.as_secs()));
+        keys.map_err(late)?.map_err(|error| without(chain(&error)))
     }
 
     /// The client of all calls.
@@ -169,10 +173,8 @@ impl Aws {
 
     /// Where a service is in a region, or what stands in for it.
     async fn address(&self, operation: Operation, region: &str) -> String {
+        let named = self.endpoint(operation.variable).await;
         let config = self.config().await;
-        let own = format!("AWS_ENDPOINT_URL_{}", operation.variable);
-        let own = std::env::var(own).ok().filter(|url| !url.is_empty());
-        let named = own.or_else(|| config.endpoint_url().map(str::to_owned));
         let amazons = || {
             let fips = match config.use_fips() {
                 Some(true) => "-fips",
@@ -250,21 +252,12 @@ fn refused(operation: Operation, status: u16, answer: &Value) -> CallFault {
     let action = operation.target.rsplit('.').next().unwrap_or_default();
     let action = format!("{}:{action}", operation.service);
 
-    let help = match code.as_str() {
-        "AccessDeniedException" | "AccessDenied" => format!(
+    let help = match known_help(&code) {
+        _ if is_denial(&code) => format!(
             "allow `{action}` to this identity, and `kms:Decrypt` where the secret has a key of its own"
         ),
-        "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => {
-            "the credentials have expired: log in again (`aws sso login`), or renew the variables".to_owned()
-        }
-        "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidSignatureException" => {
-            "the credentials are not known there: look at AWS_PROFILE and AWS_ACCESS_KEY_ID, and at the clock"
-                .to_owned()
-        }
-        "ThrottlingException" | "Throttling" | "TooManyRequestsException" => {
-            "Amazon asks for fewer requests: try again in a minute".to_owned()
-        }
-        _ => format!("it was `{action}`: look at the name, and at the region"),
+        Some(help) => help.to_owned(),
+        None => format!("it was `{action}`: look at the name, and at the region"),
     };
     let reason = match (code.as_str(), message.as_str()) {
         ("", "") => format!("HTTP {status}, and no answer of Amazon's"),
@@ -273,4 +266,34 @@ fn refused(operation: Operation, status: u16, answer: &Value) -> CallFault {
         (code, message) => format!("{code}: {message}"),
     };
     CallFault { code, reason, help }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_config::SdkConfig;
+    use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+
+    use super::*;
+
+    /// A source that never answers.
+    #[derive(Debug)]
+    struct Silent;
+
+    impl ProvideCredentials for Silent {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            future::ProvideCredentials::new(std::future::pending())
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_that_do_not_come_are_not_waited_for_for_ever() {
+        let source = SharedCredentialsProvider::new(Silent);
+        let config = SdkConfig::builder().credentials_provider(source).build();
+        let fault = Aws::with(config).keys_within(Duration::ZERO).await;
+        let fault = fault.expect_err("they do not come");
+        assert_eq!(fault.reason, "no credentials within 0 s");
+    }
 }

@@ -35,6 +35,9 @@ use crate::model::chain;
 use crate::port::provider::ProviderError;
 use crate::redact::Redactor;
 
+/// What to do where there were too many requests.
+const TOO_MANY: &str = "Amazon asks for fewer requests: try again in a minute";
+
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -98,11 +101,19 @@ impl Aws {
         self.config.get_or_init(load).await
     }
 
-    /// Whether whoever runs this has something stand in for Amazon, by the variables that every AWS
-    /// tool knows: what that gives is not Amazon's.
+    /// The address of what stands in for a service, by the variables that every AWS tool knows: the
+    /// service's own goes before the one for all. None: the service is Amazon's.
+    async fn endpoint(&self, service: &str) -> Option<String> {
+        let own = std::env::var(format!("AWS_ENDPOINT_URL_{service}")).ok();
+        let own = own.filter(|url| !url.is_empty());
+        let of_all = self.config().await.endpoint_url();
+        own.or_else(|| of_all.map(str::to_owned))
+    }
+
+    /// Whether whoever runs this has something stand in for Amazon: what that gives is not
+    /// Amazon's.
     async fn stands_in(&self, service: &str) -> bool {
-        let own = std::env::var(format!("AWS_ENDPOINT_URL_{service}"));
-        own.is_ok_and(|url| !url.is_empty()) || self.config().await.endpoint_url().is_some()
+        self.endpoint(service).await.is_some()
     }
 
     async fn ecr(&self) -> aws_sdk_ecr::Client {
@@ -164,10 +175,49 @@ fn is_unsupported<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
 }
 
 fn is_denied<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    is_denial(code(error))
+}
+
+/// Whether a code says that this identity may not do it.
+fn is_denial(code: &str) -> bool {
     matches!(
-        code(error),
+        code,
         "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation"
     )
+}
+
+/// Whether a code says that there were too many requests.
+fn is_throttling(code: &str) -> bool {
+    matches!(
+        code,
+        "ThrottlingException" | "Throttling" | "TooManyRequestsException"
+    )
+}
+
+/// What to do about an error, where its code says it, whatever was being done.
+fn known_help(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => {
+            "the credentials have expired: log in again (`aws sso login`), or renew the variables"
+        }
+        "AuthorizationHeaderMalformed"
+        | "PermanentRedirect"
+        | "IllegalLocationConstraintException" => {
+            "it is in another region: write its `region:` in the configuration, or set AWS_REGION"
+        }
+        "RequestTimeTooSkewed" => "this machine's clock is wrong: set it",
+        "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch" => {
+            "the credentials are not known there: look at AWS_PROFILE and AWS_ACCESS_KEY_ID, and at the clock"
+        }
+        "SlowDown" | "ServiceUnavailable" => TOO_MANY,
+        _ if is_throttling(code) => TOO_MANY,
+        "OptInRequired" => "the account has not opted in to this region",
+        _ => return None,
+    })
 }
 
 fn status<E>(error: &SdkError<E>) -> u16 {
@@ -207,36 +257,22 @@ where
 
     let (code, status) = (code(error), matches!(error, SdkError::ServiceError(_)));
     let whole = chain(error);
-    let help = match code {
-        "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" => {
+    let help = match (known_help(code), code) {
+        _ if is_denial(code) => {
             format!(
                 "allow `{action}` to this identity; docs/reference/aws-policy.json has all that shipit needs"
             )
         }
-        "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => {
-            "the credentials have expired: log in again (`aws sso login`), or renew the variables".to_owned()
+        (Some(help), _) => help.to_owned(),
+        _ if whole.contains("credentials") || whole.contains("Credentials") => {
+            without_credentials()
         }
-        "AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException" => {
-            "it is in another region: write its `region:` in the configuration, or set AWS_REGION".to_owned()
-        }
-        "RequestTimeTooSkewed" => "this machine's clock is wrong: set it".to_owned(),
-        "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidSignatureException"
-        | "InvalidAccessKeyId" | "SignatureDoesNotMatch" => {
-            "the credentials are not known there: look at AWS_PROFILE and AWS_ACCESS_KEY_ID, and at the clock"
-                .to_owned()
-        }
-        "ThrottlingException" | "Throttling" | "TooManyRequestsException" | "SlowDown"
-        | "ServiceUnavailable" => {
-            "Amazon asks for fewer requests: try again in a minute".to_owned()
-        }
-        "OptInRequired" => "the account has not opted in to this region".to_owned(),
-        _ if whole.contains("credentials") || whole.contains("Credentials") => without_credentials(),
         _ if whole.contains("region") && !status => {
             "write `region:` in the configuration, or set AWS_REGION".to_owned()
         }
         _ if !status => "look at the network, AWS_ENDPOINT_URL and the proxy".to_owned(),
-        "" => format!("it was `{action}`: look at AWS_ENDPOINT_URL and the proxy"),
-        _ => format!("it was `{action}`"),
+        (None, "") => format!("it was `{action}`: look at AWS_ENDPOINT_URL and the proxy"),
+        (None, _) => format!("it was `{action}`"),
     };
 
     let reason = match (code, message) {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sigv4::http_request::{
     SignableBody, SignableRequest, SignatureLocation, SigningParams, SigningSettings, sign,
 };
@@ -17,9 +16,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::driver::aws::recipient::{Recipient, is_cluster};
-use crate::driver::aws::{Aws, code, domain, explained, without_credentials};
+use crate::driver::aws::{Aws, code, domain, explained};
 use crate::driver::kubernetes::client::{ClusterLogin, ClusterPlace};
-use crate::model::chain;
 use crate::port::engine::EngineError;
 
 /// A token is good for fifteen minutes; it is replaced before.
@@ -81,20 +79,16 @@ impl EksLogin {
 
     async fn sign(&self) -> Result<String, EngineError> {
         let config = self.aws.config().await;
-        let without = |reason: String| self.unreachable(reason, without_credentials());
-        let provider = config
-            .credentials_provider()
-            .ok_or_else(|| without("no credentials".to_owned()))?;
-        let credentials = provider
-            .provide_credentials()
-            .await
-            .map_err(|error| without(chain(&error)))?;
+        let credentials = self.aws.keys().await;
+        let credentials =
+            credentials.map_err(|fault| self.unreachable(fault.reason, fault.help))?;
 
         let region = config
             .region()
             .map_or("us-east-1", |region| region.as_ref())
             .to_owned();
-        let endpoint = endpoint(config.endpoint_url(), &region);
+        let named = self.aws.endpoint("STS").await;
+        let endpoint = named.unwrap_or_else(|| sts(&region));
         let url = format!(
             "{}/?Action=GetCallerIdentity&Version=2011-06-15",
             endpoint.trim_end_matches('/')
@@ -137,15 +131,6 @@ impl EksLogin {
             URL_SAFE_NO_PAD.encode(request.uri().to_string())
         ))
     }
-}
-
-/// As the SDKs have it: the service's own variable goes before the one for all.
-fn endpoint(of_all: Option<&str>, region: &str) -> String {
-    let own = std::env::var("AWS_ENDPOINT_URL_STS")
-        .ok()
-        .filter(|url| !url.is_empty());
-    own.or_else(|| of_all.map(str::to_owned))
-        .unwrap_or_else(|| sts(region))
 }
 
 /// STS of a region: a token for one region is signed there.

@@ -1,8 +1,10 @@
 //! What a registry, a cluster or Amazon is logged in to with is hidden as the secrets are.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use aws_credential_types::Credentials as Keys;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 
 use crate::driver::kubernetes::client::{ClusterLogin, ClusterPlace};
@@ -83,19 +85,34 @@ impl ClusterLogin for RememberedClusterLogin {
     }
 }
 
-/// A source of Amazon's keys that tells what it gives. What is public of them, the key's name, is
-/// not hidden.
+/// How long keys have to hold still to be given once more: as long as AWS's own tools have it.
+const HOLDING: Duration = Duration::from_mins(5);
+
+/// A source of Amazon's keys that tells what it gives, and is asked again only for keys that end
+/// soon. What is public of them, the key's name, is not hidden.
 #[derive(Debug)]
 pub(in crate::driver) struct RememberedKeys {
     inner: SharedCredentialsProvider,
     redactor: Redactor,
+    /// Who holds the lock asks; others wait for the same keys.
+    known: tokio::sync::Mutex<Option<Keys>>,
 }
 
 impl RememberedKeys {
     /// Around another source.
     pub fn new(inner: SharedCredentialsProvider, redactor: Redactor) -> Self {
-        Self { inner, redactor }
+        Self {
+            inner,
+            redactor,
+            known: tokio::sync::Mutex::default(),
+        }
     }
+}
+
+/// Whether keys hold for a while; those without an end do.
+fn hold(keys: &Keys) -> bool {
+    let soon = SystemTime::now() + HOLDING;
+    keys.expiry().is_none_or(|end| end > soon)
 }
 
 impl ProvideCredentials for RememberedKeys {
@@ -104,11 +121,17 @@ impl ProvideCredentials for RememberedKeys {
         Self: 'a,
     {
         future::ProvideCredentials::new(async move {
+            let mut known = self.known.lock().await;
+            if let Some(keys) = known.as_ref().filter(|keys| hold(keys)) {
+                return Ok(keys.clone());
+            }
+
             let keys = self.inner.provide_credentials().await?;
             remember(&self.redactor, keys.secret_access_key());
             if let Some(token) = keys.session_token() {
                 remember(&self.redactor, token);
             }
+            *known = Some(keys.clone());
             Ok(keys)
         })
     }
@@ -146,6 +169,45 @@ mod tests {
             let login = RememberedLogin::new(Arc::new(As(credentials)), redactor.clone());
             login.log_in("registry.example.com").await.expect("a login");
             assert_eq!(redactor.text(&format!("by robot:{value}")), "by robot:***");
+        }
+    }
+
+    /// Keys that end so many seconds from now, and how often they were asked for.
+    #[derive(Debug, Default)]
+    struct Counting {
+        ends_in: Option<u64>,
+        asked: Arc<std::sync::atomic::AtomicUsize>,
+    }
+
+    impl ProvideCredentials for Counting {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            self.asked
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let end = self.ends_in.map(Duration::from_secs);
+            let end = end.map(|after| SystemTime::now() + after);
+            let keys = Keys::new("AKIDEXAMPLE", "secret", None, end, "test");
+            future::ProvideCredentials::ready(Ok(keys))
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_that_hold_for_a_while_are_asked_for_once() {
+        for (ends_in, times) in [(None, 1), (Some(600), 1), (Some(200), 3)] {
+            let source = Counting {
+                ends_in,
+                ..Counting::default()
+            };
+            let asked = Arc::clone(&source.asked);
+            let source = SharedCredentialsProvider::new(source);
+            let keys = RememberedKeys::new(source, Redactor::default());
+            for _ in 0..3 {
+                keys.provide_credentials().await.expect("keys");
+            }
+            let asked = asked.load(std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(asked, times, "{ends_in:?}");
         }
     }
 

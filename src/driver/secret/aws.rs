@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::driver::aws::Aws;
 use crate::driver::aws::call::{CallFault, Operation};
-use crate::driver::secret::{Fault, Found};
+use crate::driver::secret::{Fault, Found, keys, plain};
 use crate::model::secret::{AwsParameter, AwsSecret, SecretVersion};
 use crate::port::secret::SecretErrorKind;
 
@@ -63,19 +63,12 @@ fn part(what: &str, text: &str, key: &str) -> Result<String, Fault> {
         let reason = format!("{what} is no map in JSON, and `key` names a part of one");
         return Err(Fault::new(reason, "take `key` out for all of it"));
     };
-    match map.get(key) {
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(plain @ (Value::Number(_) | Value::Bool(_))) => Ok(plain.to_string()),
-        Some(_) => {
-            let reason = format!("`{key}` of {what} is no text");
-            Err(Fault::new(reason, "keep it as a text of its own"))
-        }
-        None => {
-            let keys: Vec<String> = map.keys().take(10).map(|key| format!("`{key}`")).collect();
-            let help = format!("it has {}", keys.join(", "));
-            Err(Fault::new(format!("{what} has no `{key}`"), help))
-        }
-    }
+    let value = map.get(key);
+    let value = value.ok_or_else(|| Fault::new(format!("{what} has no `{key}`"), keys(&map)))?;
+    plain(value).ok_or_else(|| {
+        let reason = format!("`{key}` of {what} is no text");
+        Fault::new(reason, "keep it as a text of its own")
+    })
 }
 
 /// A parameter, decrypted where it is encrypted.

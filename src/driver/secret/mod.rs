@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 use crate::driver::aws::Aws;
 use crate::driver::secret::once::OnceMap;
@@ -27,6 +28,9 @@ use crate::port::SecretSource;
 use crate::port::engine::CheckResult;
 use crate::port::secret::{SecretError, SecretErrorKind, SecretReading};
 use crate::redact::Redactor;
+
+/// How many keys an error names.
+const NAMED: usize = 10;
 
 /// The largest secret that is read, in bytes.
 const LIMIT: u64 = 64 << 10;
@@ -202,6 +206,29 @@ fn examined(what: String, found: Result<String, Fault>) -> CheckResult {
     }
 }
 
+/// A value of a JSON document as a text; none of what no variable can hold: null, a list or a map.
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// The keys that a map has, for who named another one.
+fn keys(map: &Map<String, Value>) -> String {
+    let named: Vec<String> = map
+        .keys()
+        .take(NAMED)
+        .map(|key| format!("`{key}`"))
+        .collect();
+    match map.len() {
+        0 => "nothing is kept there".to_owned(),
+        1..=NAMED => format!("it has {}", named.join(", ")),
+        _ => format!("it has {}, …", named.join(", ")),
+    }
+}
+
 /// Bytes as a secret's text: without the last line end, which editors and programs put there.
 fn text(what: &str, bytes: Vec<u8>) -> Result<String, Fault> {
     let text = String::from_utf8(bytes).map_err(|_| {
@@ -216,6 +243,8 @@ fn text(what: &str, bytes: Vec<u8>) -> Result<String, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::model::Period;
     use crate::model::secret::ProgramSecret;
@@ -239,6 +268,24 @@ mod tests {
         assert_eq!(read("two\nlines\n\n").await, Ok("two\nlines\n".to_owned()));
         let nul = read("a\0b\n").await.expect_err("no variable holds it");
         assert!(nul.contains("NUL"), "{nul}");
+    }
+
+    #[test]
+    fn a_value_is_a_text_and_its_neighbours_are_named_by_their_keys() {
+        let text = |value: Value| plain(&value);
+        assert_eq!(text(json!("a")).as_deref(), Some("a"));
+        assert_eq!(text(json!(5432)).as_deref(), Some("5432"));
+        assert_eq!(text(json!(true)).as_deref(), Some("true"));
+        for none in [json!(null), json!(["a"]), json!({"a": 1})] {
+            assert_eq!(plain(&none), None, "{none}");
+        }
+
+        let map = |count: usize| (0..count).map(|key| (format!("{key:02}"), json!("canary")));
+        assert_eq!(keys(&map(0).collect()), "nothing is kept there");
+        assert_eq!(keys(&map(2).collect()), "it has `00`, `01`");
+        let ten = keys(&map(10).collect());
+        assert!(ten.ends_with("`09`"), "{ten}");
+        assert_eq!(keys(&map(11).collect()), format!("{ten}, …"));
     }
 
     #[tokio::test]

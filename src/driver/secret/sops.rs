@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::driver::secret::Fault;
 use crate::driver::secret::once::OnceMap;
 use crate::driver::secret::program::Command;
+use crate::driver::secret::{Fault, plain};
 use crate::files::beneath::{Alone, in_repository};
 use crate::model::Period;
 use crate::model::secret::SopsSecret;
@@ -73,13 +73,14 @@ fn value(document: &Value, secret: &SopsSecret) -> Result<String, Fault> {
     let wrong =
         |reason: String| Fault::new(reason, "look at `sops.key`: `database.hosts.0.password`");
     let found = follow(document, key);
-    match found.ok_or_else(|| wrong(format!("{file} has no `{key}`")))? {
-        Value::String(text) => Ok(text.clone()),
-        plain @ (Value::Number(_) | Value::Bool(_)) => Ok(plain.to_string()),
-        Value::Null => Err(wrong(format!("`{key}` in {file} is null"))),
-        Value::Object(_) => Err(wrong(format!("`{key}` in {file} is a map, and no value"))),
-        Value::Array(_) => Err(wrong(format!("`{key}` in {file} is a list, and no value"))),
-    }
+    let found = found.ok_or_else(|| wrong(format!("{file} has no `{key}`")))?;
+    plain(found).ok_or_else(|| {
+        wrong(match found {
+            Value::Object(_) => format!("`{key}` in {file} is a map, and no value"),
+            Value::Array(_) => format!("`{key}` in {file} is a list, and no value"),
+            _ => format!("`{key}` in {file} is null"),
+        })
+    })
 }
 
 /// Follows a key through maps and lists. A key of a map may have dots itself: the longest that is

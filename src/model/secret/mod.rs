@@ -12,7 +12,8 @@ use sha2::{Digest as _, Sha256};
 pub use aws::{AwsParameter, AwsSecret};
 pub use reference::{ClusterSecret, ProgramSecret, Rotation, SecretRef, SecretVersion, SopsSecret};
 pub use vault::{
-    AppRole, Credential, JwtRole, KubernetesRole, KvVersion, VaultAuth, VaultSecret, VaultServer,
+    AddressFault, AppRole, Credential, JwtRole, KubernetesRole, KvVersion, VaultAuth, VaultSecret,
+    VaultServer,
 };
 
 /// A secret's value. It can be read by who needs it ([`SecretValue::expose`]) and shows as `***`

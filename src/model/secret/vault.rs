@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::model::is_loopback;
 
 /// A value in a KV store of Vault (or `OpenBao`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -79,6 +82,56 @@ pub struct VaultServer {
     pub auth: Option<VaultAuth>,
 }
 
+impl VaultServer {
+    /// An address of this server as it is used, whoever wrote it. What is wrong with one says
+    /// nothing of what is in it.
+    pub fn address_of(&self, text: &str) -> Result<Url, AddressFault> {
+        // Before anything else: what cannot be read may have a password in it, too.
+        if text.contains(['@', '?', '#']) {
+            return Err(AddressFault::Login);
+        }
+        let url = Url::parse(text).map_err(|_| AddressFault::Malformed)?;
+        let host = url.host_str().unwrap_or_default();
+        match url.scheme() {
+            _ if host.is_empty() => Err(AddressFault::Malformed),
+            "https" => Ok(url),
+            "http" if self.plain_http || is_loopback(host) => Ok(url),
+            "http" => Err(AddressFault::InClear),
+            _ => Err(AddressFault::Malformed),
+        }
+    }
+}
+
+/// What is wrong with a server's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AddressFault {
+    /// It is none.
+    #[error("this is no address of a server")]
+    Malformed,
+    /// There is more in it than where the server is.
+    #[error("an address has no login and no question in it")]
+    Login,
+    /// It is without TLS, and not of this machine.
+    #[error("without TLS a login and secrets would go over the network in clear")]
+    InClear,
+}
+
+impl AddressFault {
+    /// What to do about it.
+    #[must_use]
+    pub const fn help(self) -> &'static str {
+        match self {
+            Self::Malformed => "write it as `https://vault.example.com:8200`",
+            Self::Login => {
+                "write it as `https://vault.example.com:8200`; how to log in is said by `sources.vault.auth`"
+            }
+            Self::InClear => {
+                "write `https://`; `sources: {vault: {plain_http: true}}` allows it all the same"
+            }
+        }
+    }
+}
+
 /// How to log in to Vault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -145,4 +198,43 @@ pub struct JwtRole {
     /// Where the method is mounted; `jwt` without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_says_where_a_server_is_and_nothing_else() {
+        let strict = VaultServer::default();
+        let plain = VaultServer {
+            plain_http: true,
+            ..VaultServer::default()
+        };
+        for good in [
+            "https://vault.example.com:8200",
+            "https://vault.example.com/behind/",
+            "http://127.0.0.1:8200",
+            "http://[::1]:8200",
+        ] {
+            assert!(strict.address_of(good).is_ok(), "{good}");
+        }
+        for (wrong, fault) in [
+            ("https://kim:pw@vault.example.com", AddressFault::Login),
+            ("https://kim@vault.example.com", AddressFault::Login),
+            ("https://kim:pw@", AddressFault::Login),
+            ("kim:pw@vault.example.com:8200", AddressFault::Login),
+            ("https://vault.example.com?token=pw", AddressFault::Login),
+            ("https://vault.example.com#pw", AddressFault::Login),
+            ("vault.example.com", AddressFault::Malformed),
+            ("https://", AddressFault::Malformed),
+            ("ftp://vault.example.com", AddressFault::Malformed),
+            ("http://vault.example.com", AddressFault::InClear),
+        ] {
+            assert_eq!(strict.address_of(wrong), Err(fault), "{wrong}");
+            let said = format!("{fault} {}", fault.help());
+            assert!(!said.contains("pw"), "{said}");
+        }
+        assert!(plain.address_of("http://vault.example.com").is_ok());
+    }
 }

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::driver::http::{self as servers, BodyFault};
 use crate::driver::secret::Fault;
+use crate::model::chain;
 use crate::model::secret::VaultServer;
-use crate::model::{chain, is_loopback};
 
 /// How long one answer may take, and all attempts together.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -25,6 +25,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// The largest answer that is read, in bytes.
 const LIMIT: usize = 1 << 20;
+
+/// The variable that says where Vault is, where the configuration does not.
+pub(super) const ADDRESS: &str = "VAULT_ADDR";
 
 /// How much of Vault's own words an error has, in characters.
 const WORDS: usize = 300;
@@ -79,19 +82,21 @@ impl Api {
     /// To the server that the configuration names, or the environment.
     pub fn new(root: &Path, server: &VaultServer) -> Result<Self, Fault> {
         let of_environment = |name: &str| std::env::var(name).ok().filter(|it| !it.is_empty());
-        let address = server.address.clone();
-        let address = address.or_else(|| of_environment("VAULT_ADDR"));
+        let (place, address) = match &server.address {
+            Some(address) => ("sources.vault.address", Some(address.clone())),
+            None => (ADDRESS, of_environment(ADDRESS)),
+        };
         let address = address.ok_or_else(|| {
             Fault::new(
                 "nothing says where Vault is",
                 "write `sources: {vault: {address: \"https://vault.example.com:8200\"}}`, or set VAULT_ADDR",
             )
         })?;
-        let address = Url::parse(&address).map_err(|error| {
-            let help = "write it as `https://vault.example.com:8200`";
-            Fault::new(format!("Vault's address `{address}`: {error}"), help)
+        let address = server.address_of(&address);
+        let address = address.map_err(|fault| {
+            let reason = format!("Vault's address in {place}: {fault}");
+            Fault::new(reason, fault.help())
         })?;
-        in_clear(&address, server.plain_http)?;
 
         let ca = server.ca.as_ref().map(|ca| root.join(ca));
         let ca = ca.or_else(|| of_environment("VAULT_CACERT").map(Into::into));
@@ -316,24 +321,6 @@ impl Answer {
             _ => "look at Vault's own log".to_owned(),
         };
         Err(Fault::new(reason, help))
-    }
-}
-
-fn in_clear(address: &Url, allowed: bool) -> Result<(), Fault> {
-    let host = address.host_str().unwrap_or_default();
-    match address.scheme() {
-        "https" if !host.is_empty() => Ok(()),
-        "http" if allowed || is_loopback(host) => Ok(()),
-        "http" => Err(Fault::new(
-            format!(
-                "Vault at {address} is without TLS: login and secrets would go over the network in clear"
-            ),
-            "write `https://`; `sources: {vault: {plain_http: true}}` allows it all the same",
-        )),
-        _ => Err(Fault::new(
-            format!("`{address}` is no address of Vault"),
-            "write it as `https://vault.example.com:8200`",
-        )),
     }
 }
 

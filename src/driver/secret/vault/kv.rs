@@ -6,13 +6,10 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::driver::secret::Fault;
 use crate::driver::secret::vault::api::{Answer, Api, Request};
+use crate::driver::secret::{Fault, keys, plain};
 use crate::model::secret::{KvVersion, VaultSecret};
 use crate::port::secret::SecretErrorKind;
-
-/// How many keys an error names.
-const NAMED: usize = 10;
 
 /// All that is kept at a path, in one version.
 pub(super) struct Document {
@@ -35,32 +32,18 @@ impl Document {
     /// One of its values, as a text.
     pub fn value(&self, secret: &VaultSecret) -> Result<String, Fault> {
         let (path, key) = (&secret.path, &secret.key);
-        match self.values.get(key) {
-            Some(Value::String(text)) => Ok(text.clone()),
-            Some(plain @ (Value::Number(_) | Value::Bool(_))) => Ok(plain.to_string()),
-            Some(Value::Null | Value::Array(_) | Value::Object(_)) => Err(Fault::new(
-                format!("`{key}` in {path} is no text"),
-                "keep it as a text of its own",
-            )),
-            None => Err(self.without(secret)),
-        }
-    }
-
-    fn without(&self, secret: &VaultSecret) -> Fault {
-        let version = self.version.map(|number| format!(" (version {number})"));
-        let (path, version) = (&secret.path, version.unwrap_or_default());
-        let keys: Vec<String> = self.values.keys().map(|key| format!("`{key}`")).collect();
-        let more = if keys.len() > NAMED { ", …" } else { "" };
-        Fault::new(
-            format!("{path}{version} has no `{}`", secret.key),
-            match keys.as_slice() {
-                [] => "nothing is kept there".to_owned(),
-                keys => {
-                    let first = keys.iter().take(NAMED).cloned().collect::<Vec<_>>();
-                    format!("it has {}{more}", first.join(", "))
-                }
-            },
-        )
+        let value = self.values.get(key).ok_or_else(|| {
+            let version = self.version.map(|number| format!(" (version {number})"));
+            let version = version.unwrap_or_default();
+            Fault::new(
+                format!("{path}{version} has no `{key}`"),
+                keys(&self.values),
+            )
+        })?;
+        plain(value).ok_or_else(|| {
+            let reason = format!("`{key}` in {path} is no text");
+            Fault::new(reason, "keep it as a text of its own")
+        })
     }
 }
 

@@ -7,10 +7,14 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::driver::redacted::remember;
+use crate::driver::secret::once::FAILED;
 use crate::driver::secret::vault::api::{Api, Request};
 use crate::driver::secret::{Fault, local};
 use crate::model::secret::{AppRole, Credential, VaultAuth};
 use crate::redact::Redactor;
+
+/// What is renewed for no longer than this is at the end of its longest life.
+const SHORT: Duration = Duration::from_secs(10);
 
 /// Where a pod has the token of its service account.
 const POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -36,16 +40,37 @@ pub(super) enum Owner {
 #[derive(Clone, Copy)]
 pub(super) struct Life {
     /// From when.
-    since: Instant,
+    pub since: Instant,
     /// How long; for ever when it is zero.
     pub length: Duration,
-    renewable: bool,
+    pub renewable: bool,
+    /// When it could not be renewed, the last time.
+    pub failed: Option<Instant>,
 }
 
 impl Life {
-    /// Whether more than half of it is over.
-    pub fn is_waning(&self) -> bool {
-        !self.length.is_zero() && self.since.elapsed() > self.length / 2
+    /// Whether it is time to renew it: more than half of it is over, and that has not failed a
+    /// moment ago.
+    pub fn is_due(&self) -> bool {
+        let may_try = self.failed.is_none_or(|at| at.elapsed() >= FAILED);
+        self.is_over() || (may_try && self.has_passed(self.length / 2))
+    }
+
+    /// Whether all of it is over.
+    pub fn is_over(&self) -> bool {
+        self.has_passed(self.length)
+    }
+
+    /// The same, when it could not be renewed now.
+    pub fn not_renewed(self) -> Self {
+        Self {
+            failed: Some(Instant::now()),
+            ..self
+        }
+    }
+
+    fn has_passed(&self, part: Duration) -> bool {
+        !self.length.is_zero() && self.since.elapsed() >= part
     }
 
     fn of(auth: &Value) -> Self {
@@ -53,8 +78,19 @@ impl Life {
             since: Instant::now(),
             length: Duration::from_secs(auth["lease_duration"].as_u64().unwrap_or_default()),
             renewable: auth["renewable"] == true,
+            failed: None,
         }
     }
+}
+
+/// What became of a token that was to be renewed.
+pub(super) enum Renewal {
+    /// It lives on.
+    Prolonged(Life),
+    /// There is another one, of a new login.
+    Replaced(Token),
+    /// It is as it was.
+    Failed(Fault),
 }
 
 /// Whoever logs in to a server.
@@ -195,23 +231,27 @@ impl Visitor<'_> {
     }
 
     /// Has our own token live on; a new one where it cannot.
-    pub async fn renew(&self, token: &Token, life: Life) -> Result<Token, Fault> {
-        if life.renewable {
+    pub async fn renew(&self, token: &str, life: Life) -> Renewal {
+        if life.renewable && !life.is_over() {
             let (path, body) = ("auth/token/renew-self", json!({}));
-            let request = Request::post(path, Some(&token.text), &body);
-            let answer = self.api.ask(&request).await?;
+            let request = Request::post(path, Some(token), &body);
+            let answer = match self.api.ask(&request).await {
+                Ok(answer) => answer,
+                // A login would get no further.
+                Err(fault) => return Renewal::Failed(fault),
+            };
             if let Ok(data) = answer.data(self.api, "renewing the token", ("update", path)) {
                 let life = Life::of(&data["auth"]);
                 // At the end of its longest life it is renewed for no time at all.
-                if !life.is_waning() && life.length > Duration::from_secs(10) {
-                    return Ok(Token {
-                        text: token.text.clone(),
-                        owner: Owner::Own(life),
-                    });
+                if life.length > SHORT {
+                    return Renewal::Prolonged(life);
                 }
             }
         }
-        self.log_in().await
+        match self.log_in().await {
+            Ok(token) => Renewal::Replaced(token),
+            Err(fault) => Renewal::Failed(fault),
+        }
     }
 }
 

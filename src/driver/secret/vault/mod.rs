@@ -6,22 +6,25 @@
 mod api;
 mod kv;
 mod login;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
 use crate::driver::secret::once::{FAILED, OnceMap};
-use crate::driver::secret::vault::api::{Api, Request};
+use crate::driver::secret::vault::api::{ADDRESS, Api, Request};
 use crate::driver::secret::vault::kv::Document;
-use crate::driver::secret::vault::login::{Owner, Token, Visitor};
+use crate::driver::secret::vault::login::{Owner, Renewal, Token, Visitor};
 use crate::driver::secret::{Fault, Found};
 use crate::model::secret::{SecretVersion, VaultSecret, VaultServer};
 use crate::redact::Redactor;
 
-/// How long giving a token back may take.
+/// How long giving tokens back may take.
 const REVOKED: Duration = Duration::from_secs(5);
 
 /// A server of Vault.
@@ -30,7 +33,7 @@ pub(super) struct Vault {
     server: VaultServer,
     redactor: Redactor,
     api: OnceCell<Api>,
-    login: tokio::sync::Mutex<Login>,
+    session: tokio::sync::Mutex<Session>,
     /// The secret id that was wrapped: it is unwrapped once.
     secret_id: OnceCell<String>,
     /// By path and version, with all that says where it is.
@@ -53,7 +56,7 @@ impl Vault {
             server,
             redactor,
             api: OnceCell::new(),
-            login: tokio::sync::Mutex::default(),
+            session: tokio::sync::Mutex::default(),
             secret_id: OnceCell::new(),
             documents: OnceMap::default(),
         }
@@ -102,25 +105,20 @@ impl Vault {
 
     /// Where it is, for people.
     pub fn place(&self) -> &str {
-        self.server.address.as_deref().unwrap_or("VAULT_ADDR")
+        self.server.address.as_deref().unwrap_or(ADDRESS)
     }
 
-    /// Gives back the token that a login made. It ends by itself where that is not possible.
+    /// Gives back the tokens that logins made. They end by themselves where that is not possible.
     pub async fn close(&self) {
-        let login = std::mem::take(&mut *self.login.lock().await);
-        let Login::Made(Token {
-            text,
-            owner: Owner::Own(_),
-        }) = login
-        else {
-            return;
+        let revoking = async {
+            let session = std::mem::take(&mut *self.session.lock().await);
+            let tokens = session.into_own();
+            if let Some(api) = self.api.get() {
+                join_all(tokens.iter().map(|token| revoke(api, token))).await;
+            }
         };
-        let Some(api) = self.api.get() else {
-            return;
-        };
-        let body = json!({});
-        let request = Request::post("auth/token/revoke-self", Some(&text), &body);
-        let _ = tokio::time::timeout(REVOKED, api.ask_once(&request)).await;
+        // Somebody may be logging in, at a server that is down.
+        let _ = tokio::time::timeout(REVOKED, revoking).await;
     }
 
     async fn api(&self) -> Result<&Api, Fault> {
@@ -138,32 +136,75 @@ impl Vault {
         }
     }
 
-    /// A token that holds for a while. Whoever else wants one waits for the same login.
+    /// A token that holds for a while. Whoever else wants one waits for the same login. One that
+    /// is there stays in its place while Vault is asked: who gives up waiting forgets no token.
     async fn token(&self) -> Result<String, Fault> {
         let visitor = self.visitor(self.api().await?);
-        let mut login = self.login.lock().await;
-        let made = match std::mem::take(&mut *login) {
-            Login::Failed(fault, at) if at.elapsed() < FAILED => {
-                *login = Login::Failed(fault.clone(), at);
-                return Err(fault);
+        let mut session = self.session.lock().await;
+        let session = &mut *session;
+        let token = match &mut session.login {
+            Login::Failed(fault, at) if at.elapsed() < FAILED => return Err(fault.clone()),
+            Login::None | Login::Failed(..) => {
+                return session.logged_in(visitor.log_in().await);
             }
-            Login::None | Login::Failed(..) => visitor.log_in().await,
-            Login::Made(token) => match token.owner {
-                Owner::Own(life) if life.is_waning() => visitor.renew(&token, life).await,
-                Owner::Own(_) | Owner::Given => Ok(token),
-            },
+            Login::Made(token) => token,
         };
-        match made {
-            Ok(token) => {
-                let text = token.text.clone();
-                *login = Login::Made(token);
-                Ok(text)
+
+        let life = match token.owner {
+            Owner::Own(life) if life.is_due() => life,
+            Owner::Own(_) | Owner::Given => return Ok(token.text.clone()),
+        };
+        match visitor.renew(&token.text, life).await {
+            Renewal::Prolonged(life) => token.owner = Owner::Own(life),
+            Renewal::Replaced(new) => {
+                let replaced = std::mem::replace(token, new);
+                session.replaced.push(replaced.text);
             }
-            Err(fault) => {
-                *login = Login::Failed(fault.clone(), Instant::now());
-                Err(fault)
-            }
+            // It is good to its end.
+            Renewal::Failed(_) if !life.is_over() => token.owner = Owner::Own(life.not_renewed()),
+            Renewal::Failed(fault) => return session.logged_in(Err(fault)),
         }
+        Ok(token.text.clone())
+    }
+}
+
+async fn revoke(api: &Api, token: &str) {
+    let body = json!({});
+    let request = Request::post("auth/token/revoke-self", Some(token), &body);
+    let _ = api.ask_once(&request).await;
+}
+
+/// The tokens that logins made.
+#[derive(Default)]
+struct Session {
+    login: Login,
+    /// Those that others came for, which are good still.
+    replaced: Vec<String>,
+}
+
+impl Session {
+    /// Keeps what came of a login.
+    fn logged_in(&mut self, made: Result<Token, Fault>) -> Result<String, Fault> {
+        let text = made.as_ref().map(|token| token.text.clone());
+        let text = text.map_err(Clone::clone);
+        self.login = match made {
+            Ok(token) => Login::Made(token),
+            Err(fault) => Login::Failed(fault, Instant::now()),
+        };
+        text
+    }
+
+    /// All tokens that are ours to give back.
+    fn into_own(self) -> Vec<String> {
+        let mut own = self.replaced;
+        if let Login::Made(Token {
+            text,
+            owner: Owner::Own(_),
+        }) = self.login
+        {
+            own.push(text);
+        }
+        own
     }
 }
 
