@@ -98,13 +98,15 @@ pub async fn remove(
 async fn without(
     session: &Session,
     lease: &dyn Lease,
-    mut state: State,
+    state: State,
     number: ReleaseNumber,
 ) -> Result<State, Error> {
     let facts = session.ports.engine.observe(&session.scope()).await?;
     removable(&state, &facts, number)?;
-    state.releases.retain(|release| release.number != number);
-    state.serial += 1;
+    let state = State {
+        serial: state.serial + 1,
+        ..state.without(number)
+    };
     session.ports.store.save(lease, &state).await?;
     Ok(state)
 }
