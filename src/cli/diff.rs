@@ -33,7 +33,7 @@ pub struct Args {
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
-    let cx = &cx.of(args.environment.as_deref());
+    let cx = &cx.of(args.environment.as_deref())?;
     if let Some(with) = &args.with {
         return compare(cx, with).await;
     }
@@ -56,7 +56,8 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
 }
 
 async fn compare(cx: &Cx, with: &str) -> Result<Exit, Failure> {
-    let found = alike(&cx.session().await?, with).await?;
+    let (session, other) = (cx.session().await?, cx.with(with).session().await?);
+    let found = alike(&session, &other).await?;
     match cx.format {
         Format::Json => cx.screen.document(Kind::Comparison, &found),
         Format::Human => cx.screen.show(&comparison::human(&found)),

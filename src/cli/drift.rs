@@ -22,7 +22,7 @@ pub struct Args {
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
-    let cx = cx.of(args.environment.as_deref());
+    let cx = cx.of(args.environment.as_deref())?;
     let has_moved = look(&cx, &cx.session().await?).await?;
     Ok(if has_moved { Exit::Changes } else { Exit::Done })
 }

@@ -90,9 +90,9 @@ pub(super) fn verbosity(
     })
 }
 
-/// Whether the form was asked for by this command line, and not by a variable for all of them.
-pub(super) fn is_form_typed(matches: &ArgMatches) -> bool {
-    matches.value_source("output") == Some(ValueSource::CommandLine)
+/// Whether an argument is in this command line, and not in a variable for all of them.
+pub(super) fn is_typed(matches: &ArgMatches, argument: &str) -> bool {
+    matches.value_source(argument) == Some(ValueSource::CommandLine)
 }
 
 /// The words of this process' command line, as far as they are text.

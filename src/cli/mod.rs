@@ -116,6 +116,10 @@ pub struct Cli {
     /// Whether `--output` is in the command line itself.
     #[arg(skip)]
     pub is_form_typed: bool,
+
+    /// Whether `--env` is.
+    #[arg(skip)]
+    pub is_env_typed: bool,
 }
 
 /// The commands.
@@ -201,6 +205,8 @@ pub struct Cx {
     pub directory: PathBuf,
     /// The environment that was named.
     pub env: Option<String>,
+    /// Whether the command line names it, and not a variable.
+    pub is_env_typed: bool,
     /// In which form the result is printed.
     pub format: Format,
     /// Where everything is printed.
@@ -210,10 +216,26 @@ pub struct Cx {
 }
 
 impl Cx {
-    /// With an environment that an argument names.
-    fn of(&self, environment: Option<&str>) -> Self {
+    /// With the environment that an argument names, if one does. It counts more than a variable,
+    /// and is never another than `--env`.
+    fn of(&self, environment: Option<&str>) -> Result<Self, Failure> {
+        let Some(named) = environment else {
+            return Ok(self.clone());
+        };
+        match self.env.as_deref() {
+            Some(env) if self.is_env_typed && env != named => Err(Failure::say(
+                Exit::Usage,
+                format!("{named} and --env {env} name two environments"),
+                "name it once",
+            )),
+            _ => Ok(self.with(named)),
+        }
+    }
+
+    /// With another environment.
+    fn with(&self, environment: &str) -> Self {
         Self {
-            env: environment.map(str::to_owned).or_else(|| self.env.clone()),
+            env: Some(environment.to_owned()),
             ..self.clone()
         }
     }
@@ -276,7 +298,8 @@ pub fn parse() -> Result<Cli, clap::Error> {
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
     Ok(Cli {
         verbosity: global::verbosity(&matches, &mut command)?,
-        is_form_typed: global::is_form_typed(&matches),
+        is_form_typed: global::is_typed(&matches, "output"),
+        is_env_typed: global::is_typed(&matches, "env"),
         ..cli
     })
 }
@@ -388,6 +411,7 @@ pub async fn run(cli: Cli) -> Exit {
     let cx = Cx {
         directory,
         env: cli.env,
+        is_env_typed: cli.is_env_typed,
         format: form,
         screen: screen.clone(),
         opened: Arc::default(),

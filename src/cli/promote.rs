@@ -58,13 +58,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
                     .map_err(|error: crate::model::name::NameError| {
                         usage(error.to_string(), "name an environment")
                     })?;
-            (
-                Cx {
-                    env: Some(to.clone()),
-                    ..cx.clone()
-                },
-                Request::PromoteFrom(from),
-            )
+            (cx.with(to), Request::PromoteFrom(from))
         }
     };
 

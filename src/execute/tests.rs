@@ -526,12 +526,20 @@ impl StateStore for World {
         Ok(Vec::new())
     }
 
-    async fn keep_journals(&self, _: &EnvironmentName, _: &[Journal]) -> Result<(), StoreError> {
-        Ok(())
+    async fn keep_journals(&self, _: &EnvironmentName, _: &[Journal]) -> Result<usize, StoreError> {
+        Ok(0)
     }
 
     async fn keep_command(&self, _: &EnvironmentName, _: &CommandRecord) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn keep_commands(
+        &self,
+        _: &EnvironmentName,
+        _: &[CommandRecord],
+    ) -> Result<usize, StoreError> {
+        Ok(0)
     }
 
     async fn commands(&self, _: &EnvironmentName) -> Result<Vec<CommandRecord>, StoreError> {

@@ -150,6 +150,26 @@ impl State {
         first.closed.get(service)
     }
 
+    /// The state without a release. Listeners that are kept with it for a rollback go to the newest
+    /// older release that has their service.
+    #[must_use]
+    pub fn without(mut self, number: ReleaseNumber) -> Self {
+        let gone = self
+            .releases
+            .extract_if(.., |release| release.number == number);
+        let closed: Vec<_> = gone.flat_map(|release| release.closed).collect();
+        for (service, route) in closed {
+            let older = self.releases.iter_mut();
+            let older = older.filter(|release| {
+                release.number < number && release.workloads.contains_key(&service)
+            });
+            if let Some(heir) = older.max_by_key(|release| release.number) {
+                heir.closed.entry(service).or_insert(route);
+            }
+        }
+        self
+    }
+
     /// The images of a service that were made from these inputs, the newest first.
     pub fn made_from<'a>(
         &'a self,

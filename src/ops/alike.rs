@@ -12,23 +12,19 @@ use crate::model::secret::HashKey;
 use crate::ops::{Error, Session, wiring};
 use crate::plan::{self, Side};
 
-/// Compares the session's environment with another.
-pub async fn alike(session: &Session, with: &str) -> Result<Comparison, Error> {
-    let redactor = &session.ports.redactor;
-    let other = Session::open(&session.root, Some(with), None, redactor).await?;
+/// Compares the environments of two sessions.
+pub async fn alike(session: &Session, other: &Session) -> Result<Comparison, Error> {
     if other.environment == session.environment {
         return Err(Error::Usage {
-            what: format!("{with} would be compared with itself"),
+            what: format!("{} would be compared with itself", other.environment),
             help: "name another environment with --with".to_owned(),
         });
     }
 
     // What a hash tells is only whether two values are the same, and only to this run.
     let key = HashKey::random();
-    let looked = tokio::try_join!(look(session, &key), look(&other, &key));
-    other.ports.secrets.close().await;
-    let (left, right) = looked?;
-    let may_differ = [may_differ(session)?, may_differ(&other)?].concat();
+    let (left, right) = tokio::try_join!(look(session, &key), look(other, &key))?;
+    let may_differ = [may_differ(session)?, may_differ(other)?].concat();
     Ok(plan::alike(left.side(), right.side(), &may_differ))
 }
 

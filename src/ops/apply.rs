@@ -21,7 +21,7 @@ use crate::ops::plan::{Request, known_state, make_plan_with, protection};
 use crate::ops::plan_file::{self, PlanFile};
 use crate::ops::policy as rules;
 use crate::ops::policy::approvals::{self, Signed};
-use crate::ops::{Error, Session, images};
+use crate::ops::{Error, Session, images, lock};
 use crate::plan;
 use crate::policy;
 use crate::port::engine::Permit;
@@ -61,30 +61,14 @@ pub async fn run(session: &Session, request: &Request, options: Options) -> Resu
         in_time(session, options.outside_window.as_ref())?;
     }
     let actor = actor();
-    let taking = take_lock(session, request, &actor, options.lock_wait);
+    let words = request.words();
+    let taking = lock::take(session, &actor, &words, options.lock_wait);
     let lease = unless_interrupted(&options.interrupted, taking).await?;
     // Large: it has all of a run in it.
     let result = Box::pin(locked(session, request, options, &actor, lease.as_ref())).await;
     // The result counts; a lock that cannot be given back is taken over from a dead holder.
     let _ = lease.release().await;
     result
-}
-
-async fn take_lock(
-    session: &Session,
-    request: &Request,
-    actor: &Actor,
-    wait: Duration,
-) -> Result<Box<dyn Lease>, Error> {
-    let environment = &session.environment;
-    let fence = session.ports.engine.fence(&session.scope()).await?;
-    let words = request.words();
-    let lease = session
-        .ports
-        .store
-        .lock(environment, actor, &words, fence, wait)
-        .await?;
-    Ok(lease)
 }
 
 /// What is done before a plan is carried out leaves nothing behind: whoever asks to stop is obeyed
@@ -387,9 +371,10 @@ async fn persist(
 /// Images that nobody needs go. That they cannot is worth a note and no more: the release is live.
 async fn collect(session: &Session, sink: &Sink) {
     let say = |text: String| sink(crate::model::event::Event::Note { text });
-    if let Err(error) = images::prune_copies(session).await {
+    let pruned = images::prune_copies(session).await;
+    if let Some(reason) = pruned.unwrap_or_else(|error| Some(error.to_string())) {
         say(format!(
-            "old copies of images are still on this machine: {error}"
+            "old copies of images are still on this machine: {reason}"
         ));
     }
 

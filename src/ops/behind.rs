@@ -2,12 +2,17 @@
 //! each of one environment (two workspaces of a job, two clones); what is done from one is not in
 //! the other.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use crate::config::EnvironmentConfig;
 use crate::config::schema::StateConfig;
+use crate::model::EnvironmentName;
 use crate::model::facts::Overview;
 use crate::model::state::{Behind, State};
 use crate::ops::{Error, Session, wiring};
 use crate::plan::{self, LastRun};
+use crate::port::StateStore;
 use crate::port::engine::Scope;
 
 /// What is said after a run that did not come to its end.
@@ -104,4 +109,28 @@ const fn is_of_a_folder(configuration: &EnvironmentConfig) -> bool {
         StateConfig::Local(_) | StateConfig::S3(_) => true,
         StateConfig::Kubernetes(_) => false,
     }
+}
+
+/// Where the state of an environment is, by its own configuration: not all of a project are in one
+/// store. One that the project does not have any more is looked for where the session's is.
+pub(super) fn store_of(
+    session: &Session,
+    name: &EnvironmentName,
+) -> Result<Arc<dyn StateStore>, Error> {
+    let project = &session.project;
+    let other = project.environments.get(name);
+    let Some(configuration) = other.filter(|_| *name != session.environment) else {
+        return Ok(Arc::clone(&session.ports.store));
+    };
+    let redactor = &session.ports.redactor;
+    Ok(wiring::ports(&session.root, project, name, configuration, redactor)?.store)
+}
+
+/// The environments that have a state, or may have one: those of the project, and those in the
+/// session's store.
+pub(super) async fn environments(session: &Session) -> Result<BTreeSet<EnvironmentName>, Error> {
+    let mut names: BTreeSet<EnvironmentName> =
+        session.project.environments.keys().cloned().collect();
+    names.extend(session.ports.store.environments().await?);
+    Ok(names)
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
+use crate::config::EnvironmentConfig;
 use crate::config::schema::RegistryConfig;
-use crate::model::Digest;
 use crate::model::desired::Desired;
 use crate::model::garbage::{Collect, Collected};
 use crate::model::image::ImageHome;
@@ -14,9 +14,10 @@ use crate::model::observed::Observed;
 use crate::model::plan::{Action, Plan};
 use crate::model::release::ReleaseStatus;
 use crate::model::resource::ResourceFacts;
-use crate::model::state::State;
+use crate::model::state::{LockHolder, State};
+use crate::model::{Digest, EnvironmentName};
 use crate::ops::actor::actor;
-use crate::ops::{Error, Session, behind};
+use crate::ops::{Error, Session, behind, lock};
 use crate::policy::lifecycle;
 
 /// Reads every image that the plan starts and that is there already: a corrupt blob is found before
@@ -69,8 +70,9 @@ pub async fn survive_their_lifecycle(
     }
 
     let mut needed: BTreeMap<Digest, String> = BTreeMap::new();
-    for environment in session.ports.store.environments().await? {
-        let Some(state) = session.ports.store.load(&environment).await? else {
+    for environment in behind::environments(session).await? {
+        let store = behind::store_of(session, &environment)?;
+        let Some(state) = store.load(&environment).await? else {
             continue;
         };
         let live = state.live();
@@ -130,11 +132,7 @@ pub async fn garbage(
         return collect_if_complete(session, how).await;
     }
 
-    let (environment, store) = (&session.environment, &session.ports.store);
-    let fence = session.ports.engine.observe(&session.scope()).await?.fence;
-    let lease = store
-        .lock(environment, &actor(), "images --collect", fence, lock_wait)
-        .await?;
+    let lease = lock::take(session, &actor(), "images --collect", lock_wait).await?;
     let result = collect_if_complete(session, how).await;
     let _ = lease.release().await;
     result
@@ -156,48 +154,74 @@ async fn collect_if_complete(session: &Session, how: Collect) -> Result<Collecte
 }
 
 /// Finds, or takes away, the images that no slot and no kept release of any environment uses.
-/// Nothing is deleted when any environment's state cannot be read, or while another environment's
-/// run is under way: what that is about to use is recorded only at its end.
+/// Nothing is deleted when any environment's state cannot be asked for, or while another
+/// environment's run is under way: what that is about to use is recorded only at its end.
 pub async fn collect(session: &Session, how: Collect) -> Result<Collected, Error> {
-    let (needed, other) = needed(session).await?;
-    let other = other.filter(|_| how == Collect::Delete);
-    let how = if other.is_some() {
+    let needed = needed(session).await?;
+    let against = match how {
+        Collect::Report => needed.unknown,
+        Collect::Delete => needed.unknown.or(needed.under_way),
+    };
+    let how = if against.is_some() {
         Collect::Report
     } else {
         how
     };
-    let found = session.ports.registry.collect(&needed, how).await?;
+    let found = session.ports.registry.collect(&needed.images, how).await?;
     Ok(Collected {
-        refused: found.refused.or(other),
+        refused: found.refused.or(against),
         ..found
     })
 }
 
 /// Takes the images away that were brought to this machine and that nothing here needs any more;
-/// they are still where they came from.
-pub async fn prune_copies(session: &Session) -> Result<(), Error> {
+/// they are still where they came from. Gives why none was taken away, if none could be.
+pub async fn prune_copies(session: &Session) -> Result<Option<String>, Error> {
     if !session.ports.registry.keeps_copies() {
-        return Ok(());
+        return Ok(None);
     }
-    let (needed, _) = needed(session).await?;
-    Ok(session.ports.registry.prune_copies(&needed).await?)
+    let needed = needed(session).await?;
+    if needed.unknown.is_none() {
+        session.ports.registry.prune_copies(&needed.images).await?;
+    }
+    Ok(needed.unknown)
 }
 
-/// The images that a slot or a kept release of any environment uses; and which other environment's
-/// run is under way, if one is.
-async fn needed(session: &Session) -> Result<(BTreeSet<Digest>, Option<String>), Error> {
-    let keep = session.configuration()?.retention.releases;
-    let (mut needed, mut under_way) = (BTreeSet::new(), None);
-    for environment in session.ports.store.environments().await? {
-        let state = session.ports.store.load(&environment).await?;
-        needed.extend(state.iter().flat_map(|state| kept(state, keep)));
-        if environment != session.environment
-            && let Some(holder) = session.ports.store.holder(&environment).await?
-        {
-            under_way = Some(format!(
-                "`{}` is under way for {environment}",
-                holder.command
-            ));
+/// What the environments of a project need.
+#[derive(Default)]
+struct Needed {
+    /// The images that a slot or a kept release of any environment uses.
+    images: BTreeSet<Digest>,
+    /// Which other environment's run is under way, if one is.
+    under_way: Option<String>,
+    /// Why it is not known what an environment uses, if of one it is not.
+    unknown: Option<String>,
+}
+
+async fn needed(session: &Session) -> Result<Needed, Error> {
+    let own = session.configuration()?;
+    let keep = own.retention.releases;
+    let mut needed = Needed::default();
+    for environment in behind::environments(session).await? {
+        let other = session.project.environments.get(&environment);
+        if other.is_some_and(|other| uses_nothing_of(other, own)) {
+            continue;
+        }
+        match of_environment(session, &environment).await {
+            Ok((state, holder)) => {
+                needed
+                    .images
+                    .extend(state.iter().flat_map(|state| kept(state, keep)));
+                let other = holder.filter(|_| environment != session.environment);
+                if let Some(holder) = other {
+                    let command = &holder.command;
+                    needed.under_way = Some(format!("`{command}` is under way for {environment}"));
+                }
+            }
+            Err(error) => {
+                let reason = format!("what {environment} uses is not known: {error}");
+                needed.unknown = Some(reason);
+            }
         }
     }
 
@@ -206,8 +230,24 @@ async fn needed(session: &Session) -> Result<(BTreeSet<Digest>, Option<String>),
         .slots
         .values()
         .flat_map(|slot| slot.workloads.values());
-    needed.extend(placed.filter_map(|workload| workload.spec.image.value().cloned()));
-    Ok((needed, under_way))
+    let placed = placed.filter_map(|workload| workload.spec.image.value().cloned());
+    needed.images.extend(placed);
+    Ok(needed)
+}
+
+/// The state of an environment, and who has its lock.
+async fn of_environment(
+    session: &Session,
+    environment: &EnvironmentName,
+) -> Result<(Option<State>, Option<LockHolder>), Error> {
+    let store = behind::store_of(session, environment)?;
+    let state = store.load(environment).await?;
+    Ok((state, store.holder(environment).await?))
+}
+
+/// Whether an environment cannot use what another one has: a cluster takes no image from a folder.
+const fn uses_nothing_of(environment: &EnvironmentConfig, of: &EnvironmentConfig) -> bool {
+    matches!(of.registry, RegistryConfig::Layout(_)) && environment.cluster.host().is_none()
 }
 
 /// The images of the newest releases, and of the live and the last good one however old they are.

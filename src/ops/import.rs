@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::model::object::ObjectState;
 use crate::model::{Manifest, ObjectKey};
 use crate::ops::actor::actor;
-use crate::ops::{Error, Session, doctor};
-use crate::port::engine::Permit;
+use crate::ops::apply::permit;
+use crate::ops::{Error, Session, doctor, lock};
 
 /// An object that could be taken over.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -89,20 +89,11 @@ pub async fn import(
     let actor = actor();
     let engine = &session.ports.engine;
     let facts = engine.observe(&session.scope()).await?;
-    let store = &session.ports.store;
-    let wait = Duration::from_secs(10);
-    let lease = store
-        .lock(&session.environment, &actor, "import", facts.fence, wait)
-        .await?;
+    let lease = lock::take(session, &actor, "import", Duration::from_secs(10)).await?;
     let state = session.state().await?;
     let lineage = state.lineage.or(facts.lineage);
-    let permit = Permit {
-        scope: session.scope(),
-        lineage: lineage.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
-        fence: lease.fence(),
-        actor,
-        hold: lease.hold(),
-    };
+    let lineage = lineage.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let permit = permit(session, &actor, lineage, lease.as_ref());
     let mut taken = Vec::new();
     let mut result = Ok(());
     for (candidate, manifest) in foreign {

@@ -100,7 +100,7 @@ fn promoted_from(from: &EnvironmentName, release: &Release) -> PromotedFrom {
 }
 
 async fn live(session: &Session, from: &EnvironmentName) -> Result<Release, Error> {
-    let state = session.ports.store.load(from).await?;
+    let state = behind::store_of(session, from)?.load(from).await?;
     let live = state.as_ref().and_then(State::live);
     let (Some(state), Some(live)) = (&state, live) else {
         return Err(Error::Usage {

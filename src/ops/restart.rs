@@ -14,7 +14,7 @@ use crate::ops::actor::actor;
 use crate::ops::apply::{permit, unless_interrupted};
 use crate::ops::command::{secrets, service};
 use crate::ops::plan::known_state;
-use crate::ops::{Error, Session};
+use crate::ops::{Error, Session, lock};
 use crate::policy;
 use crate::port::engine::{Permit, Restart};
 use crate::port::store::Lease;
@@ -63,17 +63,11 @@ pub async fn restart(
 ) -> Result<Restarted, Error> {
     policy::is_no_change(session.source.change.as_ref())?;
     let actor = actor();
-    let taking = async {
-        let fence = session.ports.engine.fence(&session.scope()).await?;
-        let words = match &asked.service {
-            Some(service) => format!("restart {service}"),
-            None => "restart".to_owned(),
-        };
-        let store = &session.ports.store;
-        let wait = options.lock_wait;
-        let lease = store.lock(&session.environment, &actor, &words, fence, wait);
-        Ok(lease.await?)
+    let words = match &asked.service {
+        Some(service) => format!("restart {service}"),
+        None => "restart".to_owned(),
     };
+    let taking = lock::take(session, &actor, &words, options.lock_wait);
     let lease = unless_interrupted(&options.interrupted, taking).await?;
     let result = locked(session, asked, &options, &actor, lease.as_ref()).await;
     // The result counts; a lock that cannot be given back is taken over from a dead holder.

@@ -10,7 +10,7 @@ use crate::model::{ReleaseNumber, Slot};
 use crate::ops::actor::actor;
 use crate::ops::apply::{permit, unless_interrupted};
 use crate::ops::plan::known_state;
-use crate::ops::{Error, Session};
+use crate::ops::{Error, Session, lock};
 use crate::policy;
 
 /// What was done, and what is due later.
@@ -102,12 +102,7 @@ async fn sleep_until(at: Timestamp) -> Result<(), Error> {
 /// Takes the lock, and has the engine do what is due.
 async fn finish(session: &Session, options: &Options<'_>) -> Result<Vec<String>, Error> {
     let actor = actor();
-    let taking = async {
-        let fence = session.ports.engine.fence(&session.scope()).await?;
-        let (store, wait) = (&session.ports.store, options.lock_wait);
-        let lease = store.lock(&session.environment, &actor, "settle", fence, wait);
-        Ok(lease.await?)
-    };
+    let taking = lock::take(session, &actor, "settle", options.lock_wait);
     let lease = unless_interrupted(&options.interrupted, taking).await?;
 
     let finishing = async {

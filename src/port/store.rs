@@ -209,12 +209,12 @@ pub trait StateStore: Send + Sync {
     async fn journals(&self, environment: &EnvironmentName) -> Result<Vec<Journal>, StoreError>;
 
     /// Keeps journals of another store, oldest first, each in the place of one of the same run. A
-    /// store that keeps fewer takes the newest.
+    /// store that keeps fewer takes the newest. Gives how many it took.
     async fn keep_journals(
         &self,
         environment: &EnvironmentName,
         journals: &[Journal],
-    ) -> Result<(), StoreError>;
+    ) -> Result<usize, StoreError>;
 
     /// Keeps that somebody ran a command; a record with the same id is replaced. Only the newest
     /// ones are kept.
@@ -223,6 +223,14 @@ pub trait StateStore: Send + Sync {
         environment: &EnvironmentName,
         record: &CommandRecord,
     ) -> Result<(), StoreError>;
+
+    /// Keeps commands of another store, oldest first, each in the place of one with the same id. A
+    /// store that keeps fewer takes the newest. Gives how many it took.
+    async fn keep_commands(
+        &self,
+        environment: &EnvironmentName,
+        records: &[CommandRecord],
+    ) -> Result<usize, StoreError>;
 
     /// The commands that people ran, oldest first.
     async fn commands(

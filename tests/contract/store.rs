@@ -14,6 +14,7 @@ use shipit::driver::kubernetes::client::ClusterConnection;
 use shipit::driver::state::kubernetes::KubernetesStore;
 use shipit::driver::state::local::LocalStore;
 use shipit::driver::state::s3::{Bucket, S3Store};
+use shipit::model::command::{CommandRecord, RecordedPlace};
 use shipit::model::journal::{Direction, Journal, JournalEntry, What};
 use shipit::model::plan::StepId;
 use shipit::model::release::{Release, ReleaseStatus};
@@ -200,6 +201,7 @@ suite!(
     a_migrated_state_is_read_and_not_loaded,
     a_damaged_state_is_replaced_under_the_lock,
     journals_of_another_store_are_kept_once,
+    of_what_another_store_kept_the_newest_is_taken_and_counted,
 );
 
 /// What a store that ignores the conditions of a write does to what asks it for a lock.
@@ -629,6 +631,44 @@ async fn journals_of_another_store_are_kept_once(place: &Place) {
     );
     let last = store.last_journal(&environment()).await.expect("an answer");
     assert_eq!(last.as_ref(), all.last());
+}
+
+/// More than any store keeps.
+async fn of_what_another_store_kept_the_newest_is_taken_and_counted(place: &Place) {
+    let store = &place.store;
+    let journal = |run: u32| Journal {
+        run: format!("20260101T000{run:03}-abc"),
+        entries: vec![JournalEntry {
+            at: Timestamp::UNIX_EPOCH,
+            what: What::Intent {
+                step: StepId(run),
+                back: Direction::Forward,
+            },
+        }],
+    };
+    let journals: Vec<Journal> = (1..=60).map(journal).collect();
+    let taken = store.keep_journals(&environment(), &journals).await;
+    let taken = taken.expect("kept");
+    assert!((1..60).contains(&taken), "{taken}");
+    let there = store.journals(&environment()).await.expect("an answer");
+    assert_eq!(there, journals[60 - taken..]);
+
+    let command = |number: i64| CommandRecord {
+        id: format!("20260101T000{number:03}-abc"),
+        at: Timestamp::from_second(number).expect("a time"),
+        actor: actor("20260101T000000-abc"),
+        place: RecordedPlace::State,
+        slot: None,
+        service: None,
+        command: vec!["list".to_owned()],
+        exit: Some(0),
+    };
+    let commands: Vec<CommandRecord> = (1..=210).map(command).collect();
+    let taken = store.keep_commands(&environment(), &commands).await;
+    let taken = taken.expect("kept");
+    assert!((1..210).contains(&taken), "{taken}");
+    let there = store.commands(&environment()).await.expect("an answer");
+    assert_eq!(there, commands[210 - taken..]);
 }
 
 async fn what_is_known_about_a_failure_is_kept(place: &Place) {

@@ -308,6 +308,17 @@ fn a_change_request_is_planned_and_never_deployed() {
                 variables,
             )
             .code(6);
+        for words in [
+            &["accept"][..],
+            &["restore"],
+            &["migrate", "--from", "local:old"],
+        ] {
+            let words = [&["state"], words, &["--env", "staging"]].concat();
+            forge
+                .run(&change, &words, variables)
+                .code(6)
+                .says("nothing of it is deployed");
+        }
         forge
             .run(&change, &["plan"], variables)
             .code(0)

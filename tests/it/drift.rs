@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{World, until};
+use crate::support::{Said, World, until};
 
 /// Every file beneath a folder, with what is in it.
 fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
@@ -102,6 +102,23 @@ fn what_was_done_from_another_folder_is_named_with_who_did_it() {
         "{live}"
     );
     assert!(live["at"].is_string(), "{live}");
+}
+
+#[test]
+fn an_environment_is_named_once() {
+    let world = World::live();
+    for command in ["drift", "diff"] {
+        world
+            .run(&[command, "production", "--env", "staging"])
+            .code(64)
+            .says("production and --env staging name two environments");
+        world.run(&[command, "staging", "--env", "staging"]).code(0);
+    }
+    let mut with_variable = world.command(&["drift", "staging"]);
+    with_variable.env("SHIPIT_ENV", "production");
+    Said::from(&with_variable.output().expect("it starts"))
+        .code(0)
+        .says("Nothing moved");
 }
 
 #[test]

@@ -403,3 +403,62 @@ fn a_container_runs_an_image_of_others() {
         .run(&["destroy", "--env", "staging", "--auto-approve"])
         .code(0);
 }
+
+#[test]
+fn what_another_environment_uses_is_needed_wherever_its_state_is() {
+    let mut world = World::new();
+    world.project.push("retention: {releases: 1}".to_owned());
+    world.staging = vec!["promotion: {probe: {linger: 10ms}}".to_owned()];
+    production_of(&world, "state: {kind: local, path: elsewhere}");
+    world
+        .run(&["apply", "--env", "production", "--auto-approve"])
+        .code(0);
+    let other = world.file("elsewhere/production/state.json");
+    assert!(other.exists(), "its state is in a store of its own");
+
+    let mut made = Vec::new();
+    for text in ["v2", "v3", "v4"] {
+        world.message(text);
+        world.apply().code(0);
+        made.push(live(&world));
+    }
+    let aged = Command::new("find")
+        .arg(world.file("state/registry"))
+        .args(["-type", "f", "-exec", "touch", "--date", "2024-01-02"])
+        .args(["{}", "+"])
+        .status();
+    assert!(aged.expect("find starts").success());
+
+    let unneeded = |world: &World| {
+        let said = world.run(&["images", "--env", "staging", "--output", "json"]);
+        let found: serde_json::Value = serde_json::from_str(&said.code(0).stdout).expect("JSON");
+        let images = found["images"].as_array().expect("a list").clone();
+        let digests = images.iter().filter_map(|image| image["digest"].as_str());
+        (
+            digests.map(str::to_owned).collect::<Vec<_>>(),
+            found["refused"].as_str().map(str::to_owned),
+        )
+    };
+    assert_eq!(unneeded(&world), (vec![made[0].clone()], None));
+
+    // Where that is not known, nothing is deleted.
+    let good = std::fs::read(&other).expect("a state");
+    std::fs::write(&other, &good[..good.len() / 2]).expect("written");
+    let (_, refused) = unneeded(&world);
+    let refused = refused.expect("a reason");
+    let reason = "what production uses is not known";
+    assert!(refused.starts_with(reason), "{refused}");
+    let collect = ["images", "--collect", "--auto-approve", "--env", "staging"];
+    world
+        .run(&collect)
+        .says(reason)
+        .says_not("They were deleted");
+
+    std::fs::write(&other, &good).expect("written");
+    world.run(&collect).code(0).says("1 unused image");
+    assert_eq!(unneeded(&world), (Vec::new(), None));
+    world
+        .run(&["plan", "--env", "production"])
+        .code(0)
+        .says_not("corrupt");
+}

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::{Said, World, has};
+use crate::support::{Said, World, has, until};
 
 /// A world with releases 1 to 3, of which the last is live.
 fn three_releases() -> World {
@@ -105,6 +105,15 @@ fn what_is_held_is_listed_and_what_nothing_needs_is_forgotten() {
     assert_eq!(world.get(), "v3");
     world.message("v4");
     world.apply().code(0).says("release 4");
+}
+
+#[test]
+fn a_list_starts_no_agent() {
+    let world = World::live();
+    world.run(&["agent", "stop"]).code(0);
+    until("it has ended", || world.agent_pid().is_none());
+    state(&world, &["list"]).code(1).says("no agent runs");
+    assert_eq!(world.agent_pid(), None);
 }
 
 #[test]

@@ -29,6 +29,15 @@ impl RedactedStore {
     }
 }
 
+impl RedactedStore {
+    fn without_secrets(&self, record: &CommandRecord) -> CommandRecord {
+        CommandRecord {
+            command: self.redactor.lines(record.command.clone()),
+            ..record.clone()
+        }
+    }
+}
+
 #[async_trait]
 impl StateStore for RedactedStore {
     fn place(&self, environment: &EnvironmentName) -> String {
@@ -118,7 +127,7 @@ impl StateStore for RedactedStore {
         &self,
         environment: &EnvironmentName,
         journals: &[Journal],
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         let clean = |journal: &Journal| Journal {
             run: journal.run.clone(),
             entries: journal
@@ -136,11 +145,18 @@ impl StateStore for RedactedStore {
         environment: &EnvironmentName,
         record: &CommandRecord,
     ) -> Result<(), StoreError> {
-        let record = CommandRecord {
-            command: self.redactor.lines(record.command.clone()),
-            ..record.clone()
-        };
+        let record = self.without_secrets(record);
         self.inner.keep_command(environment, &record).await
+    }
+
+    async fn keep_commands(
+        &self,
+        environment: &EnvironmentName,
+        records: &[CommandRecord],
+    ) -> Result<usize, StoreError> {
+        let records = records.iter().map(|record| self.without_secrets(record));
+        let records: Vec<CommandRecord> = records.collect();
+        self.inner.keep_commands(environment, &records).await
     }
 
     async fn commands(

@@ -4,5 +4,6 @@ pub(in crate::driver) mod failure;
 pub mod kubernetes;
 pub mod local;
 pub(in crate::driver) mod lock;
+pub(in crate::driver) mod numbered;
 pub mod s3;
 pub(in crate::driver) mod versioned;

@@ -5,8 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::command::{CommandRecord, RecordedPlace};
+use crate::model::release::Actor;
 use crate::ops::actor::actor;
-use crate::ops::{Error, Session};
+use crate::ops::{Error, Session, lock};
+use crate::policy;
 use crate::port::store::Lease;
 
 /// What somebody asks for.
@@ -23,32 +25,23 @@ impl Asked {
     }
 }
 
-/// Does what changes the state, while nobody else does. That somebody does so is kept first, and how
-/// it ended after it.
+/// Does what changes the state, while nobody else does, and not of a change request. That somebody
+/// does so is kept first, and how it ended after it.
 pub(super) async fn change<T>(
     session: &Session,
     asked: Asked,
-    work: impl AsyncFnOnce(&dyn Lease) -> Result<T, Error>,
+    work: impl AsyncFnOnce(&dyn Lease, &Actor) -> Result<T, Error>,
 ) -> Result<T, Error> {
+    policy::is_no_change(session.source.change.as_ref())?;
     let (store, environment) = (&session.ports.store, &session.environment);
     let actor = actor();
-    // Its own number only goes up; the engine's is for who acts on that, and asks it before.
-    let fence = session.ports.engine.fence(&session.scope()).await;
     let words = format!("state {}", asked.words.join(" "));
-    let lease = store
-        .lock(
-            environment,
-            &actor,
-            &words,
-            fence.unwrap_or(0),
-            asked.lock_wait,
-        )
-        .await?;
+    let lease = lock::take_for_state(session, &actor, &words, asked.lock_wait).await?;
 
     let record = CommandRecord {
         id: actor.run.clone(),
         at: Timestamp::now(),
-        actor,
+        actor: actor.clone(),
         place: RecordedPlace::State,
         slot: None,
         service: None,
@@ -57,7 +50,7 @@ pub(super) async fn change<T>(
     };
     let changed = async {
         store.keep_command(environment, &record).await?;
-        let changed = work(lease.as_ref()).await;
+        let changed = work(lease.as_ref(), &actor).await;
         let exit = Some(u8::from(changed.is_err()));
         let record = CommandRecord { exit, ..record };
         let kept = store.keep_command(environment, &record).await;

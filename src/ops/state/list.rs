@@ -1,26 +1,35 @@
 //! `state list`: what shipit holds in an environment.
 
 use crate::model::Address;
-use crate::model::facts::{Facts, SlotFacts};
+use crate::model::facts::{Facts, Overview, SlotFacts};
 use crate::model::object::ObjectFacts;
-use crate::model::release::{Release, ReleaseStatus};
+use crate::model::release::Release;
 use crate::model::resource::{ResourceFacts, Settings};
 use crate::model::route::Route;
 use crate::model::state::State;
 use crate::model::workload::Known;
 use crate::observe::ObserveError;
-use crate::ops::{Error, Session, behind};
+use crate::ops::state::remove::still_needed;
+use crate::ops::{Error, Session, behind, wiring};
 use crate::output::state::{HeldItem, StateList};
 
-/// What is held: by the state itself, by the engine, and at the provider. Changes nothing.
+/// What is held: by the state itself, by the engine, and at the provider. Changes nothing, and
+/// starts nothing.
 pub async fn list(session: &Session) -> Result<StateList, Error> {
     let (ports, scope) = (&session.ports, session.scope());
     let state = session.state().await?;
     let outline = session.outline()?;
-    let (facts, objects) = ports.engine.observe_with(&scope, &[]).await?;
+    let engine = wiring::looking_engine(session)?;
+    let (facts, objects) = engine.observe_with(&scope, &[]).await?;
     let resources = ports.provider.observe(&scope, &outline.resources).await;
     let resources = resources.map_err(ObserveError::Provider)?;
-    let note = behind::note(session, &state).await?;
+    // While a run is changing it, it is behind.
+    let is_under_way = ports.store.holder(&session.environment).await?.is_some();
+    let note = if is_under_way {
+        None
+    } else {
+        behind::compared(session, &state, &Overview::from(&facts)).await?
+    };
 
     let mut items = releases(&state, &facts);
     items.extend(of_engine(&facts));
@@ -48,15 +57,7 @@ fn item(address: &impl ToString, about: String) -> HeldItem {
 
 /// The releases, newest first.
 fn releases(state: &State, facts: &Facts) -> Vec<HeldItem> {
-    let newest = state.releases.iter().map(|release| release.number).max();
-    let is_placed = |release: &Release| {
-        let mut slots = facts.slots.values();
-        slots.any(|there| there.label.number == release.number)
-    };
     let one = |release: &Release| {
-        let is_needed = is_placed(release)
-            || newest == Some(release.number)
-            || matches!(release.status, ReleaseStatus::Live | ReleaseStatus::Waiting);
         let about = format!(
             "{}, {}, {:.0}, by {}",
             release.status.word(),
@@ -65,7 +66,7 @@ fn releases(state: &State, facts: &Facts) -> Vec<HeldItem> {
             release.created_by.user
         );
         HeldItem {
-            can_be_forgotten: !is_needed,
+            can_be_forgotten: still_needed(state, facts, release).is_none(),
             ..item(&format!("release.{}", release.number), about)
         }
     };

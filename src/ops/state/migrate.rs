@@ -13,7 +13,6 @@ use crate::config::schema::{LocalState, StateConfig};
 use crate::model::EnvironmentName;
 use crate::model::release::{Actor, Release};
 use crate::model::state::{Migrated, State};
-use crate::ops::actor::actor;
 use crate::ops::state::change::{Asked, change};
 use crate::ops::{Error, Session, wiring};
 use crate::policy::Refusal;
@@ -96,29 +95,32 @@ pub async fn migrate(
     }
 
     let words = vec!["migrate".to_owned(), "--from".to_owned(), places.0.clone()];
-    change(session, Asked::new(words, lock_wait), async |lease| {
-        let actor = actor();
-        let own = if former.shares_lock {
-            None
-        } else {
-            let words = "state migrate";
-            let lock = former.store.lock(environment, &actor, words, 0, lock_wait);
-            Some(lock.await?)
-        };
-        let moving = Moving {
-            session,
-            source: &former.store,
-            places,
-            actor,
-        };
-        let moved = moving
-            .carry_out(lease, own.as_deref().unwrap_or(lease))
-            .await;
-        if let Some(own) = own {
-            let _ = own.release().await;
-        }
-        moved
-    })
+    change(
+        session,
+        Asked::new(words, lock_wait),
+        async |lease, actor| {
+            let own = if former.shares_lock {
+                None
+            } else {
+                let words = "state migrate";
+                let lock = former.store.lock(environment, actor, words, 0, lock_wait);
+                Some(lock.await?)
+            };
+            let moving = Moving {
+                session,
+                source: &former.store,
+                places,
+                actor: actor.clone(),
+            };
+            let moved = moving
+                .carry_out(lease, own.as_deref().unwrap_or(lease))
+                .await;
+            if let Some(own) = own {
+                let _ = own.release().await;
+            }
+            moved
+        },
+    )
     .await
 }
 
@@ -185,17 +187,16 @@ impl Moving<'_> {
         })
     }
 
-    /// Copies what is kept beside the state: how many journals, and how many commands.
+    /// Copies what is kept beside the state: how many journals, and how many commands, as far as the
+    /// store of now keeps that many.
     async fn copy_records(&self) -> Result<(usize, usize), Error> {
         let environment = &self.session.environment;
         let target = &self.session.ports.store;
         let journals = self.source.journals(environment).await?;
-        target.keep_journals(environment, &journals).await?;
+        let journals = target.keep_journals(environment, &journals).await?;
         let commands = self.source.commands(environment).await?;
-        for command in &commands {
-            target.keep_command(environment, command).await?;
-        }
-        Ok((journals.len(), commands.len()))
+        let commands = target.keep_commands(environment, &commands).await?;
+        Ok((journals, commands))
     }
 }
 

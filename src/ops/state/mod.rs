@@ -65,7 +65,7 @@ pub async fn push(session: &Session, file: &Path, how: Push) -> Result<State, Er
     let mut words = vec!["push".to_owned(), file.display().to_string()];
     words.extend(how.force.then(|| "--force".to_owned()));
     let asked = Asked::new(words, how.lock_wait);
-    change(session, asked, async |lease| {
+    change(session, asked, async |lease, _| {
         // A plan file that was carried out, or made by another state, is known by its serial.
         let next = |found: u64| State {
             serial: found.max(state.serial) + 1,
@@ -135,7 +135,7 @@ fn read(file: &Path) -> Result<State, Error> {
 pub async fn restore(session: &Session) -> Result<State, Error> {
     let (store, environment) = (local(session)?, &session.environment);
     let asked = Asked::new(vec!["restore".to_owned()], Duration::ZERO);
-    change(session, asked, async |_| {
+    change(session, asked, async |_, _| {
         match store.load(environment).await {
             // The one before it is in use no more.
             Err(error @ StoreError::Migrated { .. }) => Err(error.into()),
@@ -149,7 +149,7 @@ pub async fn restore(session: &Session) -> Result<State, Error> {
 pub async fn accept(session: &Session) -> Result<State, Error> {
     let (store, environment) = (local(session)?, &session.environment);
     let asked = Asked::new(vec!["accept".to_owned()], Duration::ZERO);
-    change(session, asked, async |_| {
+    change(session, asked, async |_, _| {
         Ok(store.accept(environment).await?)
     })
     .await

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use crate::model::facts::Facts;
 use crate::model::object::ObjectFacts;
-use crate::model::release::{Release, ReleaseStatus};
+use crate::model::release::{Actor, Release, ReleaseStatus};
 use crate::model::state::State;
 use crate::model::{Address, ObjectKey, ReleaseNumber};
-use crate::ops::actor::actor;
+use crate::ops::apply::permit;
 use crate::ops::state::change::{Asked, change};
 use crate::ops::{Error, Session};
 use crate::policy::Refusal;
-use crate::port::engine::Permit;
 use crate::port::store::Lease;
 
 /// What is forgotten.
@@ -82,36 +81,42 @@ pub async fn remove(
     lock_wait: Duration,
 ) -> Result<State, Error> {
     let words = vec!["rm".to_owned(), removal.address.clone()];
-    change(session, Asked::new(words, lock_wait), async |lease| {
-        let state = session.state().await?;
-        match &removal.what {
-            What::Release(number) => without(session, lease, state, *number).await,
-            What::Object(key) => {
-                forget(session, lease, &state, key).await?;
-                Ok(state)
+    change(
+        session,
+        Asked::new(words, lock_wait),
+        async |lease, actor| {
+            let state = session.state().await?;
+            match &removal.what {
+                What::Release(number) => without(session, lease, state, *number).await,
+                What::Object(key) => {
+                    forget(session, (lease, actor), &state, key).await?;
+                    Ok(state)
+                }
             }
-        }
-    })
+        },
+    )
     .await
 }
 
 async fn without(
     session: &Session,
     lease: &dyn Lease,
-    mut state: State,
+    state: State,
     number: ReleaseNumber,
 ) -> Result<State, Error> {
     let facts = session.ports.engine.observe(&session.scope()).await?;
     removable(&state, &facts, number)?;
-    state.releases.retain(|release| release.number != number);
-    state.serial += 1;
+    let state = State {
+        serial: state.serial + 1,
+        ..state.without(number)
+    };
     session.ports.store.save(lease, &state).await?;
     Ok(state)
 }
 
 async fn forget(
     session: &Session,
-    lease: &dyn Lease,
+    (lease, actor): (&dyn Lease, &Actor),
     state: &State,
     key: &ObjectKey,
 ) -> Result<(), Error> {
@@ -119,14 +124,8 @@ async fn forget(
     let (facts, found) = engine.observe_with(&scope, &[]).await?;
     held(&found, key)?;
     let lineage = state.lineage.clone().or(facts.lineage);
-    let permit = Permit {
-        scope,
-        // What is held was made under one.
-        lineage: lineage.unwrap_or_default(),
-        fence: lease.fence(),
-        actor: actor(),
-        hold: lease.hold(),
-    };
+    // What is held was made under one.
+    let permit = permit(session, actor, lineage.unwrap_or_default(), lease);
     Ok(engine.forget(&permit, key).await?)
 }
 
@@ -197,25 +196,31 @@ fn removable<'a>(
         what: format!("there is no release {number}"),
         help: "`shipit state list` lists the releases".to_owned(),
     })?;
-    let in_slot = facts
-        .slots
-        .iter()
-        .find(|(_, there)| there.label.number == number);
-    let newest = state.releases.iter().map(|release| release.number).max();
-    let reason = match (&release.status, in_slot) {
-        (_, Some((slot, _))) => format!("it is in {slot}"),
-        (ReleaseStatus::Live, _) => "it has live traffic".to_owned(),
-        (ReleaseStatus::Waiting, _) => "it waits for its promotion".to_owned(),
-        _ if newest == Some(number) => {
-            "it is the newest, and its number would be given a second time".to_owned()
+    match still_needed(state, facts, release) {
+        None => Ok(release),
+        Some(reason) => Err(Refusal {
+            what: format!("release {number} cannot be forgotten: {reason}"),
+            help: "`shipit status` shows what is in each slot".to_owned(),
         }
-        _ => return Ok(release),
-    };
-    Err(Refusal {
-        what: format!("release {number} cannot be forgotten: {reason}"),
-        help: "`shipit status` shows what is in each slot".to_owned(),
+        .into()),
     }
-    .into())
+}
+
+/// Why the record of a release of this state is still needed; none when it may be forgotten.
+pub(super) fn still_needed(state: &State, facts: &Facts, release: &Release) -> Option<String> {
+    let number = release.number;
+    let mut slots = facts.slots.iter();
+    let in_slot = slots.find(|(_, there)| there.label.number == number);
+    let newest = state.releases.iter().map(|release| release.number).max();
+    match (&release.status, in_slot) {
+        (_, Some((slot, _))) => Some(format!("it is in {slot}")),
+        (ReleaseStatus::Live, _) => Some("it has live traffic".to_owned()),
+        (ReleaseStatus::Waiting, _) => Some("it waits for its promotion".to_owned()),
+        _ if newest == Some(number) => {
+            Some("it is the newest, and its number would be given a second time".to_owned())
+        }
+        _ => None,
+    }
 }
 
 fn of_release(state: &State, number: ReleaseNumber) -> Vec<String> {

@@ -307,6 +307,32 @@ fn a_rollback_says_why_it_opens_no_listener_and_what_does() {
     assert_eq!(back.notes.last().expect("a note"), note);
 }
 
+#[test]
+fn listeners_that_were_closed_outlive_the_record_of_the_release_that_had_them() {
+    let (mut world, both) = two();
+    let (_, first) = world.live().expect("live");
+    let again = Wanted {
+        log_level: 1,
+        ..both
+    };
+    world.carry_out(&world.apply(&again));
+    let (_, second) = world.live().expect("live");
+    assert_ne!(first, second);
+    world.carry_out(&world.apply(&Wanted::web(1)));
+
+    let [first, second] = [first, second].map(ReleaseNumber);
+    let api = "api".parse().expect("a name");
+    let closed = |number| world.state.release(number).expect("known").closed.get(&api);
+    assert_eq!(closed(first), None);
+    let kept = closed(second).expect("it was live when they were closed");
+
+    let state = world.state.clone().without(second);
+    assert_eq!(state.release(second), None);
+    assert_eq!(state.closed(first, &api), Some(kept));
+    let none = state.without(first);
+    assert_eq!(none.closed(first, &api), None, "no release has the service");
+}
+
 /// The end that green has after a plan was carried out as far as this step, and taken back.
 fn end_after(plan: &Plan, begun: usize, facts: &Facts) -> Option<Timestamp> {
     let done = &in_order(&plan.steps)[..begun];

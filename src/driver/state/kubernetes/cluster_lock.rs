@@ -195,7 +195,7 @@ impl StateStore for ClusterLock {
         &self,
         environment: &EnvironmentName,
         journals: &[Journal],
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         self.state.keep_journals(environment, journals).await
     }
 
@@ -205,6 +205,14 @@ impl StateStore for ClusterLock {
         record: &CommandRecord,
     ) -> Result<(), StoreError> {
         self.state.keep_command(environment, record).await
+    }
+
+    async fn keep_commands(
+        &self,
+        environment: &EnvironmentName,
+        records: &[CommandRecord],
+    ) -> Result<usize, StoreError> {
+        self.state.keep_commands(environment, records).await
     }
 
     async fn commands(

@@ -8,11 +8,8 @@ use crate::model::EnvironmentName;
 use crate::model::command::CommandRecord;
 use crate::port::store::StoreError;
 
-/// How many commands are kept.
-const KEPT: usize = 50;
-
 impl KubernetesStore {
-    pub(super) async fn write_command(
+    pub(super) async fn write_record(
         &self,
         environment: &EnvironmentName,
         record: &CommandRecord,
@@ -20,10 +17,7 @@ impl KubernetesStore {
         let name = format!("{}-x-{}", self.name(environment), record.id.to_lowercase());
         let text = serde_json::to_vec(&record.clone().shortened()).unwrap_or_default();
         let labels = self.labels(environment, "command");
-        self.write_secret(&name, labels, &text).await?;
-        // Of one that nobody saw end there is no second record.
-        let _ = self.forget_commands(environment).await;
-        Ok(())
+        self.write_secret(&name, labels, &text).await
     }
 
     pub(super) async fn read_commands(
@@ -37,10 +31,14 @@ impl KubernetesStore {
         Ok(records.collect())
     }
 
-    /// Old ones go, as far as they can be found and deleted.
-    async fn forget_commands(&self, environment: &EnvironmentName) -> Result<(), StoreError> {
+    /// Deletes all but the newest ones.
+    pub(super) async fn delete_commands(
+        &self,
+        environment: &EnvironmentName,
+        stay: usize,
+    ) -> Result<(), StoreError> {
         let objects = self.command_objects(environment).await?;
-        for object in objects.iter().rev().skip(KEPT) {
+        for object in objects.iter().rev().skip(stay) {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
             let key = self.object("Secret", name.to_owned());
             let _ = self.api().await?.delete(&key, None).await;

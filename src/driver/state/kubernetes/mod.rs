@@ -22,7 +22,7 @@ pub use cluster_lock::ClusterLock;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -36,6 +36,7 @@ use crate::driver::state::failure;
 use crate::driver::state::lock::{
     LockPlace as _, Taker, break_lock, holder, request_abort, still_held, take,
 };
+use crate::driver::state::numbered::{Numbered, Numbers};
 use crate::model::command::CommandRecord;
 use crate::model::journal::{Journal, JournalEntry};
 use crate::model::object::mark;
@@ -57,8 +58,7 @@ pub struct KubernetesStore {
     /// Where what is known about failures is kept: a folder, for people.
     failures: PathBuf,
     api: OnceCell<Arc<Api>>,
-    /// How many entries each journal of this process has.
-    counts: Mutex<BTreeMap<String, usize>>,
+    numbers: Numbers,
 }
 
 fn failed(what: impl Into<String>) -> impl FnOnce(ApiError) -> StoreError {
@@ -89,14 +89,14 @@ impl KubernetesStore {
         project: ProjectName,
         failures: PathBuf,
     ) -> Self {
-        let (api, counts) = (OnceCell::new(), Mutex::default());
+        let (api, numbers) = (OnceCell::new(), Numbers::default());
         Self {
             connection,
             namespace,
             project,
             failures,
             api,
-            counts,
+            numbers,
         }
     }
 
@@ -203,6 +203,47 @@ impl KubernetesStore {
 }
 
 #[async_trait]
+impl Numbered for KubernetesStore {
+    fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+
+    async fn write_entry(
+        &self,
+        environment: &EnvironmentName,
+        at: (&str, usize),
+        entry: &JournalEntry,
+    ) -> Result<(), StoreError> {
+        self.write_numbered(environment, at, entry).await
+    }
+
+    async fn forget_journals(
+        &self,
+        environment: &EnvironmentName,
+        own: &str,
+        others: usize,
+    ) -> Result<(), StoreError> {
+        self.delete_journals(environment, own, others).await
+    }
+
+    async fn write_command(
+        &self,
+        environment: &EnvironmentName,
+        record: &CommandRecord,
+    ) -> Result<(), StoreError> {
+        self.write_record(environment, record).await
+    }
+
+    async fn forget_commands(
+        &self,
+        environment: &EnvironmentName,
+        stay: usize,
+    ) -> Result<(), StoreError> {
+        self.delete_commands(environment, stay).await
+    }
+}
+
+#[async_trait]
 impl StateStore for KubernetesStore {
     fn place(&self, environment: &EnvironmentName) -> String {
         let key = self.object("ConfigMap", self.name(environment));
@@ -288,7 +329,7 @@ impl StateStore for KubernetesStore {
         run: &str,
         entry: &JournalEntry,
     ) -> Result<(), StoreError> {
-        self.write_entry(environment, run, entry).await
+        self.append_entry(environment, run, entry).await
     }
 
     async fn keep_failure(
@@ -315,8 +356,8 @@ impl StateStore for KubernetesStore {
         &self,
         environment: &EnvironmentName,
         journals: &[Journal],
-    ) -> Result<(), StoreError> {
-        self.write_journals(environment, journals).await
+    ) -> Result<usize, StoreError> {
+        self.take_journals(environment, journals).await
     }
 
     async fn keep_command(
@@ -324,7 +365,16 @@ impl StateStore for KubernetesStore {
         environment: &EnvironmentName,
         record: &CommandRecord,
     ) -> Result<(), StoreError> {
-        self.write_command(environment, record).await
+        let one = std::slice::from_ref(record);
+        self.take_commands(environment, one).await.map(|_| ())
+    }
+
+    async fn keep_commands(
+        &self,
+        environment: &EnvironmentName,
+        records: &[CommandRecord],
+    ) -> Result<usize, StoreError> {
+        self.take_commands(environment, records).await
     }
 
     async fn commands(

@@ -36,6 +36,15 @@ pub(super) fn keep(folder: &Path, record: &CommandRecord) -> Result<(), StoreErr
     written.map_err(io("writing", &path))
 }
 
+/// Keeps the newest commands of another store: how many.
+pub(super) fn take(folder: &Path, records: &[CommandRecord]) -> Result<usize, StoreError> {
+    let newest = &records[records.len().saturating_sub(KEPT)..];
+    for record in newest {
+        keep(folder, record)?;
+    }
+    Ok(newest.len())
+}
+
 pub(super) fn all(folder: &Path) -> Result<Vec<CommandRecord>, StoreError> {
     let path = folder.join("commands.jsonl");
     let text = files::read_if_there(&path, LIMIT).map_err(io("reading", &path))?;

@@ -108,11 +108,12 @@ fn one(journals: &Path, name: &str) -> Result<Option<Journal>, StoreError> {
     }))
 }
 
-/// Keeps journals of another store, each in the place of one of the same run.
-pub(super) fn keep(folder: &Path, all: &[Journal]) -> Result<(), StoreError> {
+/// Keeps the newest journals of another store, each in the place of one of the same run: how many.
+pub(super) fn keep(folder: &Path, all: &[Journal]) -> Result<usize, StoreError> {
     let journals = folder_of(folder);
     files::private_folder(&journals).map_err(io("making", &journals))?;
-    for journal in all.iter().rev().take(KEPT) {
+    let newest = &all[all.len().saturating_sub(KEPT)..];
+    for journal in newest {
         let mut text = Vec::new();
         for entry in &journal.entries {
             text.extend(serde_json::to_vec(entry).unwrap_or_default());
@@ -122,7 +123,7 @@ pub(super) fn keep(folder: &Path, all: &[Journal]) -> Result<(), StoreError> {
         files::replace(&path, &text).map_err(io("writing", &path))?;
     }
     forget_oldest(&journals);
-    Ok(())
+    Ok(newest.len())
 }
 
 /// The entries up to the first line that is none.

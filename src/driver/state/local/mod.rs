@@ -186,7 +186,7 @@ impl StateStore for LocalStore {
         &self,
         environment: &EnvironmentName,
         journals: &[Journal],
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         let (folder, journals) = (self.of(environment), journals.to_vec());
         blocking(move || journal::keep(&folder, &journals)).await
     }
@@ -198,6 +198,15 @@ impl StateStore for LocalStore {
     ) -> Result<(), StoreError> {
         let (folder, record) = (self.of(environment), record.clone());
         blocking(move || commands::keep(&folder, &record)).await
+    }
+
+    async fn keep_commands(
+        &self,
+        environment: &EnvironmentName,
+        records: &[CommandRecord],
+    ) -> Result<usize, StoreError> {
+        let (folder, records) = (self.of(environment), records.to_vec());
+        blocking(move || commands::take(&folder, &records)).await
     }
 
     async fn commands(

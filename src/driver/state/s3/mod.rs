@@ -18,7 +18,7 @@ mod probe;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -32,6 +32,7 @@ use crate::driver::state::local::document;
 use crate::driver::state::lock::{
     LockPlace as _, Taker, break_lock, holder, request_abort, still_held, take,
 };
+use crate::driver::state::numbered::{Numbered, Numbers};
 use crate::driver::state::s3::lock::LockObject;
 use crate::driver::state::s3::objects::{Guard, Objects, Written};
 use crate::driver::state::versioned::Versioned;
@@ -43,10 +44,6 @@ use crate::model::{EnvironmentName, ProjectName, ReleaseNumber};
 use crate::port::StateStore;
 use crate::port::store::{Lease, StoreError};
 
-/// How many journals are kept.
-const JOURNALS: usize = 5;
-/// How many commands are kept.
-const COMMANDS: usize = 50;
 /// How many requests are under way at once.
 const WIDTH: usize = 16;
 
@@ -71,8 +68,7 @@ pub struct S3Store {
     /// Where what is known about failures is kept: a folder, for people.
     failures: PathBuf,
     objects: OnceCell<Objects>,
-    /// How many entries each journal of this process has.
-    counts: Mutex<BTreeMap<String, usize>>,
+    numbers: Numbers,
 }
 
 impl S3Store {
@@ -85,7 +81,7 @@ impl S3Store {
             project,
             failures,
             objects: OnceCell::new(),
-            counts: Mutex::default(),
+            numbers: Numbers::default(),
         }
     }
 
@@ -166,33 +162,6 @@ impl S3Store {
         }
     }
 
-    /// Old journals go, but not this run's own: its clock may be behind that of others.
-    async fn forget_journals(
-        &self,
-        environment: &EnvironmentName,
-        own: &str,
-    ) -> Result<(), StoreError> {
-        let objects = self.objects().await;
-        let own = self.key(environment, &format!("journal/{own}/"));
-        let runs = objects.folders(&self.key(environment, "journal/")).await?;
-        let others = runs.iter().filter(|run| **run != own);
-        for run in others.rev().skip(JOURNALS - 1) {
-            for key in objects.list(run).await? {
-                let _ = objects.delete(&key).await;
-            }
-        }
-        Ok(())
-    }
-
-    async fn forget_commands(&self, environment: &EnvironmentName) -> Result<(), StoreError> {
-        let objects = self.objects().await;
-        let all = objects.list(&self.key(environment, "commands/")).await?;
-        for key in all.iter().rev().skip(COMMANDS) {
-            let _ = objects.delete(key).await;
-        }
-        Ok(())
-    }
-
     /// What these objects are, in their order, one that is gone meanwhile left out.
     async fn all(&self, keys: Vec<String>) -> Result<Vec<Vec<u8>>, StoreError> {
         let objects = self.objects().await;
@@ -212,6 +181,65 @@ fn moved(state: &State, found: u64) -> StoreError {
         environment: state.environment.clone(),
         expected: state.serial.saturating_sub(1),
         found,
+    }
+}
+
+#[async_trait]
+impl Numbered for S3Store {
+    fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+
+    async fn write_entry(
+        &self,
+        environment: &EnvironmentName,
+        (run, number): (&str, usize),
+        entry: &JournalEntry,
+    ) -> Result<(), StoreError> {
+        let key = self.key(environment, &format!("journal/{run}/{number:05}"));
+        let bytes = serde_json::to_vec(entry).unwrap_or_default();
+        self.objects().await.write(&key, bytes).await
+    }
+
+    async fn forget_journals(
+        &self,
+        environment: &EnvironmentName,
+        own: &str,
+        others: usize,
+    ) -> Result<(), StoreError> {
+        let objects = self.objects().await;
+        let own = self.key(environment, &format!("journal/{own}/"));
+        let runs = objects.folders(&self.key(environment, "journal/")).await?;
+        let runs = runs.iter().filter(|run| **run != own);
+        for run in runs.rev().skip(others) {
+            for key in objects.list(run).await? {
+                let _ = objects.delete(&key).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_command(
+        &self,
+        environment: &EnvironmentName,
+        record: &CommandRecord,
+    ) -> Result<(), StoreError> {
+        let key = self.key(environment, &format!("commands/{}", record.id));
+        let bytes = serde_json::to_vec(&record.clone().shortened()).unwrap_or_default();
+        self.objects().await.write(&key, bytes).await
+    }
+
+    async fn forget_commands(
+        &self,
+        environment: &EnvironmentName,
+        stay: usize,
+    ) -> Result<(), StoreError> {
+        let objects = self.objects().await;
+        let all = objects.list(&self.key(environment, "commands/")).await?;
+        for key in all.iter().rev().skip(stay) {
+            let _ = objects.delete(key).await;
+        }
+        Ok(())
     }
 }
 
@@ -305,20 +333,7 @@ impl StateStore for S3Store {
         run: &str,
         entry: &JournalEntry,
     ) -> Result<(), StoreError> {
-        let number = {
-            let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = counts.entry(run.to_owned()).or_default();
-            *count += 1;
-            *count
-        };
-        let key = self.key(environment, &format!("journal/{run}/{number:05}"));
-        let bytes = serde_json::to_vec(entry).unwrap_or_default();
-        self.objects().await.write(&key, bytes).await?;
-        if number == 1 {
-            // That one cannot be removed is no reason to fail.
-            let _ = self.forget_journals(environment, run).await;
-        }
-        Ok(())
+        self.append_entry(environment, run, entry).await
     }
 
     async fn keep_failure(
@@ -353,22 +368,8 @@ impl StateStore for S3Store {
         &self,
         environment: &EnvironmentName,
         journals: &[Journal],
-    ) -> Result<(), StoreError> {
-        let objects = self.objects().await;
-        let newest = &journals[journals.len().saturating_sub(JOURNALS)..];
-        for journal in newest {
-            let mut writes = Vec::new();
-            for (number, entry) in (1..).zip(&journal.entries) {
-                let name = format!("journal/{}/{number:05}", journal.run);
-                let bytes = serde_json::to_vec(entry).unwrap_or_default();
-                writes.push((self.key(environment, &name), bytes));
-            }
-            let write =
-                |(key, bytes): (String, Vec<u8>)| async move { objects.write(&key, bytes).await };
-            let writes = stream::iter(writes).map(write).buffer_unordered(WIDTH);
-            writes.try_collect::<Vec<()>>().await?;
-        }
-        Ok(())
+    ) -> Result<usize, StoreError> {
+        self.take_journals(environment, journals).await
     }
 
     async fn keep_command(
@@ -376,12 +377,16 @@ impl StateStore for S3Store {
         environment: &EnvironmentName,
         record: &CommandRecord,
     ) -> Result<(), StoreError> {
-        let key = self.key(environment, &format!("commands/{}", record.id));
-        let bytes = serde_json::to_vec(&record.clone().shortened()).unwrap_or_default();
-        self.objects().await.write(&key, bytes).await?;
-        // That an old one cannot be removed is no reason to fail.
-        let _ = self.forget_commands(environment).await;
-        Ok(())
+        let one = std::slice::from_ref(record);
+        self.take_commands(environment, one).await.map(|_| ())
+    }
+
+    async fn keep_commands(
+        &self,
+        environment: &EnvironmentName,
+        records: &[CommandRecord],
+    ) -> Result<usize, StoreError> {
+        self.take_commands(environment, records).await
     }
 
     async fn commands(
