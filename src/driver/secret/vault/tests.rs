@@ -108,7 +108,7 @@ async fn vault(server: &Server, folder: &tempfile::TempDir, seconds: u64) -> Vau
     let age = Duration::from_secs(seconds);
     let life = Life {
         since: Instant::now().checked_sub(age).expect("the machine is up"),
-        length: Duration::from_secs(60),
+        length: Duration::from_mins(1),
         renewable: true,
         failed: None,
     };
