@@ -84,8 +84,12 @@ impl Site {
         self.folder.path()
     }
 
+    /// What has this text is not written again: a run that is under way reads it.
     pub fn put(&self, path: &str, text: &str) {
         let path = self.path().join(path);
+        if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
+            return;
+        }
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         std::fs::write(path, text).expect("a file");
     }

@@ -182,6 +182,14 @@ impl World {
         fs::write(path, text).expect("a file");
     }
 
+    /// The same, but what has this text is not written again: a run that is under way reads it.
+    fn put_once(&self, path: &str, text: &str) {
+        if fs::read_to_string(self.file(path)).is_ok_and(|there| there == text) {
+            return;
+        }
+        self.put(path, text);
+    }
+
     pub fn read(&self, path: &str) -> String {
         fs::read_to_string(self.file(path)).expect(path)
     }
@@ -234,7 +242,7 @@ impl World {
         for line in &self.others {
             let _ = writeln!(text, "{line}");
         }
-        self.put("shipit.yaml", &text);
+        self.put_once("shipit.yaml", &text);
         let mut staging = self.staging.join("\n");
         if !staging.contains("traffic:") {
             let _ = write!(
@@ -243,7 +251,7 @@ impl World {
                 self.address
             );
         }
-        self.put("environments/staging.yaml", &staging);
+        self.put_once("environments/staging.yaml", &staging);
     }
 
     /// How `web` is built.
