@@ -423,7 +423,7 @@ async fn outcome(
     let engine = &session.ports.engine;
     let (overview, urls) = tokio::join!(engine.overview(&scope), engine.urls(&scope, Role::Active));
     let (overview, mut urls) = (overview?, urls.unwrap_or_default());
-    let waiting = state.waiting_slot(overview.active, |slot| overview.number(slot));
+    let waiting = state.waiting_slot(overview.traffic, |slot| overview.number(slot));
 
     if waiting.is_some() {
         let preview = engine.urls(&scope, Role::Preview).await;
@@ -431,7 +431,10 @@ async fn outcome(
     }
 
     let waiting_release = waiting.and_then(|slot| overview.number(slot));
-    let live = overview.active.and_then(|slot| overview.number(slot));
+    let live = overview
+        .traffic
+        .slot()
+        .and_then(|slot| overview.number(slot));
     let target = plan.target.as_ref().map(|target| target.release);
     let (release, aborted) = match (&ending, &plan.intent) {
         (Ending::NoChanges, _) => (live, None),
@@ -442,7 +445,7 @@ async fn outcome(
         ending,
         release,
         aborted,
-        active: overview.active,
+        traffic: overview.traffic,
         waiting,
         waiting_release,
         urls,

@@ -57,7 +57,7 @@ pub(super) async fn of_another(session: &Session, state: &State) -> Result<Optio
         environment: name.clone(),
     };
     match ports.engine.overview(&scope).await {
-        Ok(found) if found.active.is_some() => compared(session, state, &found).await,
+        Ok(found) if !found.traffic.is_off() => compared(session, state, &found).await,
         Ok(_) | Err(_) => Ok(None),
     }
 }

@@ -22,7 +22,7 @@ use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
 use crate::model::secret::HashKey;
 use crate::model::workload::Workload;
-use crate::model::{Manifest, ObjectKey, ServiceName, Slot};
+use crate::model::{LiveTraffic, Manifest, ObjectKey, ServiceName, Slot};
 use crate::port::engine::Scope;
 
 /// The most that one Secret holds, below the server's limit of a mebibyte.
@@ -37,7 +37,8 @@ pub(super) struct Record {
     pub fence: u64,
     pub changed_by: Option<Actor>,
     pub changed_at: Option<Timestamp>,
-    pub active: Option<Slot>,
+    #[serde(rename = "active")]
+    pub traffic: LiveTraffic,
     pub switched_at: Option<Timestamp>,
     pub slots: BTreeMap<Slot, SlotRecord>,
     pub routes: BTreeMap<ServiceName, Route>,
