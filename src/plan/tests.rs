@@ -958,6 +958,34 @@ fn a_set_that_shrinks_and_deletes_its_claims_is_declared() {
         });
     }
     assert!(matches!(verify(&scaled)[..], [PlanFault::Undeclared(..)]));
+
+    // A field that is taken out gets its default.
+    let change =
+        |field: &str, before: Option<&str>, after: Option<&str>| crate::model::plan::Change {
+            field: field.to_owned(),
+            before: before.map(str::to_owned),
+            after: after.map(str::to_owned),
+            origin: None,
+            by: None,
+        };
+    for (changes, is_declared) in [
+        (vec![change("spec.replicas", Some("3"), None)], true),
+        (vec![change("spec.replicas", Some("1"), None)], false),
+        (vec![change("spec.ordinals.start", Some("5"), None)], true),
+        (vec![change("spec.ordinals.start", None, Some("1"))], true),
+        (
+            vec![
+                change("spec.ordinals.start", Some("5"), None),
+                change("spec.replicas", Some("1"), Some("6")),
+            ],
+            false,
+        ),
+    ] {
+        scaled.steps[0].changes = changes.clone();
+        let faults = verify(&scaled);
+        let is_found = matches!(faults[..], [PlanFault::Undeclared(..)]);
+        assert_eq!(is_found, is_declared, "{changes:?}: {faults:?}");
+    }
 }
 
 #[test]
