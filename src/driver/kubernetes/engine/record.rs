@@ -17,7 +17,7 @@ use crate::driver::kubernetes::client::api::{Api, ApiError, Kind, Selector};
 use crate::driver::kubernetes::engine::complete::Bindings;
 use crate::driver::kubernetes::engine::done::Done;
 use crate::driver::kubernetes::engine::list::key_of;
-use crate::model::object::{Namespaces, mark};
+use crate::model::object::{Namespaces, another, mark};
 use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
 use crate::model::secret::HashKey;
@@ -176,6 +176,10 @@ impl Records<'_> {
         let Some(object) = self.api.get(&self.parent()).await? else {
             return Ok(Read::default());
         };
+        if let Some(owner) = another(&object, &self.scope.project, &self.scope.environment) {
+            let what = self.parent().to_string();
+            return Err(ApiError::Foreign { what, owner });
+        }
         let text = object
             .pointer("/data/record")
             .and_then(Value::as_str)
