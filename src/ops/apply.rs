@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::execute::{self, Finished, Gate, Job, Sink, Stops};
 use crate::model::Role;
 use crate::model::approval::{Approved, SignedBy};
-use crate::model::garbage::{Collect, Collected};
+use crate::model::garbage::Collected;
 use crate::model::journal::{JournalEntry, What};
 use crate::model::outcome::{Ending, Outcome};
 use crate::model::plan::{Intent, Plan};
@@ -371,18 +371,20 @@ async fn persist(
 /// Images that nobody needs go. That they cannot is worth a note and no more: the release is live.
 async fn collect(session: &Session, sink: &Sink) {
     let say = |text: String| sink(crate::model::event::Event::Note { text });
-    let pruned = images::prune_copies(session).await;
-    if let Some(reason) = pruned.unwrap_or_else(|error| Some(error.to_string())) {
+    let tidied = match images::tidy(session).await {
+        Ok(tidied) => tidied,
+        Err(error) => return say(format!("old images were not deleted: {error}")),
+    };
+    if let Some(reason) = tidied.copies {
         say(format!(
             "old copies of images are still on this machine: {reason}"
         ));
     }
 
-    if !images::are_collected(session).unwrap_or(false) {
+    let Some(collected) = tidied.images else {
         return;
-    }
-
-    let text = match images::collect(session, Collect::Delete).await {
+    };
+    let text = match collected {
         Ok(collected) if collected.images.is_empty() => return,
         Ok(Collected {
             refused: Some(reason),
