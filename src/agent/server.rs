@@ -27,7 +27,7 @@ use crate::model::secret::SecretValue;
 use crate::model::{Period, Role};
 use crate::port::engine::{Engine as _, EngineError, Incoming, LogQuery, Placement, Restart};
 use crate::proto::commands;
-use crate::proto::convert::{decode, encode, fingerprint, parse, slot};
+use crate::proto::convert::{decode, encode, fingerprint, live_traffic, parse, slot};
 use crate::proto::v1::agent_server::{Agent as Contract, AgentServer};
 use crate::proto::{CONTRACT, v1};
 use crate::redact::Redactor;
@@ -326,7 +326,8 @@ impl Contract for Server {
 
     async fn switch(&self, request: Request<v1::SwitchRequest>) -> Answer<v1::Done> {
         let request = request.into_inner();
-        let (from, to) = (slot(request.from.as_ref())?, slot(request.to.as_ref())?);
+        let from = live_traffic(request.from.as_ref())?;
+        let to = live_traffic(request.to.as_ref())?;
         let (agent, permit) = (Arc::clone(&self.agent), request.permit.try_into()?);
         whole(async move { agent.switch(&permit, from, to).await }).await
     }

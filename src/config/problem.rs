@@ -210,8 +210,8 @@ impl ConfigError {
                 file: file.map_or_else(String::new, |file| file.name.clone()),
                 line: problem.at.line,
                 column: problem.at.column,
-                message: problem.message,
-                help: problem.help,
+                message: without_logins(&problem.message),
+                help: problem.help.as_deref().map(without_logins),
                 // Nobody reads a line of a megabyte, and it takes its time to be drawn.
                 source: match (shown.get(problem.at.file), line) {
                     (Some(text), Some(line)) if line.len() <= LONGEST_LINE => text.clone(),
@@ -243,7 +243,10 @@ impl ConfigError {
 
 /// The files' texts as people may see them: a fault beside it would show what is hidden, too.
 fn shown(problems: &[Problem], files: &[File]) -> Vec<String> {
-    let mut shown: Vec<String> = files.iter().map(|file| file.text.clone()).collect();
+    let mut shown: Vec<String> = files
+        .iter()
+        .map(|file| without_logins(&file.text))
+        .collect();
     for problem in problems {
         let (Some(hidden), Some(text)) = (&problem.hidden, shown.get_mut(problem.at.file)) else {
             continue;
@@ -255,6 +258,24 @@ fn shown(problems: &[Problem], files: &[File]) -> Vec<String> {
             String::new()
         };
     }
+    shown
+}
+
+/// A text with stars in the place of logins in addresses, `https://kim:password@host`, whichever
+/// fault it is shown for. It stays as long as it was.
+fn without_logins(text: &str) -> String {
+    let is_end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | ',' | '}' | ']');
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, address) = rest.split_at(at + 3);
+        shown.push_str(before);
+        let whole = &address[..address.find(is_end).unwrap_or(address.len())];
+        let login = whole.rfind('@').unwrap_or(0);
+        shown.extend(whole[..login].chars().map(|_| '*'));
+        rest = &address[login..];
+    }
+    shown.push_str(rest);
     shown
 }
 

@@ -7,7 +7,7 @@ use crate::desired::DesiredError;
 use crate::desired::cluster::Sources;
 use crate::desired::template::{ProxyView, Templates};
 use crate::model::route::{Listeners, Proxy};
-use crate::model::{ServiceName, Slot};
+use crate::model::{LiveTraffic, ServiceName, Slot};
 
 /// What nginx gets unless the project has a template of its own.
 const NGINX: &str = include_str!("nginx.conf.j2");
@@ -46,23 +46,23 @@ pub(super) fn proxy(
         });
     }
 
-    let render = |slot: Option<Slot>| {
+    let render = |to: LiveTraffic| {
         let view = ProxyView {
             service,
             listeners,
-            slot,
+            slot: to.slot(),
             server_names: &nginx.server_names,
         };
         templates.render_proxy("traffic.nginx.template", &view, text)
     };
     let to = Slot::ALL
         .into_iter()
-        .map(|slot| Ok((slot, render(Some(slot))?)))
+        .map(|slot| Ok((slot, render(LiveTraffic::All(slot))?)))
         .collect::<Result<_, DesiredError>>()?;
     Ok(Proxy {
         config,
         command: nginx.command.clone(),
         to,
-        off: render(None)?,
+        off: render(LiveTraffic::Off)?,
     })
 }

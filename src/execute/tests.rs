@@ -37,8 +37,8 @@ use crate::model::source::Source;
 use crate::model::state::{LockHolder, State};
 use crate::model::workload::{EnvValue, Known, Process, Workload, WorkloadKind};
 use crate::model::{
-    Address, ContentHash, Digest, EnvironmentName, Fingerprint, Period, Platform, Role,
-    ServiceName, Slot,
+    Address, ContentHash, Digest, EnvironmentName, Fingerprint, LiveTraffic, Period, Platform,
+    Role, ServiceName, Slot,
 };
 use crate::plan;
 use crate::port::builder::{BuildError, BuildRequest};
@@ -295,8 +295,8 @@ impl Engine for World {
     async fn switch(
         &self,
         permit: &Permit,
-        from: Option<Slot>,
-        to: Option<Slot>,
+        from: LiveTraffic,
+        to: LiveTraffic,
     ) -> Result<(), EngineError> {
         let engine = self.engine("switch", Kind::Acts).await?;
         engine.switch(permit, from, to).await
@@ -878,7 +878,7 @@ fn room_for_all_images_is_looked_for_before_anything_is_stopped() {
         // In place, the rollback puts the old release where it stands already.
         let acted = told.calls.contains(&"deploy") && strategy == Rollout::BlueGreen;
         assert!(!acted, "{strategy:?}: {:?}", told.calls);
-        let stands = |facts: &Facts| (facts.active, facts.slots.clone());
+        let stands = |facts: &Facts| (facts.traffic, facts.slots.clone());
         assert_eq!(stands(&told.after), stands(&told.before), "{strategy:?}");
     }
 }
@@ -909,7 +909,7 @@ async fn live_traffic_is_not_touched_once_its_window_has_closed() {
             panic!("{strategy:?}: {:?}", told.finished.end);
         };
         assert_eq!(reason, "the window has closed");
-        assert_eq!(told.before.active, told.after.active, "{strategy:?}");
+        assert_eq!(told.before.traffic, told.after.traffic, "{strategy:?}");
         assert!(!told.calls.contains(&"switch"), "{:?}", told.calls);
     }
 }

@@ -12,7 +12,8 @@ use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
 use crate::model::workload::Workload;
 use crate::model::{
-    ContentHash, Digest, Fingerprint, ObjectKey, ReleaseNumber, Role, ServiceName, Slot,
+    ContentHash, Digest, Fingerprint, LiveTraffic, ObjectKey, ReleaseNumber, Role, ServiceName,
+    Slot,
 };
 
 /// One environment as an engine sees it at one moment. Empty ([`Facts::default`]) when nothing was
@@ -27,8 +28,9 @@ pub struct Facts {
     pub changed_by: Option<Actor>,
     /// When.
     pub changed_at: Option<Timestamp>,
-    /// The slot with live traffic.
-    pub active: Option<Slot>,
+    /// Where live traffic goes.
+    #[serde(rename = "active")]
+    pub traffic: LiveTraffic,
     /// When traffic was last switched.
     pub switched_at: Option<Timestamp>,
     /// What stands in the slots; an empty slot is not in the map.
@@ -55,8 +57,8 @@ pub struct Facts {
 pub struct Overview {
     /// The lineage of the state that owns the environment; none when nobody does.
     pub lineage: Option<String>,
-    /// The slot with live traffic.
-    pub active: Option<Slot>,
+    /// Where live traffic goes.
+    pub traffic: LiveTraffic,
     /// The release in each slot; an empty slot is not in the map.
     pub labels: BTreeMap<Slot, Label>,
     /// When what is retained in a slot is stopped; not of one that has no end.
@@ -74,7 +76,7 @@ impl From<&Facts> for Overview {
         let stops = stops.filter_map(|(slot, there)| Some((*slot, there.stops_at?)));
         Self {
             lineage: facts.lineage.clone(),
-            active: facts.active,
+            traffic: facts.traffic,
             labels: slots
                 .map(|(slot, there)| (*slot, there.label.clone()))
                 .collect(),
@@ -94,10 +96,10 @@ impl Overview {
 }
 
 impl Facts {
-    /// What a switch is bound to: which slot is active now.
+    /// What a switch is bound to: where live traffic goes now.
     #[must_use]
     pub fn traffic_fingerprint(&self) -> Fingerprint {
-        Fingerprint::of_json(&self.active)
+        Fingerprint::of_json(&self.traffic)
     }
 
     /// What a step on a workload is bound to; none when the slot has no such service.
@@ -155,8 +157,8 @@ impl Facts {
     #[must_use]
     pub fn urls(&self, role: Role) -> Vec<Url> {
         let slot = match role {
-            Role::Active => self.active,
-            Role::Preview => self.active.map_or_else(
+            Role::Active => self.traffic.slot(),
+            Role::Preview => self.traffic.slot().map_or_else(
                 || self.slots.keys().next().copied(),
                 |slot| Some(slot.other()),
             ),
@@ -206,7 +208,7 @@ impl Facts {
     /// The release in the active slot.
     #[must_use]
     pub fn live(&self) -> Option<(Slot, &SlotFacts)> {
-        let slot = self.active?;
+        let slot = self.traffic.slot()?;
         self.slots.get(&slot).map(|facts| (slot, facts))
     }
 }

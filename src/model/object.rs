@@ -11,7 +11,7 @@ use crate::model::object_name::{
     NameError, check_api_version, check_kind, check_name, check_namespace,
 };
 use crate::model::plan::Change;
-use crate::model::{ContentHash, ObjectKey, group_of};
+use crate::model::{ContentHash, EnvironmentName, ObjectKey, ProjectName, group_of};
 
 pub use references::{Names, references, rename};
 
@@ -50,6 +50,20 @@ pub mod mark {
     pub const SCALED_BY: &str = "shipit.dev/scaled-by";
     /// Which `ApplySet` an object belongs to (KEP-3659).
     pub const PART_OF: &str = "applyset.kubernetes.io/part-of";
+}
+
+/// Whose an object is, `PROJECT/ENVIRONMENT`, when its labels say that it is not this environment's:
+/// `shop` with `eu-prod` and `shop-eu` with `prod` are one name when they are joined.
+#[must_use]
+pub fn another(
+    object: &Value,
+    project: &ProjectName,
+    environment: &EnvironmentName,
+) -> Option<String> {
+    let label = |name: &str| object["metadata"]["labels"][name].as_str();
+    let (is, of) = (label(mark::PROJECT)?, label(mark::ENVIRONMENT)?);
+    let is_own = is == project.as_str() && of == environment.as_str();
+    (!is_own).then(|| format!("{is}/{of}"))
 }
 
 /// An object as it should be: what is sent to the server, and nothing else.

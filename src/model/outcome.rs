@@ -1,6 +1,6 @@
 //! How a run ended, and what was measured.
 
-use crate::model::{ReleaseNumber, ServiceName, Slot};
+use crate::model::{LiveTraffic, ReleaseNumber, ServiceName, Slot};
 
 /// What the prober saw from before the switch until after the last check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -87,7 +87,8 @@ pub struct Outcome {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aborted: Option<ReleaseNumber>,
     /// The slot that has live traffic now.
-    pub active: Option<Slot>,
+    #[serde(rename = "active")]
+    pub traffic: LiveTraffic,
     /// The slot whose release waits for `shipit promote`.
     pub waiting: Option<Slot>,
     /// That release; it may be an earlier one than this run's.

@@ -16,8 +16,8 @@ use crate::model::route::Route;
 use crate::model::source::Source;
 use crate::model::workload::Workload;
 use crate::model::{
-    Address, ContentHash, Digest, EnvironmentName, Fingerprint, Manifest, Period, ProjectName,
-    ReleaseNumber, ServiceName, Slot,
+    Address, ContentHash, Digest, EnvironmentName, Fingerprint, LiveTraffic, Manifest, Period,
+    ProjectName, ReleaseNumber, ServiceName, Slot,
 };
 
 /// The version of the plan document. It goes up when a reader of the old one would misread the new
@@ -304,10 +304,10 @@ pub enum Action {
     },
     /// Move live traffic.
     Switch {
-        /// The slot that has it now.
-        from: Option<Slot>,
-        /// The slot that gets it; none takes the environment off.
-        to: Option<Slot>,
+        /// Where it goes now.
+        from: LiveTraffic,
+        /// Where it goes then; off takes the environment off the network.
+        to: LiveTraffic,
     },
     /// Retain a slot for a rollback, then stop it.
     Retain {
@@ -368,15 +368,11 @@ impl Action {
                 Stage::Before => format!("check before ({})", checks.len()),
                 Stage::After => format!("check after ({})", checks.len()),
             },
-            Self::Switch { from, to } => format!("switch {} → {}", side(*from), side(*to)),
+            Self::Switch { from, to } => format!("switch {from} → {to}"),
             Self::Retain { keep } => format!("retain for {keep}"),
             Self::RetainUntil { until } => format!("retain until {until:.0}"),
         }
     }
-}
-
-fn side(slot: Option<Slot>) -> &'static str {
-    slot.map_or("off", Slot::as_str)
 }
 
 /// How a workload replaces what runs in its slot.

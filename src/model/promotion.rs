@@ -2,7 +2,7 @@
 
 use crate::model::check::Check;
 use crate::model::plan::DeployMode;
-use crate::model::{Period, Slot};
+use crate::model::{LiveTraffic, Period, Slot};
 
 /// How a new release replaces the old one.
 #[derive(
@@ -39,17 +39,21 @@ pub enum Deployment {
 }
 
 impl Strategy {
-    /// Where a release is deployed when this slot is live. The first release has nothing to be in
+    /// Where a release is deployed while live traffic is so. The first release has nothing to be in
     /// the place of.
     #[must_use]
-    pub const fn deployment(self, active: Option<Slot>) -> Deployment {
-        match (self, active) {
-            (Self::BlueGreen | Self::Rolling | Self::Recreate, None) => {
+    pub const fn deployment(self, traffic: LiveTraffic) -> Deployment {
+        match (self, traffic) {
+            (Self::BlueGreen | Self::Rolling | Self::Recreate, LiveTraffic::Off) => {
                 Deployment::Beside(Slot::Blue)
             }
-            (Self::BlueGreen, Some(live)) => Deployment::Beside(live.other()),
-            (Self::Rolling, Some(live)) => Deployment::InPlace(live, DeployMode::Rolling),
-            (Self::Recreate, Some(live)) => Deployment::InPlace(live, DeployMode::Recreate),
+            (Self::BlueGreen, LiveTraffic::All(live)) => Deployment::Beside(live.other()),
+            (Self::Rolling, LiveTraffic::All(live)) => {
+                Deployment::InPlace(live, DeployMode::Rolling)
+            }
+            (Self::Recreate, LiveTraffic::All(live)) => {
+                Deployment::InPlace(live, DeployMode::Recreate)
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::model::limits::Limits;
 use crate::model::port::Protocol;
-use crate::model::{Manifest, ObjectKey, ServiceName, Slot, TrustedProxies};
+use crate::model::{LiveTraffic, Manifest, ObjectKey, ServiceName, Slot, TrustedProxies};
 
 /// One service's entry point: where live traffic comes in, and where only the preview slot answers.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -74,11 +74,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// The file's text when `slot` has live traffic.
+    /// The file's text for this traffic.
     #[must_use]
-    pub fn text(&self, slot: Option<Slot>) -> &str {
-        slot.and_then(|slot| self.to.get(&slot))
-            .unwrap_or(&self.off)
+    pub fn text(&self, traffic: LiveTraffic) -> &str {
+        match traffic {
+            LiveTraffic::Off => &self.off,
+            LiveTraffic::All(slot) => self.to.get(&slot).unwrap_or(&self.off),
+        }
     }
 }
 
@@ -431,10 +433,12 @@ impl ObjectsRoute {
         self.fixed.iter().chain([&self.off]).map(Manifest::key)
     }
 
-    /// The live object when `slot` has its traffic.
+    /// The live object for this traffic.
     #[must_use]
-    pub fn live(&self, slot: Option<Slot>) -> &Manifest {
-        slot.and_then(|slot| self.to.get(&slot))
-            .unwrap_or(&self.off)
+    pub fn live(&self, traffic: LiveTraffic) -> &Manifest {
+        match traffic {
+            LiveTraffic::Off => &self.off,
+            LiveTraffic::All(slot) => self.to.get(&slot).unwrap_or(&self.off),
+        }
     }
 }

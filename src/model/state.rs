@@ -7,7 +7,8 @@ use crate::model::lease::Process;
 use crate::model::release::{Actor, Release, ReleaseStatus};
 use crate::model::route::Route;
 use crate::model::{
-    ContentHash, Digest, EnvironmentName, ProjectName, ReleaseNumber, ServiceName, Slot,
+    ContentHash, Digest, EnvironmentName, LiveTraffic, ProjectName, ReleaseNumber, ServiceName,
+    Slot,
 };
 
 /// The version of the state document.
@@ -85,7 +86,7 @@ impl State {
             return Some(Behind::Release { number, slot });
         }
 
-        let live = found.active.and_then(|slot| found.number(slot));
+        let live = found.traffic.slot().and_then(|slot| found.number(slot));
         let own = self.live().map(|release| release.number);
         (live != own).then_some(Behind::Live { found: live, own })
     }
@@ -109,12 +110,12 @@ impl State {
     /// stands in a slot.
     pub fn waiting_slot(
         &self,
-        active: Option<Slot>,
+        traffic: LiveTraffic,
         number: impl Fn(Slot) -> Option<ReleaseNumber>,
     ) -> Option<Slot> {
         Slot::ALL
             .into_iter()
-            .filter(|slot| active != Some(*slot))
+            .filter(|slot| !traffic.reaches(*slot))
             .find(|slot| number(*slot).is_some_and(|number| self.waits(number)))
     }
 
@@ -298,7 +299,7 @@ pub(crate) mod tests {
     }
 
     /// An engine with these releases in blue and green, of which this slot is live.
-    fn found(blue: u64, green: u64, active: Option<Slot>) -> Overview {
+    fn found(blue: u64, green: u64, live: Option<Slot>) -> Overview {
         let label = |number| Label {
             number: ReleaseNumber(number),
             commit: None,
@@ -309,7 +310,7 @@ pub(crate) mod tests {
         };
         Overview {
             lineage: Some("ours".to_owned()),
-            active,
+            traffic: live.into(),
             labels: BTreeMap::from([(Slot::Blue, label(blue)), (Slot::Green, label(green))]),
             ..Overview::default()
         }

@@ -104,7 +104,7 @@ fn managed((name, facts): (String, Facts)) -> ManagedEnvironment {
         .flat_map(|slot| slot.workloads.values());
     ManagedEnvironment {
         name,
-        active: facts.active,
+        traffic: facts.traffic,
         instances: workloads.map(|workload| workload.instances.len()).sum(),
         listeners: facts.routes.len() * 2,
     }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::execute::{self, Finished, Gate, Job, Sink, Stops};
 use crate::model::Role;
 use crate::model::approval::{Approved, SignedBy};
-use crate::model::garbage::{Collect, Collected};
+use crate::model::garbage::Collected;
 use crate::model::journal::{JournalEntry, What};
 use crate::model::outcome::{Ending, Outcome};
 use crate::model::plan::{Intent, Plan};
@@ -371,18 +371,20 @@ async fn persist(
 /// Images that nobody needs go. That they cannot is worth a note and no more: the release is live.
 async fn collect(session: &Session, sink: &Sink) {
     let say = |text: String| sink(crate::model::event::Event::Note { text });
-    let pruned = images::prune_copies(session).await;
-    if let Some(reason) = pruned.unwrap_or_else(|error| Some(error.to_string())) {
+    let tidied = match images::tidy(session).await {
+        Ok(tidied) => tidied,
+        Err(error) => return say(format!("old images were not deleted: {error}")),
+    };
+    if let Some(reason) = tidied.copies {
         say(format!(
             "old copies of images are still on this machine: {reason}"
         ));
     }
 
-    if !images::are_collected(session).unwrap_or(false) {
+    let Some(collected) = tidied.images else {
         return;
-    }
-
-    let text = match images::collect(session, Collect::Delete).await {
+    };
+    let text = match collected {
         Ok(collected) if collected.images.is_empty() => return,
         Ok(Collected {
             refused: Some(reason),
@@ -423,7 +425,7 @@ async fn outcome(
     let engine = &session.ports.engine;
     let (overview, urls) = tokio::join!(engine.overview(&scope), engine.urls(&scope, Role::Active));
     let (overview, mut urls) = (overview?, urls.unwrap_or_default());
-    let waiting = state.waiting_slot(overview.active, |slot| overview.number(slot));
+    let waiting = state.waiting_slot(overview.traffic, |slot| overview.number(slot));
 
     if waiting.is_some() {
         let preview = engine.urls(&scope, Role::Preview).await;
@@ -431,7 +433,10 @@ async fn outcome(
     }
 
     let waiting_release = waiting.and_then(|slot| overview.number(slot));
-    let live = overview.active.and_then(|slot| overview.number(slot));
+    let live = overview
+        .traffic
+        .slot()
+        .and_then(|slot| overview.number(slot));
     let target = plan.target.as_ref().map(|target| target.release);
     let (release, aborted) = match (&ending, &plan.intent) {
         (Ending::NoChanges, _) => (live, None),
@@ -442,7 +447,7 @@ async fn outcome(
         ending,
         release,
         aborted,
-        active: overview.active,
+        traffic: overview.traffic,
         waiting,
         waiting_release,
         urls,

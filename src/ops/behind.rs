@@ -52,19 +52,46 @@ pub(super) async fn of_another(session: &Session, state: &State) -> Result<Optio
 
     let redactor = &session.ports.redactor;
     let ports = wiring::ports(&session.root, project, name, configuration, redactor)?;
-    let scope = Scope {
-        project: project.name.clone(),
-        environment: name.clone(),
-    };
-    match ports.engine.overview(&scope).await {
-        Ok(found) if found.active.is_some() => compared(session, state, &found).await,
+    match ports.engine.overview(&scope_of(session, name)).await {
+        Ok(found) if !found.traffic.is_off() => {
+            compared_in(session, ports.store.as_ref(), state, &found).await
+        }
         Ok(_) | Err(_) => Ok(None),
+    }
+}
+
+/// Whether an environment of the project has a release, as far as its engine says.
+pub(super) async fn has_releases(session: &Session, name: &EnvironmentName) -> Result<bool, Error> {
+    let project = &session.project;
+    let Some(configuration) = project.environments.get(name) else {
+        return Ok(false);
+    };
+    let redactor = &session.ports.redactor;
+    let ports = wiring::ports(&session.root, project, name, configuration, redactor)?;
+    let found = ports.engine.overview(&scope_of(session, name)).await?;
+    Ok(!found.labels.is_empty())
+}
+
+fn scope_of(session: &Session, environment: &EnvironmentName) -> Scope {
+    Scope {
+        project: session.project.name.clone(),
+        environment: environment.clone(),
     }
 }
 
 /// The same, where what the engine has was looked at already.
 pub(super) async fn compared(
     session: &Session,
+    state: &State,
+    found: &Overview,
+) -> Result<Option<String>, Error> {
+    compared_in(session, session.ports.store.as_ref(), state, found).await
+}
+
+/// The same by the store of that environment: journal and lock are in it.
+async fn compared_in(
+    session: &Session,
+    store: &dyn StateStore,
     state: &State,
     found: &Overview,
 ) -> Result<Option<String>, Error> {
@@ -79,11 +106,11 @@ pub(super) async fn compared(
 
     // The state is written at the end of a run: of one that was cut off in this folder this says
     // more.
-    let journal = session.ports.store.last_journal(name).await?;
+    let journal = store.last_journal(name).await?;
     match (plan::last_run(journal.as_ref(), found), &behind) {
         (LastRun::CutOff(_), _) => {
             // That run may be under way.
-            let holder = session.ports.store.holder(name).await?;
+            let holder = store.holder(name).await?;
             let is_another = holder.is_some_and(|holder| holder.pid != std::process::id());
             return Ok((!is_another).then(|| CUT_OFF.to_owned()));
         }

@@ -41,10 +41,13 @@ pub async fn start(
 ) -> Result<(RunningCommand, CommandRecord), Error> {
     let engine = &session.ports.engine;
     let facts = engine.observe(&session.scope()).await?;
-    let slot = asked.slot.or(facts.active).ok_or_else(|| Error::Usage {
-        what: "nothing is live".to_owned(),
-        help: "name a slot with --slot; `shipit status` shows what is in each".to_owned(),
-    })?;
+    let slot = asked
+        .slot
+        .or(facts.traffic.slot())
+        .ok_or_else(|| Error::Usage {
+            what: "nothing is live".to_owned(),
+            help: "name a slot with --slot; `shipit status` shows what is in each".to_owned(),
+        })?;
     let there = facts.slots.get(&slot).ok_or_else(|| Error::Usage {
         what: format!("{slot} is empty"),
         help: "`shipit status` shows what is in each slot".to_owned(),

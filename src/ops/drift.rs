@@ -21,9 +21,14 @@ pub async fn drift(session: &Session) -> Result<DriftReport, Error> {
     let provider = session.ports.provider.as_ref();
     let mut report = undisturbed(store, &scope, async |state| {
         let observed = standing(&desired, engine.as_ref(), provider).await?;
+        // `restart`, `settle` and `import` act, and write no state.
+        let after = engine.overview(&scope).await?;
+        if after.changed_at != observed.facts.changed_at {
+            return Ok(None);
+        }
         let journal = store.last_journal(&scope.environment).await?;
         let last_run = plan::last_run(journal.as_ref(), &Overview::from(&observed.facts));
-        Ok(plan::drift(&desired, &observed, state, last_run))
+        Ok(Some(plan::drift(&desired, &observed, state, last_run)))
     })
     .await?;
     report.notes.extend(engine.warnings());
@@ -31,18 +36,19 @@ pub async fn drift(session: &Session) -> Result<DriftReport, Error> {
 }
 
 /// Looks while no run is under way: what a run is about to move has not drifted. Where one began or
-/// ended meanwhile, what was seen is of two moments, and it is looked again.
+/// ended meanwhile, what was seen is of two moments, and it is looked again, as well when `look` says
+/// so by giving none.
 async fn undisturbed<T>(
     store: &dyn StateStore,
     scope: &Scope,
-    look: impl AsyncFn(&State) -> Result<T, Error>,
+    look: impl AsyncFn(&State) -> Result<Option<T>, Error>,
 ) -> Result<T, Error> {
     let mut state = unlocked(store, scope).await?;
     let mut looks = 1;
     loop {
         let seen = look(&state).await?;
         let after = unlocked(store, scope).await?;
-        if after.serial == state.serial {
+        if let Some(seen) = seen.filter(|_| after.serial == state.serial) {
             return Ok(seen);
         }
         if looks == LOOKS {
@@ -111,7 +117,7 @@ mod tests {
             if looks.get() <= runs {
                 run(&store, looks.get()).await;
             }
-            Ok(state.serial)
+            Ok(Some(state.serial))
         });
         (seen.await, looks.get())
     }
@@ -142,11 +148,11 @@ mod tests {
         let began = Cell::new(None);
         let during = undisturbed(&store, &scope, async |_| {
             began.set(Some(lock().await));
-            Ok(())
+            Ok(Some(()))
         });
         let error = during.await.expect_err("a run began");
         assert!(error.to_string().contains("is locked by"), "{error}");
-        let before = undisturbed(&store, &scope, async |_| Ok(()));
+        let before = undisturbed(&store, &scope, async |_| Ok(Some(())));
         let error = before.await.expect_err("it goes on");
         assert!(error.to_string().contains("is locked by"), "{error}");
     }

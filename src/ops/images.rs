@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 
 use crate::config::EnvironmentConfig;
 use crate::config::schema::RegistryConfig;
@@ -18,7 +18,11 @@ use crate::model::state::{LockHolder, State};
 use crate::model::{Digest, EnvironmentName};
 use crate::ops::actor::actor;
 use crate::ops::{Error, Session, behind, lock};
-use crate::policy::lifecycle;
+use crate::policy::{Refusal, lifecycle};
+use crate::port::store::StoreError;
+
+/// How long another environment's store is waited for.
+const ASKED: Duration = Duration::from_secs(20);
 
 /// Reads every image that the plan starts and that is there already: a corrupt blob is found before
 /// anything begins.
@@ -70,29 +74,10 @@ pub async fn survive_their_lifecycle(
     }
 
     let mut needed: BTreeMap<Digest, String> = BTreeMap::new();
-    for environment in behind::environments(session).await? {
-        let store = behind::store_of(session, &environment)?;
-        let Some(state) = store.load(&environment).await? else {
-            continue;
-        };
-        let live = state.live();
-        let previous = live.and_then(|live| state.previous_good(live.number));
-        let waiting = state
-            .releases
-            .iter()
-            .find(|release| release.status == ReleaseStatus::Waiting);
-        let all = [
-            (previous, "what a rollback goes to"),
-            (waiting, "waiting for its promotion"),
-            (live, "live"),
-        ];
-        for (release, role) in all {
-            let images = release
-                .iter()
-                .flat_map(|release| release.workloads.values());
-            for image in images.filter_map(|workload| workload.image.value()) {
-                needed.insert(image.clone(), format!("is {role} in {environment}"));
-            }
+    for (environment, known) in others(session, |_| true).await? {
+        let known = known.map_err(|reason| Error::Refused(unknown(&environment, &reason)))?;
+        for state in &known.states {
+            needed.extend(by_role(state, &environment));
         }
     }
 
@@ -153,14 +138,42 @@ async fn collect_if_complete(session: &Session, how: Collect) -> Result<Collecte
     })
 }
 
+/// What each image of a state is needed for, as long as a rollback or a promotion may want it.
+fn by_role(state: &State, environment: &EnvironmentName) -> Vec<(Digest, String)> {
+    let live = state.live();
+    let previous = live.and_then(|live| state.previous_good(live.number));
+    let waiting = state
+        .releases
+        .iter()
+        .find(|release| release.status == ReleaseStatus::Waiting);
+    let roles = [
+        (previous, "what a rollback goes to"),
+        (waiting, "waiting for its promotion"),
+        (live, "live"),
+    ];
+    let mut needed = Vec::new();
+    for (release, role) in roles {
+        let workloads = release
+            .iter()
+            .flat_map(|release| release.workloads.values());
+        for image in workloads.filter_map(|workload| workload.image.value()) {
+            needed.push((image.clone(), format!("is {role} in {environment}")));
+        }
+    }
+    needed
+}
+
 /// Finds, or takes away, the images that no slot and no kept release of any environment uses.
 /// Nothing is deleted when any environment's state cannot be asked for, or while another
 /// environment's run is under way: what that is about to use is recorded only at its end.
 pub async fn collect(session: &Session, how: Collect) -> Result<Collected, Error> {
-    let needed = needed(session).await?;
+    collect_but(session, &needed(session).await?, how).await
+}
+
+async fn collect_but(session: &Session, needed: &Needed, how: Collect) -> Result<Collected, Error> {
     let against = match how {
-        Collect::Report => needed.unknown,
-        Collect::Delete => needed.unknown.or(needed.under_way),
+        Collect::Report => needed.unknown.clone(),
+        Collect::Delete => needed.unknown.clone().or(needed.under_way.clone()),
     };
     let how = if against.is_some() {
         Collect::Report
@@ -174,17 +187,42 @@ pub async fn collect(session: &Session, how: Collect) -> Result<Collected, Error
     })
 }
 
-/// Takes the images away that were brought to this machine and that nothing here needs any more;
-/// they are still where they came from. Gives why none was taken away, if none could be.
-pub async fn prune_copies(session: &Session) -> Result<Option<String>, Error> {
-    if !session.ports.registry.keeps_copies() {
-        return Ok(None);
+/// What was cleared up after a run.
+pub struct Tidied {
+    /// Why the copies of images that nothing here needs are still on this machine, if they are.
+    pub copies: Option<String>,
+    /// The images that went; none where they are not deleted by a run.
+    pub images: Option<Result<Collected, Error>>,
+}
+
+/// Deletes what a run leaves behind: the copies on this machine that nothing here needs any more,
+/// which are still where they came from, and, where a run deletes them by itself, images that
+/// nobody needs.
+pub async fn tidy(session: &Session) -> Result<Tidied, Error> {
+    let has_copies = session.ports.registry.keeps_copies();
+    let is_collected = are_collected(session)?;
+    if !has_copies && !is_collected {
+        return Ok(Tidied {
+            copies: None,
+            images: None,
+        });
     }
+
     let needed = needed(session).await?;
-    if needed.unknown.is_none() {
-        session.ports.registry.prune_copies(&needed.images).await?;
+    let mut copies = None;
+    if has_copies {
+        copies = needed.unknown_here.clone().or(needed.under_way.clone());
+        if copies.is_none() {
+            let pruned = session.ports.registry.prune_copies(&needed.images).await;
+            copies = pruned.err().map(|error| error.to_string());
+        }
     }
-    Ok(needed.unknown)
+    let images = if is_collected {
+        Some(collect_but(session, &needed, Collect::Delete).await)
+    } else {
+        None
+    };
+    Ok(Tidied { copies, images })
 }
 
 /// What the environments of a project need.
@@ -196,30 +234,33 @@ struct Needed {
     under_way: Option<String>,
     /// Why it is not known what an environment uses, if of one it is not.
     unknown: Option<String>,
+    /// The same of one on a host, which may be this machine.
+    unknown_here: Option<String>,
 }
 
 async fn needed(session: &Session) -> Result<Needed, Error> {
     let own = session.configuration()?;
-    let keep = own.retention.releases;
+    let of = |name: &EnvironmentName| session.project.environments.get(name);
+    let may_use = |name: &EnvironmentName| of(name).is_none_or(|it| !uses_nothing_of(it, own));
+
     let mut needed = Needed::default();
-    for environment in behind::environments(session).await? {
-        let other = session.project.environments.get(&environment);
-        if other.is_some_and(|other| uses_nothing_of(other, own)) {
-            continue;
-        }
-        match of_environment(session, &environment).await {
-            Ok((state, holder)) => {
-                needed
-                    .images
-                    .extend(state.iter().flat_map(|state| kept(state, keep)));
-                let other = holder.filter(|_| environment != session.environment);
-                if let Some(holder) = other {
+    for (environment, known) in others(session, may_use).await? {
+        let configuration = of(&environment);
+        match known {
+            Ok(Known { states, holder }) => {
+                let keep = configuration.unwrap_or(own).retention.releases;
+                let kept = states.iter().flat_map(|state| kept(state, keep));
+                needed.images.extend(kept);
+                if let Some(holder) = holder.filter(|_| environment != session.environment) {
                     let command = &holder.command;
                     needed.under_way = Some(format!("`{command}` is under way for {environment}"));
                 }
             }
             Err(error) => {
                 let reason = format!("what {environment} uses is not known: {error}");
+                if configuration.is_none_or(|it| it.cluster.host().is_some()) {
+                    needed.unknown_here = Some(reason.clone());
+                }
                 needed.unknown = Some(reason);
             }
         }
@@ -235,14 +276,71 @@ async fn needed(session: &Session) -> Result<Needed, Error> {
     Ok(needed)
 }
 
-/// The state of an environment, and who has its lock.
-async fn of_environment(
+/// What is recorded of an environment.
+struct Known {
+    /// Its state. There may be a second one, where its configuration kept it before.
+    states: Vec<State>,
+    /// Who has its lock.
+    holder: Option<LockHolder>,
+}
+
+/// Asks for all environments at once, each in its own store.
+async fn others(
     session: &Session,
-    environment: &EnvironmentName,
-) -> Result<(Option<State>, Option<LockHolder>), Error> {
+    is_meant: impl Fn(&EnvironmentName) -> bool,
+) -> Result<Vec<(EnvironmentName, Result<Known, String>)>, Error> {
+    let mut names = behind::environments(session).await?;
+    names.retain(is_meant);
+    let ask = |name: EnvironmentName| async move {
+        let known = tokio::time::timeout(ASKED, of_environment(session, &name)).await;
+        let known = known.map_err(|_| format!("no answer within {} s", ASKED.as_secs()));
+        let known = known.and_then(|known| known.map_err(|error| error.to_string()));
+        (name, known)
+    };
+    Ok(join_all(names.into_iter().map(ask)).await)
+}
+
+async fn of_environment(session: &Session, environment: &EnvironmentName) -> Result<Known, Error> {
     let store = behind::store_of(session, environment)?;
+    // What a run has changed that ended in between is in no state that was read before.
+    let before = store.holder(environment).await?;
     let state = store.load(environment).await?;
-    Ok((state, store.holder(environment).await?))
+    let holder = before.or(store.holder(environment).await?);
+    let mut states: Vec<State> = state.into_iter().collect();
+    if *environment == session.environment {
+        return Ok(Known { states, holder });
+    }
+
+    // Its configuration may name another store since then, and nobody has migrated it yet.
+    let was_there = states.is_empty();
+    let former = &session.ports.store;
+    if former.place(environment) != store.place(environment) {
+        match former.load(environment).await {
+            Ok(state) => states.extend(state),
+            Err(StoreError::Migrated { .. }) if !was_there => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if states.is_empty() && behind::has_releases(session, environment).await? {
+        return Err(Error::Usage {
+            what: format!(
+                "it has releases, and there is no state in {}",
+                store.place(environment)
+            ),
+            help: format!("`shipit state migrate --env {environment}` brings it along"),
+        });
+    }
+    Ok(Known { states, holder })
+}
+
+fn unknown(environment: &EnvironmentName, reason: &str) -> Refusal {
+    Refusal {
+        what: format!("what {environment} uses is not known: {reason}"),
+        help:
+            "an image that it needs must not go by a lifecycle policy: look at its `state:`, and \
+               whether it can be reached from here"
+                .to_owned(),
+    }
 }
 
 /// Whether an environment cannot use what another one has: a cluster takes no image from a folder.

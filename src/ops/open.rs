@@ -7,7 +7,7 @@ use crate::ops::{Error, Session};
 /// The addresses of what has live traffic, or of what is in a slot.
 pub async fn urls(session: &Session, slot: Option<Slot>) -> Result<Vec<Url>, Error> {
     let (scope, engine) = (session.scope(), &session.ports.engine);
-    let active = engine.overview(&scope).await?.active;
+    let active = engine.overview(&scope).await?.traffic.slot();
     let role = match slot {
         Some(slot) if active != Some(slot) => Role::Preview,
         _ => Role::Active,

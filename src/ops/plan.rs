@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::model::desired::Desired;
-use crate::model::facts::Overview;
+use crate::model::facts::{Facts, Overview};
 use crate::model::observed::Observed;
 use crate::model::plan::Plan;
 use crate::model::release::Actor;
@@ -212,6 +212,20 @@ async fn desired(session: &Session, request: &Request) -> Result<Desired, Error>
     }
 }
 
+/// The release that a run which ended before it was live has left, if the last run did. What
+/// another run is about to make live is no leftover.
+async fn left(session: &Session, facts: &Facts) -> Result<Option<ReleaseNumber>, Error> {
+    let (store, environment) = (&session.ports.store, &session.environment);
+    let journal = store.last_journal(environment).await?;
+    let left = plan::last_run(journal.as_ref(), &Overview::from(facts)).left();
+    if left.is_none() {
+        return Ok(None);
+    }
+    let holder = store.holder(environment).await?;
+    let is_anothers = holder.is_some_and(|holder| holder.pid != std::process::id());
+    Ok(left.filter(|_| !is_anothers))
+}
+
 /// Only a plan that may build needs to read the files.
 async fn observed(
     session: &Session,
@@ -232,9 +246,7 @@ async fn observed(
     };
 
     let mut observed = observe(desired, &session.ports, &session.root).await?;
-    let journal = session.ports.store.last_journal(&session.environment);
-    let found = Overview::from(&observed.facts);
-    observed.left = plan::last_run(journal.await?.as_ref(), &found).left();
+    observed.left = left(session, &observed.facts).await?;
     count_changes(session, desired, &mut observed).await;
     if let Request::Apply { rebuild: true } = request {
         for image in observed.images.values_mut() {

@@ -10,7 +10,7 @@ use crate::model::loss::Loss;
 use crate::model::plan::{Action, Plan};
 use crate::model::route::Route;
 use crate::model::signature::{command, signer};
-use crate::model::{Address, ServiceName, Slot};
+use crate::model::{Address, LiveTraffic, ServiceName, Slot};
 use crate::ops::doctor::name;
 use crate::ops::session::unavailable;
 use crate::ops::{Error, Session};
@@ -146,7 +146,7 @@ pub async fn protected_entries(
             let Some(protected) = facts.protected_entries.get(&route.service) else {
                 continue;
             };
-            let replaced = engine.replaced(scope, route, facts.active, protected);
+            let replaced = engine.replaced(scope, route, facts.traffic, protected);
             losses.extend(replaced.await?.into_iter().map(|key| Loss {
                 step: step.id,
                 name: key.short(),
@@ -339,8 +339,8 @@ fn signatures(action: &Action) -> Option<impl Iterator<Item = &SignatureCheck>> 
 fn leaves(plan: &Plan) -> Option<Slot> {
     plan.steps.iter().find_map(|step| match step.action {
         Action::Switch {
-            from: Some(from),
-            to: Some(_),
+            from: LiveTraffic::All(from),
+            to: LiveTraffic::All(_),
         } => Some(from),
         _ => None,
     })

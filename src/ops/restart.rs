@@ -125,10 +125,13 @@ fn mode(session: &Session) -> Result<DeployMode, Error> {
 
 /// What is meant, of what is there.
 fn chosen(facts: &Facts, asked: Asked) -> Result<Restarted, Error> {
-    let slot = asked.slot.or(facts.active).ok_or_else(|| Error::Usage {
-        what: "nothing is live".to_owned(),
-        help: "name a slot with --slot; `shipit status` shows what is in each".to_owned(),
-    })?;
+    let slot = asked
+        .slot
+        .or(facts.traffic.slot())
+        .ok_or_else(|| Error::Usage {
+            what: "nothing is live".to_owned(),
+            help: "name a slot with --slot; `shipit status` shows what is in each".to_owned(),
+        })?;
     let there = facts.slots.get(&slot).ok_or_else(|| Error::Usage {
         what: format!("{slot} is empty"),
         help: "`shipit status` shows what is in each slot".to_owned(),
@@ -139,7 +142,7 @@ fn chosen(facts: &Facts, asked: Asked) -> Result<Restarted, Error> {
     };
     Ok(Restarted {
         slot,
-        live: facts.active == Some(slot),
+        live: facts.traffic.reaches(slot),
         release: there.label.number,
         services,
     })

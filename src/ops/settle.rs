@@ -80,7 +80,7 @@ pub async fn settle(session: &Session, options: Options<'_>) -> Result<Settled, 
 /// What stands retained for a time, the earliest end first.
 fn retained(found: &Overview) -> Vec<Pending> {
     let ends = found.stops.iter();
-    let ends = ends.filter(|(slot, _)| found.active != Some(**slot));
+    let ends = ends.filter(|(slot, _)| !found.traffic.reaches(**slot));
     let pending = ends.filter_map(|(slot, stops_at)| {
         Some(Pending {
             slot: *slot,
@@ -122,8 +122,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::ContentHash;
     use crate::model::release::Label;
+    use crate::model::{ContentHash, LiveTraffic};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("a time")
@@ -142,8 +142,8 @@ mod tests {
 
     #[test]
     fn only_what_is_retained_for_a_time_and_has_no_traffic_is_due_some_day() {
-        let both = |active| Overview {
-            active,
+        let both = |traffic| Overview {
+            traffic,
             labels: BTreeMap::from([(Slot::Blue, label(1)), (Slot::Green, label(2))]),
             stops: BTreeMap::from([(Slot::Blue, at(20)), (Slot::Green, at(10))]),
             ..Overview::default()
@@ -152,8 +152,8 @@ mod tests {
             let pending = retained(found).into_iter();
             pending.map(|one| (one.release.0, one.stops_at)).collect()
         };
-        assert_eq!(shown(&both(None)), [(2, at(10)), (1, at(20))]);
-        assert_eq!(shown(&both(Some(Slot::Green))), [(1, at(20))]);
+        assert_eq!(shown(&both(LiveTraffic::Off)), [(2, at(10)), (1, at(20))]);
+        assert_eq!(shown(&both(LiveTraffic::All(Slot::Green))), [(1, at(20))]);
         assert_eq!(shown(&Overview::default()), []);
     }
 }

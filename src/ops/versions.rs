@@ -1,5 +1,6 @@
 //! The versions of secrets that a plan needs or leaves behind: whether their sources still have them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -10,6 +11,7 @@ use crate::model::plan::{Action, Plan};
 use crate::model::secret::SecretRef;
 use crate::model::workload::Workload;
 use crate::ops::Session;
+use crate::port::SecretSource;
 use crate::port::secret::SecretErrorKind;
 
 /// How long a source may take to tell of a version that is left behind: nobody waits longer for
@@ -33,7 +35,11 @@ pub(super) async fn notes(session: &Session, plan: &Plan, facts: &Facts) -> Vec<
     let running = live.into_iter().flat_map(|live| live.workloads.values());
     let left = left_behind(versions(running.map(|found| &found.spec)), &needed);
 
-    let needed_fates = join_all(needed.iter().map(|secret| fate(session, secret)));
+    let needed_fates = join_all(
+        needed
+            .iter()
+            .map(|secret| fate(session.ports.secrets.as_ref(), *secret)),
+    );
     let left_fates = join_all(left.iter().map(|secret| advice(session, secret)));
     let (needed_fates, left_fates) = tokio::join!(needed_fates, left_fates);
 
@@ -79,17 +85,24 @@ fn left_behind<'a>(running: Vec<Versioned<'a>>, needed: &[Versioned<'_>]) -> Vec
     left.filter(|secret| !needed.contains(secret)).collect()
 }
 
-async fn fate(session: &Session, (name, from): &Versioned<'_>) -> Fate {
-    match session.ports.secrets.read(name, from).await {
+async fn fate(secrets: &dyn SecretSource, (name, from): Versioned<'_>) -> Fate {
+    match secrets.read(name, from).await {
         Ok(read) => read.until.map_or(Fate::Kept, Fate::Until),
         Err(error) if error.kind == SecretErrorKind::Gone => Fate::Gone(error.reason),
         Err(_) => Fate::Kept,
     }
 }
 
-async fn advice(session: &Session, secret: &Versioned<'_>) -> Fate {
-    let fate = tokio::time::timeout(ADVICE, fate(session, secret)).await;
-    fate.unwrap_or(Fate::Kept)
+/// Only the wait has a limit: a login that is given up in the middle may have used what is good for
+/// one login.
+async fn advice(session: &Session, (name, from): &Versioned<'_>) -> Fate {
+    let secrets = Arc::clone(&session.ports.secrets);
+    let (name, from) = ((*name).to_owned(), (*from).clone());
+    let asked = tokio::spawn(async move { fate(secrets.as_ref(), (&name, &from)).await });
+    match tokio::time::timeout(ADVICE, asked).await {
+        Ok(Ok(fate)) => fate,
+        Ok(Err(_)) | Err(_) => Fate::Kept,
+    }
 }
 
 /// What to tell of a version that a release is to be deployed with.

@@ -1,6 +1,6 @@
 //! An agent, for a person and as a document.
 
-use crate::model::Slot;
+use crate::model::LiveTraffic;
 use crate::output::Page;
 
 /// Whether an agent runs in a folder, and what it has.
@@ -30,8 +30,9 @@ pub struct RunningAgent {
 pub struct ManagedEnvironment {
     /// Its project and its name.
     pub name: String,
-    /// The slot with live traffic.
-    pub active: Option<Slot>,
+    /// Where live traffic goes.
+    #[serde(rename = "active")]
+    pub traffic: LiveTraffic,
     /// How many instances run.
     pub instances: usize,
     /// How many addresses it listens at.
@@ -53,7 +54,7 @@ pub fn human(view: &AgentView) -> Page {
         "shipit agent {version}, pid {pid}, since {since}, in {directory}"
     ));
     for one in &agent.environments {
-        let active = one.active.map_or_else(
+        let active = one.traffic.slot().map_or_else(
             || "nothing live".to_owned(),
             |slot| format!("{slot} is active"),
         );

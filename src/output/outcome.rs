@@ -18,7 +18,7 @@ pub fn human(outcome: &Outcome) -> Page {
 }
 
 fn ending(outcome: &Outcome) -> Page {
-    let active = outcome.active.map_or_else(
+    let active = outcome.traffic.slot().map_or_else(
         || "nothing is live".to_owned(),
         |slot| format!("{slot} is active"),
     );

@@ -5,7 +5,7 @@ use anstyle::Style;
 use crate::model::check::{Check, Stage};
 use crate::model::plan::{Action, Change, Intent, Plan, Step};
 use crate::model::workload::Known;
-use crate::model::{Address, Platform, Slot};
+use crate::model::{Address, LiveTraffic, Platform, Slot};
 use crate::output::paint::{BOLD, CHANGED, DIM, GONE, MOVED, NEW};
 use crate::output::{Line, Page};
 
@@ -345,8 +345,7 @@ fn services(plan: &Plan) -> String {
     }
 }
 
-fn switch(plan: &Plan, from: Option<Slot>, to: Option<Slot>) -> String {
-    let side = |slot: Option<Slot>| slot.map_or("off", Slot::as_str);
+fn switch(plan: &Plan, from: LiveTraffic, to: LiveTraffic) -> String {
     let checks = |stage: Stage| -> &[Check] {
         let found = plan.steps.iter().find_map(|step| match &step.action {
             Action::Check {
@@ -374,14 +373,14 @@ fn switch(plan: &Plan, from: Option<Slot>, to: Option<Slot>) -> String {
         .count();
     let back = match (back, from) {
         (0, _) => String::new(),
-        (_, None) => "; the rollback switches it off".to_owned(),
+        (_, LiveTraffic::Off) => "; the rollback switches it off".to_owned(),
         _ if plan.reverse.len() == 1 => "; the rollback is 1 switch".to_owned(),
         _ => format!(
             "; the rollback is 1 switch, {} steps in all",
             plan.reverse.len()
         ),
     };
-    format!("{} → {}{before}{after}{back}", side(from), side(to))
+    format!("{from} → {to}{before}{after}{back}")
 }
 
 fn list(checks: &[Check]) -> String {

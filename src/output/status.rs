@@ -108,7 +108,7 @@ fn table(status: &StatusView, now: Timestamp) -> Page {
     ];
     let mut rows = Vec::new();
     for (slot, there) in &status.facts.slots {
-        let role = if status.facts.active == Some(*slot) {
+        let role = if status.facts.traffic.reaches(*slot) {
             Role::Active
         } else {
             Role::Preview

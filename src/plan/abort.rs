@@ -34,7 +34,7 @@ pub fn abort(desired: &Desired, facts: &Facts, state: &State) -> Result<Plan, Pl
 
     let waiting = Slot::ALL
         .into_iter()
-        .filter(|slot| facts.active != Some(*slot) && !was_live(*slot))
+        .filter(|slot| !facts.traffic.reaches(*slot) && !was_live(*slot))
         .find_map(|slot| facts.slots.get(&slot).map(|there| (slot, there)));
     let Some((slot, there)) = waiting else {
         return Err(PlanError::NothingWaiting {

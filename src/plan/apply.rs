@@ -95,14 +95,14 @@ impl Apply<'_> {
         if let Some((slot, _)) = facts.live().filter(|(_, there)| same(there)) {
             return Standing::Active(slot);
         }
-        if let Deployment::InPlace(..) = self.desired.strategy.deployment(facts.active) {
+        if let Deployment::InPlace(..) = self.desired.strategy.deployment(facts.traffic) {
             return Standing::Nowhere;
         }
 
         let preview = facts
             .slots
             .iter()
-            .find(|(slot, there)| Some(**slot) != facts.active && same(there));
+            .find(|(slot, there)| !facts.traffic.reaches(**slot) && same(there));
         // A release that was superseded is brought back by a new release, so that the history reads
         // forward.
         let was_live = |there: &SlotFacts| {
@@ -150,7 +150,7 @@ impl Apply<'_> {
             self.draft.notes.push(next);
             let waiting = self.listeners.notes_of_waiting();
             self.draft.notes.extend(waiting);
-            if let Some(live) = self.observed.facts.active {
+            if let Some(live) = self.observed.facts.traffic.slot() {
                 self.start_again(live, &[]);
             }
             return None;
@@ -167,7 +167,7 @@ impl Apply<'_> {
         }
 
         let mut alone = Vec::new();
-        if self.observed.facts.active.is_none() {
+        if self.observed.facts.traffic.is_off() {
             let (facts, other) = (&self.observed.facts, slot.other());
             alone = stop_elsewhere(&mut self.draft, facts, other, &self.workloads);
         }
@@ -183,7 +183,7 @@ impl Apply<'_> {
         let facts = &self.observed.facts;
         let number = self.next_number();
         let builds = self.builds();
-        match self.desired.strategy.deployment(facts.active) {
+        match self.desired.strategy.deployment(facts.traffic) {
             Deployment::Beside(slot) => {
                 self.deploy_beside(slot, &builds);
                 self.target(slot, number)
@@ -274,7 +274,7 @@ impl Apply<'_> {
         let facts = &self.observed.facts;
         before.extend(&builds);
         before.extend(beside::clear(&mut self.draft, facts, slot, &builds));
-        if facts.active.is_none() {
+        if facts.traffic.is_off() {
             let other = slot.other();
             before.extend(stop_elsewhere(
                 &mut self.draft,
@@ -330,7 +330,7 @@ impl Apply<'_> {
         match self.desired.promotion.mode {
             Mode::Manual => {
                 self.say_that_it_waits();
-                let live = self.observed.facts.active;
+                let live = self.observed.facts.traffic.slot();
                 if let Some(live) = live.filter(|_| !handover.is_of_new()) {
                     self.start_again(live, &[checked]);
                 } else {

@@ -1,11 +1,11 @@
 //! The plan of `destroy`: take an environment away, traffic first.
 
-use crate::model::Address;
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
 use crate::model::object::ObjectFacts;
 use crate::model::plan::{Action, Intent, Plan};
 use crate::model::state::State;
+use crate::model::{Address, LiveTraffic};
 use crate::plan::draft::{Draft, Proposal, Subject};
 use crate::plan::objects;
 use crate::plan::pieces::restore;
@@ -16,14 +16,15 @@ use crate::plan::pieces::restore;
 pub fn destroy(desired: &Desired, facts: &Facts, found: &[ObjectFacts], state: &State) -> Plan {
     let mut draft = Draft::default();
     let mut before = Vec::new();
-    if let Some(active) = facts.active {
+    let live = facts.traffic;
+    if !live.is_off() {
         let off = Action::Switch {
-            from: Some(active),
-            to: None,
+            from: live,
+            to: LiveTraffic::Off,
         };
         let back = Action::Switch {
-            from: None,
-            to: Some(active),
+            from: LiveTraffic::Off,
+            to: live,
         };
         let new = Proposal::new(Address::Traffic, off, "nothing answers after this")
             .expecting(Some(facts.traffic_fingerprint()));

@@ -103,9 +103,9 @@ impl Look<'_> {
         }
 
         let own = state.live().map(|release| release.slot);
-        let field = self.field("live", own.map(side), facts.active.map(side));
+        let field = self.field("live", own.map(side), facts.traffic.slot().map(side));
         let moved = changed(&Address::Traffic, "live traffic was switched", field);
-        self.saw((own != facts.active).then_some(moved));
+        self.saw((own != facts.traffic.slot()).then_some(moved));
     }
 
     /// Another release than expected is in a slot, or none.

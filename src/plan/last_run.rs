@@ -95,7 +95,7 @@ mod tests {
 
     fn found(green: Label) -> Overview {
         Overview {
-            active: Some(Slot::Blue),
+            traffic: crate::model::LiveTraffic::All(Slot::Blue),
             labels: BTreeMap::from([(Slot::Blue, label(1, "one")), (Slot::Green, green)]),
             ..Overview::default()
         }

@@ -257,7 +257,7 @@ pub(super) fn must_account(step: &Step, undo: &[&Step]) -> bool {
         (Action::Delete | Action::Apply { replace: true, .. }, Address::Object(key)) => {
             can_hold(key)
         }
-        (Action::Apply { manifest, .. }, Address::Object(_)) => shrinks(manifest, step),
+        (Action::Apply { manifest, .. }, Address::Object(_)) => shrinks(manifest, &step.changes),
         (Action::Delete | Action::Ensure { replace: true, .. }, Address::Resource(key)) => {
             resource_can_hold(key)
         }
@@ -276,18 +276,42 @@ pub(super) fn must_account(step: &Step, undo: &[&Step]) -> bool {
     }
 }
 
-/// Whether a step takes pods from a set that deletes the claims of those that go.
-fn shrinks(manifest: &Manifest, step: &Step) -> bool {
+/// Whether a change takes pods from a set that deletes the claims of those that go. A field that is
+/// taken out gets its default.
+fn shrinks(manifest: &Manifest, changes: &[Change]) -> bool {
+    let (start, end) = ordinals_move(changes);
+    deletes_claims(manifest, changes) && (start > 0 || end < 0)
+}
+
+/// Whether taking a change back would.
+pub(super) fn grows(manifest: &Manifest, changes: &[Change]) -> bool {
+    let (start, end) = ordinals_move(changes);
+    deletes_claims(manifest, changes) && (start < 0 || end > 0)
+}
+
+/// Whether the claims of pods go with them, before or after the changes.
+fn deletes_claims(manifest: &Manifest, changes: &[Change]) -> bool {
+    const POLICY: &str = "spec.persistentVolumeClaimRetentionPolicy.whenScaled";
     let policy = &manifest.body()["spec"]["persistentVolumeClaimRetentionPolicy"];
-    let is_fewer = |change: &Change| {
-        let number = |text: &Option<String>| text.as_ref()?.parse::<i64>().ok();
-        match change.field.as_str() {
-            "spec.replicas" => number(&change.after) < number(&change.before),
-            "spec.ordinals.start" => number(&change.after) > number(&change.before),
-            _ => false,
-        }
+    let before = changes.iter().find(|change| change.field == POLICY);
+    let before = before.and_then(|change| change.before.as_deref());
+    policy["whenScaled"] == "Delete" || before == Some("Delete")
+}
+
+/// By how much the first and the last number of a set's pods move.
+fn ordinals_move(changes: &[Change]) -> (i64, i64) {
+    let by = |field: &str, default: i64| {
+        let number = |text: &Option<String>| {
+            let number = text.as_ref().and_then(|text| text.parse().ok());
+            number.unwrap_or(default)
+        };
+        let change = changes.iter().find(|change| change.field == field);
+        change.map_or(0, |change| {
+            number(&change.after).saturating_sub(number(&change.before))
+        })
     };
-    policy["whenScaled"] == "Delete" && step.changes.iter().any(is_fewer)
+    let start = by("spec.ordinals.start", 0);
+    (start, start.saturating_add(by("spec.replicas", 1)))
 }
 
 /// The objects that can hold something, of those that a step puts back into a slot.

@@ -8,7 +8,7 @@ use crate::model::object::{LAST, ObjectFacts, ObjectState, rank, references};
 use crate::model::plan::{Action, StepId};
 use crate::model::{Address, Manifest, ObjectKey};
 use crate::plan::draft::{Draft, Proposal};
-use crate::plan::losses::{Account, remarks};
+use crate::plan::losses::{Account, grows, remarks};
 
 /// Makes what is missing and changes what differs; gives the steps that a slot has to wait for.
 pub(super) fn make(
@@ -113,6 +113,13 @@ fn undo(draft: &mut Draft, object: &ObjectFacts, manifest: &Manifest) -> Option<
     match (&object.before, &object.fingerprint) {
         // What it held does not come back with it, and what came into it since would go.
         (Some(_), _) if !object.holds.is_empty() => None,
+        // The claims that its new pods get would go with them.
+        (Some(_), _) if grows(manifest, &object.changes) => {
+            draft.notes.push(format!(
+                "{key} keeps its new number of pods in a rollback: fewer would delete their claims"
+            ));
+            None
+        }
         (Some(before), _) => {
             let action = apply(before, is_replaced(object));
             Some(Proposal::new(address, action, "as it was"))

@@ -13,7 +13,7 @@ pub(super) fn restore(facts: &Facts, slot: Slot, there: &SlotFacts) -> Vec<Propo
     let specs = there.workloads.iter();
     let specs = specs.map(|(name, old)| (name.clone(), old.spec.clone()));
     let mut stopped = facts.exclusive(&specs.collect());
-    if facts.active == Some(slot) {
+    if facts.traffic.reaches(slot) {
         stopped.clear();
     }
     let placed = there.workloads.iter().map(move |(name, old)| {

@@ -20,7 +20,7 @@ use crate::plan::strategy::{beside, wait_until_ready};
 #[must_use]
 pub fn waiting(facts: &Facts, state: &State) -> Option<Slot> {
     let there = |slot| facts.slots.get(&slot);
-    state.waiting_slot(facts.active, |slot| Some(there(slot)?.label.number))
+    state.waiting_slot(facts.traffic, |slot| Some(there(slot)?.label.number))
 }
 
 /// Makes the plan of `promote blue|green`: live traffic for the release that stands in `slot`.
@@ -36,7 +36,7 @@ pub fn promote(
     let environment = &desired.environment;
     let subject = Subject::new(desired, facts, state);
     let mut draft = Draft::default();
-    if facts.active == Some(slot) {
+    if facts.traffic.reaches(slot) {
         if let Some(there) = facts.slots.get(&slot) {
             draft.notes.push(format!(
                 "{slot} is active already: it has release {}",
@@ -46,7 +46,7 @@ pub fn promote(
         draft.same(Address::Traffic, format!("{slot} has live traffic"));
         return Ok(draft.finish(&subject, Intent::Promote(slot), None));
     }
-    if let Deployment::InPlace(..) = desired.strategy.deployment(facts.active) {
+    if let Deployment::InPlace(..) = desired.strategy.deployment(facts.traffic) {
         return Err(PlanError::NoPreview {
             environment: environment.clone(),
             strategy: desired.strategy.as_str().to_owned(),
@@ -66,7 +66,7 @@ pub fn promote(
     let handover = Handover::to_standing(facts, slot, there, desired.ready_within);
     draft.notes.extend(handover.notes(Mode::Auto));
     let mut needs = Vec::new();
-    if facts.active.is_none() {
+    if facts.traffic.is_off() {
         needs = stop_elsewhere(&mut draft, facts, slot.other(), &handover.next);
     }
     let started = beside::start(&mut draft, &handover, there, beside::is_stopped, &needs);

@@ -43,7 +43,7 @@ pub fn rollback(
         return Ok(draft.finish(&subject, intent, None));
     }
 
-    let slot = match (desired.strategy.deployment(facts.active), live) {
+    let slot = match (desired.strategy.deployment(facts.traffic), live) {
         (Deployment::InPlace(slot, mode), Some((_, there))) => {
             let live = Live {
                 slot,
@@ -127,7 +127,7 @@ fn beside_it(
     draft.notes.extend(handover.notes(Mode::Auto));
 
     let mut alone = Vec::new();
-    if facts.active.is_none() {
+    if facts.traffic.is_off() {
         alone = stop_elsewhere(draft, facts, slot.other(), &release.workloads);
     }
     let deployed = if let Some(there) = there {

@@ -82,10 +82,10 @@ impl World<'_> {
                 }
             }
             (Action::Switch { to, .. }, _) => {
-                if let Some(there) = to.and_then(|slot| self.facts.slots.get_mut(&slot)) {
+                if let Some(there) = to.slot().and_then(|slot| self.facts.slots.get_mut(&slot)) {
                     there.stops_at = None;
                 }
-                self.facts.active = *to;
+                self.facts.traffic = *to;
                 self.facts.switched_at = Some(self.now);
             }
             _ => {}

@@ -27,8 +27,8 @@ use crate::model::source::Source;
 use crate::model::state::State;
 use crate::model::workload::{EnvValue, Known, Process, SlotObjects, Workload, WorkloadKind};
 use crate::model::{
-    Address, ContentHash, Digest, Fingerprint, Manifest, ObjectKey, Period, ReleaseNumber,
-    ServiceName, Slot,
+    Address, ContentHash, Digest, Fingerprint, LiveTraffic, Manifest, ObjectKey, Period,
+    ReleaseNumber, ServiceName, Slot,
 };
 use crate::plan::graph::waves;
 use crate::rollout::record::{Ended, record};
@@ -393,7 +393,7 @@ fn essence(facts: &Facts) -> impl PartialEq + std::fmt::Debug {
             (*slot, (there.label.clone(), workloads))
         })
         .collect();
-    (facts.active, slots, facts.routes.clone())
+    (facts.traffic, slots, facts.routes.clone())
 }
 
 fn words(plan: &Plan) -> Vec<String> {
@@ -958,6 +958,34 @@ fn a_set_that_shrinks_and_deletes_its_claims_is_declared() {
         });
     }
     assert!(matches!(verify(&scaled)[..], [PlanFault::Undeclared(..)]));
+
+    // A field that is taken out gets its default.
+    let change =
+        |field: &str, before: Option<&str>, after: Option<&str>| crate::model::plan::Change {
+            field: field.to_owned(),
+            before: before.map(str::to_owned),
+            after: after.map(str::to_owned),
+            origin: None,
+            by: None,
+        };
+    for (changes, is_declared) in [
+        (vec![change("spec.replicas", Some("3"), None)], true),
+        (vec![change("spec.replicas", Some("1"), None)], false),
+        (vec![change("spec.ordinals.start", Some("5"), None)], true),
+        (vec![change("spec.ordinals.start", None, Some("1"))], true),
+        (
+            vec![
+                change("spec.ordinals.start", Some("5"), None),
+                change("spec.replicas", Some("1"), Some("6")),
+            ],
+            false,
+        ),
+    ] {
+        scaled.steps[0].changes = changes.clone();
+        let faults = verify(&scaled);
+        let is_found = matches!(faults[..], [PlanFault::Undeclared(..)]);
+        assert_eq!(is_found, is_declared, "{changes:?}: {faults:?}");
+    }
 }
 
 #[test]
@@ -1225,7 +1253,11 @@ fn live_traffic_is_always_on_something_ready(
 ) -> Result<(), TestCaseError> {
     let mut facts = facts.clone();
     for step in in_order(&plan.steps) {
-        if let Action::Switch { to: Some(to), .. } = step.action {
+        if let Action::Switch {
+            to: LiveTraffic::All(to),
+            ..
+        } = step.action
+        {
             prop_assert!(
                 facts.slots.get(&to).is_some_and(SlotFacts::is_ready),
                 "switch to an unready {to}"
@@ -1237,7 +1269,7 @@ fn live_traffic_is_always_on_something_ready(
             &facts,
             Timestamp::UNIX_EPOCH,
         );
-        if let Some(active) = facts.active {
+        if let Some(active) = facts.traffic.slot() {
             let leaves = |name| {
                 let before = plan.active.as_ref().filter(|before| before.slot == active);
                 before.is_some_and(|before| before.exclusive.contains(name))
@@ -1259,7 +1291,7 @@ fn live_traffic_is_always_on_something_ready(
 /// Where live traffic arrives it arrives until a plan that places a release has seen that one live.
 fn live_listeners_go_on_until_the_switch(plan: &Plan, before: &Facts) -> Result<(), TestCaseError> {
     let places = |step: &Step| matches!(step.action, Action::Deploy { .. });
-    if before.active.is_none() || !plan.steps.iter().any(places) {
+    if before.traffic.is_off() || !plan.steps.iter().any(places) {
         return Ok(());
     }
     let mut facts = before.clone();

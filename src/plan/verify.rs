@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::loss::{Holding, can_hold};
 use crate::model::plan::{Action, DeployMode, FORMAT, Plan, Step, StepId};
 use crate::model::workload::Workload;
-use crate::model::{Address, Manifest, ServiceName, Slot};
+use crate::model::{Address, LiveTraffic, Manifest, ServiceName, Slot};
 use crate::plan::graph::waves;
 use crate::plan::losses::{changes_entries, closes, must_account};
 
@@ -208,22 +208,23 @@ impl Before {
     }
 }
 
-/// The slot that a switch gave traffic to; none when it took the environment off.
+/// Where a switch moved traffic to.
 #[derive(Debug, Clone, Copy)]
-struct Moved(Option<Slot>);
+struct Moved(LiveTraffic);
 
 fn unready_switch(step: &Step, before: &Before) -> Option<PlanFault> {
     match step.action {
-        Action::Switch { to: Some(to), .. } if !before.is_ready(to) => {
-            Some(PlanFault::UnreadySwitch(step.id))
-        }
+        Action::Switch {
+            to: LiveTraffic::All(to),
+            ..
+        } if !before.is_ready(to) => Some(PlanFault::UnreadySwitch(step.id)),
         _ => None,
     }
 }
 
 fn live_touched(plan: &Plan, step: &Step, before: &Before) -> Option<PlanFault> {
     let live = match before.traffic {
-        Some(Moved(slot)) => slot?,
+        Some(Moved(traffic)) => traffic.slot()?,
         None => plan.active.as_ref()?.slot,
     };
     let in_place = !plan.strategy.has_preview();

@@ -25,7 +25,7 @@ use crate::model::resource::ResourceKey;
 use crate::model::route::Route;
 use crate::model::secret::SecretValue;
 use crate::model::{
-    Fingerprint, Manifest, ObjectKey, Period, ReleaseNumber, Role, ServiceName, Slot,
+    Fingerprint, LiveTraffic, Manifest, ObjectKey, Period, ReleaseNumber, Role, ServiceName, Slot,
 };
 use crate::port::Progress;
 
@@ -150,10 +150,10 @@ pub trait Engine: Send + Sync {
         &self,
         scope: &Scope,
         route: &Route,
-        active: Option<Slot>,
+        traffic: LiveTraffic,
         among: &BTreeSet<ObjectKey>,
     ) -> Result<Vec<ObjectKey>, EngineError> {
-        let _ = (scope, route, active, among);
+        let _ = (scope, route, traffic, among);
         Ok(Vec::new())
     }
 
@@ -197,8 +197,8 @@ pub trait Engine: Send + Sync {
     async fn switch(
         &self,
         permit: &Permit,
-        from: Option<Slot>,
-        to: Option<Slot>,
+        from: LiveTraffic,
+        to: LiveTraffic,
     ) -> Result<(), EngineError>;
 
     /// Lets a slot without live traffic run on until `until`, then stops it; it stays startable.

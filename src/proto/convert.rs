@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use tonic::{Code, Status};
 
 use crate::model::release::Actor;
-use crate::model::{Fingerprint, Slot};
+use crate::model::{Fingerprint, LiveTraffic, Slot};
 use crate::port::engine::{EngineError, Permit, Scope};
 use crate::port::hold::Hold;
 use crate::proto::v1;
@@ -37,6 +37,11 @@ fn invalid(reason: String) -> Status {
 /// An optional slot.
 pub fn slot(text: Option<&String>) -> Result<Option<Slot>, Status> {
     text.map(|text| parse("slot", text)).transpose()
+}
+
+/// Where live traffic goes: a slot, or off without one.
+pub fn live_traffic(text: Option<&String>) -> Result<LiveTraffic, Status> {
+    slot(text).map(LiveTraffic::from)
 }
 
 /// An optional fingerprint.

@@ -7,6 +7,7 @@ use std::ops::Range;
 use aho_corasick::AhoCorasick;
 
 use crate::redact::SHORTEST;
+use crate::redact::search::automaton;
 use crate::redact::view::View;
 
 /// So much of a value is hidden at an end of a line even when the rest of it is not there.
@@ -45,7 +46,7 @@ impl Parts {
             });
             of[at].push(number);
         }
-        let search = AhoCorasick::new(parts).ok()?;
+        let search = automaton(&parts)?;
         Some(Self { search, of })
     }
 

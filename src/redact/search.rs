@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 use crate::redact::cut::Ends;
 use crate::redact::forms::{Kind, Pattern, patterns};
@@ -74,8 +74,7 @@ impl Patterns {
             .into_iter()
             .map(|pattern| (pattern.bytes, pattern.kind))
             .unzip();
-        // Only more patterns than memory has room for are refused.
-        let whole = AhoCorasick::new(&bytes).ok()?;
+        let whole = automaton(&bytes)?;
         let ends = Ends::new(bytes)?;
         Some(Self { whole, kinds, ends })
     }
@@ -114,6 +113,16 @@ impl Patterns {
             })
             .collect()
     }
+}
+
+/// What finds these patterns; none when there are more than memory has room for.
+///
+/// A value may have many thousand times the same character, as a key that was padded. To make a
+/// table of transitions (a DFA) takes time by the square of its length then.
+pub(super) fn automaton<P: AsRef<[u8]>>(patterns: &[P]) -> Option<AhoCorasick> {
+    let mut builder = AhoCorasick::builder();
+    builder.kind(Some(AhoCorasickKind::ContiguousNFA));
+    builder.build(patterns).ok()
 }
 
 /// With the characters that have bits of the value and of its neighbours, and the padding.

@@ -316,6 +316,14 @@ fn a_value_that_is_too_short_to_be_hidden_is_told_apart() {
 }
 
 #[test]
+fn a_long_value_of_one_character_is_looked_for_like_any_other() {
+    let value = "x".repeat(64 << 10);
+    let redactor = knowing(&[&value]);
+    let shown = redactor.text(&format!("password={value} <- it"));
+    assert_eq!(shown, "password=*** <- it");
+}
+
+#[test]
 fn text_without_values_stays_as_it_is() {
     let text = "C:\\new\\table 100%25 &amp; a+b\nsecond line\r\n\n";
     assert_eq!(knowing(&[ODD]).text(text), text);

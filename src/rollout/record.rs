@@ -204,7 +204,7 @@ pub fn adopt(state: &State, facts: &Facts, actor: &Actor, now: Timestamp) -> Sta
     let mut found: Vec<Release> = facts
         .slots
         .iter()
-        .map(|(slot, there)| adopted(*slot, there, facts.active == Some(*slot), actor, now))
+        .map(|(slot, there)| adopted(*slot, there, facts.traffic.reaches(*slot), actor, now))
         .collect();
     found.sort_by_key(|release| release.number);
     next.releases = found;

@@ -24,7 +24,7 @@ use shipit::model::secret::{SecretRef, SecretValue};
 use shipit::model::workload::{
     Container, ContainerKind, EnvValue, Process, SlotObjects, Workload, WorkloadKind,
 };
-use shipit::model::{Digest, Manifest, Period, Role, ServiceName, Slot};
+use shipit::model::{Digest, LiveTraffic, Manifest, Period, Role, ServiceName, Slot};
 use shipit::port::Registry as _;
 use shipit::port::engine::{Engine, EngineError, Permit, Placement, Pull};
 use shipit::proto::Directory;
@@ -399,7 +399,7 @@ impl Stage {
         self.place(&permit, Slot::Blue, 1, 0).await.expect("placed");
         self.ready(Slot::Blue).await.expect("ready");
         self.engine
-            .switch(&permit, None, Some(Slot::Blue))
+            .switch(&permit, LiveTraffic::Off, LiveTraffic::All(Slot::Blue))
             .await
             .expect("switched");
         permit
@@ -438,20 +438,22 @@ fn entry_point(cluster: &Cluster) -> Route {
             "spec": {"selector": selector, "ports": [{"port": 8080, "protocol": "TCP", "targetPort": 8080}]}}))
     };
     let own = |slot: Slot| service(format!("web-{slot}"), labels(slot), labels(slot));
-    let live = |slot: Option<Slot>| {
-        let mut all = labels(slot.unwrap_or(Slot::Blue));
+    let live = |to: LiveTraffic| {
+        let mut all = labels(to.slot().unwrap_or(Slot::Blue));
         let mut selector = all.clone();
-        all["shipit.dev/active"] = slot.map_or("off", Slot::as_str).into();
+        all["shipit.dev/active"] = to.as_str().into();
         all.as_object_mut()
             .expect("labels")
             .remove("shipit.dev/slot");
-        selector["shipit.dev/slot"] = slot.map_or("off", Slot::as_str).into();
+        selector["shipit.dev/slot"] = to.as_str().into();
         service("web".to_owned(), all, selector)
     };
     let objects = ObjectsRoute {
         fixed: Slot::ALL.map(own).into(),
-        off: live(None),
-        to: Slot::ALL.map(|slot| (slot, live(Some(slot)))).into(),
+        off: live(LiveTraffic::Off),
+        to: Slot::ALL
+            .map(|slot| (slot, live(LiveTraffic::All(slot))))
+            .into(),
         targets: Slot::ALL
             .map(|slot| (slot, format!("{}/web-{slot}", cluster.namespace)))
             .into(),
@@ -489,7 +491,7 @@ async fn an_unknown_environment_is_empty(stage: &Stage) {
 async fn a_release_is_placed_becomes_ready_and_gets_traffic(stage: &Stage) {
     let permit = stage.live().await;
     let facts = stage.facts().await;
-    assert_eq!(facts.active, Some(Slot::Blue));
+    assert_eq!(facts.traffic, LiveTraffic::All(Slot::Blue));
     assert_eq!(facts.slots[&Slot::Blue].label, label(1));
     assert!(facts.slots[&Slot::Blue].is_ready());
     assert_eq!((facts.lineage.as_deref(), facts.fence), (Some("l"), 1));
@@ -505,12 +507,16 @@ async fn what_is_so_already_succeeds_and_changes_nothing(stage: &Stage) {
         .expect("it is there");
     stage
         .engine
-        .switch(&permit, None, Some(Slot::Blue))
+        .switch(&permit, LiveTraffic::Off, LiveTraffic::All(Slot::Blue))
         .await
         .expect("it is so");
     stage
         .engine
-        .switch(&permit, Some(Slot::Green), Some(Slot::Blue))
+        .switch(
+            &permit,
+            LiveTraffic::All(Slot::Green),
+            LiveTraffic::All(Slot::Blue),
+        )
         .await
         .expect("it is so");
     stage
@@ -526,8 +532,8 @@ async fn what_is_so_already_succeeds_and_changes_nothing(stage: &Stage) {
     let after = stage.facts().await;
     assert_eq!(after.slots, before.slots);
     assert_eq!(
-        (after.active, after.switched_at),
-        (before.active, before.switched_at)
+        (after.traffic, after.switched_at),
+        (before.traffic, before.switched_at)
     );
 }
 
@@ -535,7 +541,11 @@ async fn an_unready_slot_gets_no_traffic(stage: &Stage) {
     let permit = stage.live().await;
     let to_green = stage
         .engine
-        .switch(&permit, Some(Slot::Blue), Some(Slot::Green))
+        .switch(
+            &permit,
+            LiveTraffic::All(Slot::Blue),
+            LiveTraffic::All(Slot::Green),
+        )
         .await;
     assert!(
         matches!(
@@ -551,7 +561,7 @@ async fn an_unready_slot_gets_no_traffic(stage: &Stage) {
         stage.ready(Slot::Green).await,
         Err(EngineError::NotReady { .. })
     ));
-    assert_eq!(stage.facts().await.active, Some(Slot::Blue));
+    assert_eq!(stage.facts().await.traffic, LiveTraffic::All(Slot::Blue));
 }
 
 async fn what_is_stopped_in_its_slot_starts_again_there(stage: &Stage) {
@@ -586,7 +596,11 @@ async fn what_is_stopped_in_its_slot_starts_again_there(stage: &Stage) {
     waits.expect("placed, and not started");
     let switched = stage
         .engine
-        .switch(&permit, Some(Slot::Blue), Some(Slot::Green))
+        .switch(
+            &permit,
+            LiveTraffic::All(Slot::Blue),
+            LiveTraffic::All(Slot::Green),
+        )
         .await;
     assert!(
         matches!(switched, Err(EngineError::NotReady { .. })),
@@ -620,7 +634,10 @@ async fn what_the_plan_did_not_see_is_not_touched(stage: &Stage) {
         matches!(removed, Err(EngineError::Moved { .. })),
         "{removed:?}"
     );
-    let switched = stage.engine.switch(&permit, None, Some(Slot::Green)).await;
+    let switched = stage
+        .engine
+        .switch(&permit, LiveTraffic::Off, LiveTraffic::All(Slot::Green))
+        .await;
     assert!(
         matches!(switched, Err(EngineError::Moved { .. })),
         "{switched:?}"
@@ -637,7 +654,11 @@ async fn a_run_that_was_overtaken_has_no_effect(stage: &Stage) {
         .expect("placed");
     let overtaken = stage
         .engine
-        .switch(&permit("l", 4), Some(Slot::Blue), Some(Slot::Green))
+        .switch(
+            &permit("l", 4),
+            LiveTraffic::All(Slot::Blue),
+            LiveTraffic::All(Slot::Green),
+        )
         .await;
     assert!(
         matches!(
@@ -650,7 +671,7 @@ async fn a_run_that_was_overtaken_has_no_effect(stage: &Stage) {
         ),
         "{overtaken:?}"
     );
-    assert_eq!(stage.facts().await.active, Some(Slot::Blue));
+    assert_eq!(stage.facts().await.traffic, LiveTraffic::All(Slot::Blue));
     // A lock that is kept elsewhere may have given the same number: who acts first has it.
     let second = Permit {
         actor: actor("run-2"),
@@ -658,7 +679,11 @@ async fn a_run_that_was_overtaken_has_no_effect(stage: &Stage) {
     };
     let second = stage
         .engine
-        .switch(&second, Some(Slot::Blue), Some(Slot::Green))
+        .switch(
+            &second,
+            LiveTraffic::All(Slot::Blue),
+            LiveTraffic::All(Slot::Green),
+        )
         .await;
     assert!(
         matches!(
@@ -671,7 +696,7 @@ async fn a_run_that_was_overtaken_has_no_effect(stage: &Stage) {
         ),
         "{second:?}"
     );
-    assert_eq!(stage.facts().await.active, Some(Slot::Blue));
+    assert_eq!(stage.facts().await.traffic, LiveTraffic::All(Slot::Blue));
 }
 
 async fn another_lineage_is_refused(stage: &Stage) {
@@ -787,7 +812,11 @@ async fn a_kept_slot_is_stopped_in_its_time(stage: &Stage) {
     stage.ready(Slot::Green).await.expect("ready");
     stage
         .engine
-        .switch(&permit, Some(Slot::Blue), Some(Slot::Green))
+        .switch(
+            &permit,
+            LiveTraffic::All(Slot::Blue),
+            LiveTraffic::All(Slot::Green),
+        )
         .await
         .expect("switched");
     let until = Timestamp::now() + jiff::SignedDuration::from_hours(1);
@@ -801,7 +830,11 @@ async fn a_kept_slot_is_stopped_in_its_time(stage: &Stage) {
     assert!(there.is_running(), "it retained until then");
     stage
         .engine
-        .switch(&permit, Some(Slot::Green), Some(Slot::Blue))
+        .switch(
+            &permit,
+            LiveTraffic::All(Slot::Green),
+            LiveTraffic::All(Slot::Blue),
+        )
         .await
         .expect("switched back");
     assert_eq!(
@@ -840,7 +873,7 @@ async fn an_agent_that_is_started_again_has_the_same_processes() {
         .await
         .expect("ready");
     agent
-        .switch(&permit, None, Some(Slot::Blue))
+        .switch(&permit, LiveTraffic::Off, LiveTraffic::All(Slot::Blue))
         .await
         .expect("switched");
     let before = pid(agent.observe(&scope()).await.expect("facts"));
@@ -853,7 +886,7 @@ async fn an_agent_that_is_started_again_has_the_same_processes() {
         .await
         .expect("ready");
     let facts = agent.observe(&scope()).await.expect("facts");
-    assert_eq!(facts.active, Some(Slot::Blue));
+    assert_eq!(facts.traffic, LiveTraffic::All(Slot::Blue));
     assert_eq!((pid(facts), before.is_some()), (before, true));
     agent.stop_services().await;
 }

@@ -405,6 +405,39 @@ fn a_container_runs_an_image_of_others() {
 }
 
 #[test]
+fn each_environment_keeps_as_many_releases_as_it_says_itself() {
+    let mut world = World::new();
+    world.staging = vec!["retention: {releases: 1}\npromotion: {probe: {linger: 10ms}}".to_owned()];
+    production_of(&world, "retention: {releases: 10}");
+    for text in ["v1", "v2", "v3", "v4"] {
+        world.message(text);
+        world
+            .run(&["apply", "--env", "production", "--auto-approve"])
+            .code(0);
+    }
+    let aged = Command::new("find")
+        .arg(world.file("state/registry"))
+        .args(["-type", "f", "-exec", "touch", "--date", "2024-01-02"])
+        .args(["{}", "+"])
+        .status();
+    assert!(aged.expect("find starts").success());
+    world
+        .run(&["images", "--env", "staging"])
+        .code(0)
+        .says("No unused images");
+    world
+        .run(&[
+            "rollback",
+            "--env",
+            "production",
+            "--to",
+            "1",
+            "--auto-approve",
+        ])
+        .code(0);
+}
+
+#[test]
 fn what_another_environment_uses_is_needed_wherever_its_state_is() {
     let mut world = World::new();
     world.project.push("retention: {releases: 1}".to_owned());
@@ -455,6 +488,18 @@ fn what_another_environment_uses_is_needed_wherever_its_state_is() {
         .says_not("They were deleted");
 
     std::fs::write(&other, &good).expect("written");
+
+    // Its configuration names another store by now, and nobody has migrated its state yet.
+    let moved = world.file("elsewhere/production");
+    production_of(&world, "state: {kind: local, path: new}");
+    world
+        .run(&collect)
+        .says("what production uses is not known")
+        .says("shipit state migrate --env production")
+        .says_not("They were deleted");
+    assert!(moved.exists());
+    production_of(&world, "state: {kind: local, path: elsewhere}");
+
     world.run(&collect).code(0).says("1 unused image");
     assert_eq!(unneeded(&world), (Vec::new(), None));
     world

@@ -237,6 +237,25 @@ fn what_holds_data_goes_only_when_it_is_named() {
         .code(6)
         .says("--allow-data-loss StatefulSet/db");
 
+    // One pod by default, once the number is ours no more.
+    let without = database("1Gi").replace("  replicas: 2\n", "");
+    site.put("own.yaml", &format!("{without}---\n{}", config("a")));
+    site.plan().code(2).says("claim data-db-1 in");
+    site.apply()
+        .code(6)
+        .says("--allow-data-loss StatefulSet/db");
+
+    // A new set in the place of this one takes its pods, and deletes those beyond its number.
+    let replaced = fewer.replace("serviceName: db", "serviceName: other");
+    site.put("own.yaml", &format!("{replaced}---\n{}", config("a")));
+    site.plan()
+        .code(2)
+        .says("± StatefulSet/db")
+        .says("claim data-db-1 in");
+    site.apply()
+        .code(6)
+        .says("--allow-data-loss StatefulSet/db");
+
     // The set leaves: both claims go with it.
     site.put("own.yaml", &config("a"));
     site.plan()
@@ -273,6 +292,77 @@ fn what_holds_data_goes_only_when_it_is_named() {
 }
 
 #[test]
+fn the_numbers_of_a_set_say_which_claims_go_and_a_rollback_takes_none() {
+    let Some(site) = site() else { return };
+    volumes(&site, 3);
+    let set = |replicas: u8, start: &str| {
+        let replicas = format!("replicas: {replicas}\n{start}");
+        format!(
+            "{}---\n{}",
+            database("1Gi").replace("replicas: 2\n", &replicas),
+            config("a")
+        )
+    };
+    site.put("own.yaml", &set(1, "  ordinals: {start: 1}\n"));
+    site.apply().code(0);
+
+    // From 1 to 0: the pod with the number 1 goes, and its claim with it.
+    site.put("own.yaml", &set(1, ""));
+    site.plan().code(2).says("claim data-db-1 in");
+    site.apply()
+        .code(6)
+        .says("--allow-data-loss StatefulSet/db");
+    assert!(
+        site.object("v1", "persistentvolumeclaims/data-db-1")
+            .is_object()
+    );
+
+    site.put("own.yaml", &set(2, "  ordinals: {start: 1}\n"));
+    site.plan()
+        .code(2)
+        .says("keeps its new number of pods in a rollback");
+    site.apply().code(0);
+}
+
+#[test]
+fn an_environment_whose_joined_name_is_anothers_is_not_taken_for_it() {
+    let Some(mut site) = site() else { return };
+    site.put("own.yaml", &config("a"));
+    site.apply().code(0);
+    let record = site.object("v1", "configmaps/shipit-shop-staging");
+    let path = site.cluster.of("v1", "configmaps/shipit-shop-staging");
+    site.cluster.patch(
+        &path,
+        "somebody",
+        &json!({"metadata": {"labels": {"shipit.dev/project": "shop-staging", "shipit.dev/environment": "eu"}}}),
+    );
+    site.put("own.yaml", &config("b"));
+    for command in ["plan", "apply", "destroy", "status"] {
+        let mut arguments = vec![command, "--env", "staging"];
+        if matches!(command, "apply" | "destroy") {
+            arguments.push("--auto-approve");
+        }
+        let said = site.run(&arguments);
+        assert_ne!(said.code, Some(0), "{command}: {}", said.stdout);
+        assert!(
+            said.stderr.contains("shop-staging/eu") || said.stdout.contains("shop-staging/eu"),
+            "{command}: {} {}",
+            said.stdout,
+            said.stderr
+        );
+    }
+    let after = site.object("v1", "configmaps/shipit-shop-staging");
+    assert_eq!(after["data"], record["data"]);
+    assert!(site.object("v1", "configmaps/a").is_object());
+    site.cluster.patch(
+        &path,
+        "somebody",
+        &json!({"metadata": {"labels": record["metadata"]["labels"]}}),
+    );
+    site.staging.retain(|line| !line.starts_with("manifests"));
+}
+
+#[test]
 fn where_traffic_arrives_and_what_others_wrote_goes_only_when_it_is_named() {
     let Some(site) = site() else { return };
     let own = format!(
@@ -294,6 +384,13 @@ fn where_traffic_arrives_and_what_others_wrote_goes_only_when_it_is_named() {
     };
     patch("secrets/made", &json!({"data": {"tls.key": "YQ=="}}));
     site.plan().code(0).says("No changes");
+
+    // As well when it stays, and has no port of the nodes any more.
+    site.put("own.yaml", &own.replace("type: NodePort, ", ""));
+    site.plan()
+        .code(2)
+        .says("live traffic arrives at Service/edge in");
+    site.apply().code(6).says("--allow-data-loss Service/edge");
 
     site.put("own.yaml", &config("a"));
     site.plan()

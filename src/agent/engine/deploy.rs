@@ -56,7 +56,7 @@ pub(in crate::agent) async fn deploy(
         return Err(moved(Address::Workload(slot, service), &before));
     }
     let is_stopped = there.is_some_and(|there| !there.running);
-    if placement.mode == DeployMode::Fresh && record.active == Some(slot) && !is_stopped {
+    if placement.mode == DeployMode::Fresh && record.traffic.reaches(slot) && !is_stopped {
         return Err(EngineError::Refused {
             reason: format!("{slot} has live traffic: {service} cannot be placed into it afresh"),
             help: "look at a new plan with `shipit plan`".to_owned(),

@@ -141,7 +141,7 @@ impl Agent {
             .slots
             .get(&slot)
             .is_some_and(|there| there.stops_at == Some(until));
-        if !due || record.active == Some(slot) {
+        if !due || record.traffic.reaches(slot) {
             return;
         }
 

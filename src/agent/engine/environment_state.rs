@@ -13,7 +13,7 @@ use crate::agent::Directory;
 use crate::agent::engine::record::{EnvironmentRecord, ProcessRecord, Processes};
 use crate::agent::router::{Router, Table};
 use crate::model::facts::{Facts, HealthState, Instance, SlotFacts, WorkloadFacts};
-use crate::model::{Digest, ServiceName, Slot};
+use crate::model::{Digest, LiveTraffic, ServiceName, Slot};
 use crate::port::engine::Scope;
 
 /// Which instance. The generation tells a rolling replacement from what it replaces.
@@ -119,12 +119,12 @@ impl EnvironmentState {
     /// Moves live traffic, if the slot is ready at this very moment.
     pub(in crate::agent) fn switch(
         &self,
-        to: Option<Slot>,
+        to: LiveTraffic,
         now: Timestamp,
         change: impl FnOnce(&mut EnvironmentRecord),
     ) -> std::io::Result<Result<(), Slot>> {
         let mut inner = self.lock();
-        if let Some(slot) = to
+        if let Some(slot) = to.slot()
             && !facts_of(&inner)
                 .slots
                 .get(&slot)
@@ -134,7 +134,7 @@ impl EnvironmentState {
         }
 
         let mut record = inner.record.clone();
-        record.active = to;
+        record.traffic = to;
         record.switched_at = Some(now);
         change(&mut record);
         // Written first: an agent that is killed here comes back with the new table, one that is
@@ -216,7 +216,7 @@ impl EnvironmentState {
     fn publish(&self, inner: &Inner) {
         let mut table = Table::default();
         for (key, address) in in_traffic(&inner.entries) {
-            let side = if inner.record.active == Some(key.slot) {
+            let side = if inner.record.traffic.reaches(key.slot) {
                 &mut table.live
             } else {
                 &mut table.preview
@@ -348,7 +348,7 @@ fn facts_of(inner: &Inner) -> Facts {
         fence: record.fence,
         changed_by: record.changed_by.clone(),
         changed_at: record.changed_at,
-        active: record.active,
+        traffic: record.traffic,
         switched_at: record.switched_at,
         slots: slots.collect(),
         routes: record.routes.clone(),

@@ -58,7 +58,7 @@ pub(in crate::agent) async fn change(
 
     let by_service = |route: &Route| (route.service.clone(), route.clone());
     let all: BTreeMap<_, _> = routes.iter().map(by_service).collect();
-    nginx::lead(&all, &Mark::of(&record), record.active)
+    nginx::lead(&all, &Mark::of(&record), record.traffic)
         .await
         .map_err(|reason| EngineError::Refused {
             reason: format!(

@@ -36,7 +36,7 @@ use crate::model::facts::Facts;
 use crate::model::outcome::Url;
 use crate::model::route::Route;
 use crate::model::secret::{HashKey, SecretValue};
-use crate::model::{Address, Digest, Fingerprint, Period, Role, ServiceName, Slot};
+use crate::model::{Address, Digest, Fingerprint, LiveTraffic, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
 use crate::port::engine::{
     CommandRequest, Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement, Restart,
@@ -398,13 +398,13 @@ impl Engine for Arc<Agent> {
     async fn switch(
         &self,
         permit: &Permit,
-        from: Option<Slot>,
-        to: Option<Slot>,
+        from: LiveTraffic,
+        to: LiveTraffic,
     ) -> Result<(), EngineError> {
         let environment = self.environment(&permit.scope);
         let before = environment.state.record();
         let _work = self.enter(&environment, permit).await?;
-        let active = environment.state.record().active;
+        let active = environment.state.record().traffic;
         if active == to {
             return Ok(());
         }
@@ -424,7 +424,7 @@ impl Engine for Arc<Agent> {
         };
         // What stands in front is led there while the slot is seen ready; the record follows, and
         // is what counts.
-        if to.is_none_or(is_ready)
+        if to.slot().is_none_or(is_ready)
             && let Err(reason) = nginx::lead(routes, &mark, to).await
         {
             return Err(EngineError::Failed {
@@ -434,7 +434,7 @@ impl Engine for Arc<Agent> {
         }
 
         let switched = environment.state.switch(to, Timestamp::now(), |record| {
-            if let Some(there) = to.and_then(|slot| record.slots.get_mut(&slot)) {
+            if let Some(there) = to.slot().and_then(|slot| record.slots.get_mut(&slot)) {
                 there.stops_at = None;
             }
         });
@@ -461,7 +461,7 @@ impl Engine for Arc<Agent> {
     ) -> Result<(), EngineError> {
         let environment = self.environment(&permit.scope);
         let _work = self.enter(&environment, permit).await?;
-        if environment.state.record().active == Some(slot) {
+        if environment.state.record().traffic.reaches(slot) {
             return Err(EngineError::Refused {
                 reason: format!("{slot} has live traffic and cannot be stopped"),
                 help: "promote the other slot first".to_owned(),

@@ -13,7 +13,7 @@ use crate::model::port::PortName;
 use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
 use crate::model::workload::{ContainerKind, Workload};
-use crate::model::{Digest, Fingerprint, ServiceName, Slot};
+use crate::model::{Digest, Fingerprint, LiveTraffic, ServiceName, Slot};
 use crate::port::engine::Scope;
 
 /// One environment. Never holds a secret's value.
@@ -30,7 +30,8 @@ pub struct EnvironmentRecord {
     /// When.
     pub changed_at: Option<Timestamp>,
     /// The slot with live traffic.
-    pub active: Option<Slot>,
+    #[serde(rename = "active")]
+    pub traffic: LiveTraffic,
     /// When traffic was last switched.
     pub switched_at: Option<Timestamp>,
     /// What stands in the slots.
@@ -119,7 +120,7 @@ impl EnvironmentRecord {
             fence: 0,
             changed_by: None,
             changed_at: None,
-            active: None,
+            traffic: LiveTraffic::Off,
             switched_at: None,
             slots: BTreeMap::new(),
             routes: BTreeMap::new(),

@@ -60,7 +60,7 @@ pub(in crate::agent) async fn resume(
     drop(work);
     end_first(&environment, ending).await;
     // A run that was killed in the middle of a switch may have left the proxy leading elsewhere.
-    if let Err(error) = nginx::lead(&record.routes, &Mark::of(&record), record.active).await {
+    if let Err(error) = nginx::lead(&record.routes, &Mark::of(&record), record.traffic).await {
         tracing::error!(%error, "the proxy could not be pointed at the active slot");
     }
 

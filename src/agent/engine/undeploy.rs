@@ -30,7 +30,7 @@ pub(in crate::agent) async fn undeploy(
     if Some(Fingerprint::of_json(&(&there.spec, there.running))) != expects {
         return Err(moved(Address::Workload(slot, service.clone()), &before));
     }
-    if record.active == Some(slot) && record.routes.contains_key(service) {
+    if record.traffic.reaches(slot) && record.routes.contains_key(service) {
         return Err(EngineError::Refused {
             reason: format!("{service} in {slot} has live traffic and cannot be taken out"),
             help: "promote the other slot, or take its listeners away first".to_owned(),

@@ -18,7 +18,7 @@ use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use crate::model::route::Publication;
-use crate::model::{Slot, chain};
+use crate::model::{LiveTraffic, chain};
 use crate::port::pause;
 
 /// How often a key is written until that is given up.
@@ -31,7 +31,7 @@ const LIMIT: usize = 64 << 10;
 /// Writes the slot into its key.
 pub(in crate::agent) async fn publish(
     publication: &Publication,
-    to: Option<Slot>,
+    to: LiveTraffic,
 ) -> Result<(), String> {
     let cannot =
         |reason: String| format!("the key {} could not be written: {reason}", publication.key);
@@ -44,7 +44,7 @@ pub(in crate::agent) async fn publish(
     let mut asked: Vec<&String> = publication.endpoints.iter().collect();
     for attempt in 0..TRIES {
         for endpoint in std::mem::take(&mut asked) {
-            match etcd.put(endpoint, to.map_or("off", Slot::as_str)).await {
+            match etcd.put(endpoint, to.as_str()).await {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Silent) => last = format!("{endpoint}: {}", Refusal::Silent),
                 Err(refusal) => {
@@ -202,7 +202,7 @@ mod tests {
             login: None,
             ca: None,
         };
-        let refused = publish(&publication, Some(Slot::Blue)).await;
+        let refused = publish(&publication, LiveTraffic::All(crate::model::Slot::Blue)).await;
         let reason = format!("http://{address}: connected, no answer within 5 s");
         assert_eq!(
             refused,

@@ -22,7 +22,7 @@ use crate::agent::engine::record::EnvironmentRecord;
 use crate::agent::front::etcd::publish;
 use crate::files;
 use crate::model::route::{Listeners, MARK, Proxy, Publication, Route};
-use crate::model::{Fingerprint, ServiceName, Slot};
+use crate::model::{Fingerprint, LiveTraffic, ServiceName};
 
 /// How long a proxy may take to test a configuration, or to load it.
 const COMMAND: Duration = Duration::from_secs(20);
@@ -50,7 +50,7 @@ impl Mark {
     }
 
     /// A proxy's file with this mark.
-    fn in_text(&self, proxy: &Proxy, to: Option<Slot>) -> String {
+    fn in_text(&self, proxy: &Proxy, to: LiveTraffic) -> String {
         proxy.text(to).replace(MARK, &self.0)
     }
 }
@@ -59,7 +59,7 @@ impl Mark {
 pub(in crate::agent) async fn lead(
     routes: &Routes,
     mark: &Mark,
-    to: Option<Slot>,
+    to: LiveTraffic,
 ) -> Result<(), String> {
     let mut before: Vec<(PathBuf, Option<Vec<u8>>)> = Vec::new();
     let mut touched: Vec<&Proxy> = Vec::new();
@@ -182,9 +182,9 @@ async fn in_force(
     mut address: SocketAddr,
     proxy: &Proxy,
     mark: &Mark,
-    to: Option<Slot>,
+    to: LiveTraffic,
 ) -> Result<(), String> {
-    let wanted = to.map_or("off", Slot::as_str);
+    let wanted = to.as_str();
     if !proxy.text(to).contains(MARK) {
         return Ok(());
     }

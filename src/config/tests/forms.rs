@@ -127,6 +127,20 @@ fn a_password_in_an_address_is_refused_and_shown_nowhere() {
         assert_eq!(error.faults.len(), 2, "{error:?}");
         assert!(!format!("{error:?}").contains("unter-2"), "{error:?}");
     }
+    // What keeps the map from being read shows its lines, too.
+    for wrong in [
+        "sources: {vault: {address: 'https://kim:hunter-2@vault.example.com', adress: x}}",
+        "sources: {vault: {address: 'https://kim:hunter-2@vault.example.com', plain_http: maybe}}",
+        "sources: {vault: {address: ['https://kim:hunter-2@vault.example.com']}}",
+        "sources: {vault: 'https://kim:hunter-2@vault.example.com'}",
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        super::write(folder.path(), "shipit.yaml", GOOD);
+        super::write(folder.path(), "environments/staging.yaml", wrong);
+        let error = super::load(folder.path()).expect_err("it is refused");
+        assert!(!format!("{error:?}").contains("hunter-2"), "{error:?}");
+        assert!(!format!("{error}").contains("hunter-2"), "{error}");
+    }
     let wrong = "sources: {vault: {address: 'https://kim:hunter-2@vault.example.com'}}";
     assert_eq!(
         faults(GOOD, wrong),

@@ -11,7 +11,7 @@ use crate::desired::cluster::ports::Ports;
 use crate::model::alb::{
     ACTIONS, CERTIFICATES, GATE, HEALTH_PATH, HEALTH_PORT, LISTENS, TARGET_TYPE,
 };
-use crate::model::{Manifest, ServiceName, Slot};
+use crate::model::{LiveTraffic, Manifest, ServiceName, Slot};
 
 /// The name of a backend's port that stands for an annotation.
 pub(super) const BY_ANNOTATION: &str = "use-annotation";
@@ -61,11 +61,11 @@ pub(super) fn defaults(service: &ServiceConfig) -> Map<String, Value> {
 pub(super) fn action(
     name: &ServiceName,
     port: u16,
-    slot: Option<Slot>,
+    traffic: LiveTraffic,
     slot_name: impl Fn(Slot) -> String,
 ) -> (String, String) {
     let key = format!("{ACTIONS}{name}");
-    if slot.is_none() {
+    if traffic.is_off() {
         let answer = json!({"contentType": "text/plain", "statusCode": "503",
             "messageBody": "nothing is live"});
         let action = json!({"type": "fixed-response", "fixedResponseConfig": answer});
@@ -74,7 +74,7 @@ pub(super) fn action(
     let groups: Vec<Value> = Slot::ALL
         .into_iter()
         .map(|of| {
-            let weight = if slot == Some(of) { 100 } else { 0 };
+            let weight = if traffic.reaches(of) { 100 } else { 0 };
             json!({"serviceName": slot_name(of), "servicePort": port, "weight": weight})
         })
         .collect();

@@ -17,7 +17,7 @@ use crate::desired::cluster::{Site, alb, mark};
 use crate::model::object::mark as label;
 use crate::model::port::{Protocol, ServicePort};
 use crate::model::route::{ANY_ADDRESS, ObjectsRoute, Route};
-use crate::model::{Manifest, ServiceName, Slot};
+use crate::model::{LiveTraffic, Manifest, ServiceName, Slot};
 
 pub(super) fn route(
     site: &Site<'_>,
@@ -51,31 +51,31 @@ pub(super) fn route(
         fixed.extend(way.bridges(traffic));
     }
 
-    let live = |slot| match traffic {
-        TrafficConfig::Ingress(_, ingress) => way.ingress(slot, ingress),
-        TrafficConfig::Gateway(_, gateway) => way.http_route(slot, gateway),
-        TrafficConfig::Service(service) => way.service(slot, service),
+    let live = |to: LiveTraffic| match traffic {
+        TrafficConfig::Ingress(_, ingress) => way.ingress(to, ingress),
+        TrafficConfig::Gateway(_, gateway) => way.http_route(to, gateway),
+        TrafficConfig::Service(service) => way.service(to, service),
         TrafficConfig::Embedded(_) | TrafficConfig::Nginx(..) => {
-            way.service(slot, &ServiceTraffic::default())
+            way.service(to, &ServiceTraffic::default())
         }
     };
     for object in &mut fixed {
         way.mark(object);
     }
 
-    let at = |slot: Option<Slot>| {
-        let mut object = manifest(live(slot));
+    let at = |to: LiveTraffic| {
+        let mut object = manifest(live(to));
         way.mark(&mut object);
-        way.mark_live(&mut object, slot);
-        object.label(label::ACTIVE, slot.map_or("off", Slot::as_str));
+        way.mark_live(&mut object, to);
+        object.label(label::ACTIVE, to.as_str());
         object
     };
     let slot_urls = way.slot_urls()?;
     let objects = ObjectsRoute {
-        off: at(None),
+        off: at(LiveTraffic::Off),
         to: Slot::ALL
             .into_iter()
-            .map(|slot| (slot, at(Some(slot))))
+            .map(|slot| (slot, at(LiveTraffic::All(slot))))
             .collect(),
         targets: Slot::ALL
             .into_iter()
@@ -149,11 +149,11 @@ impl Way<'_> {
     }
 
     /// Puts on the live object what it has besides.
-    fn mark_live(&self, object: &mut Manifest, slot: Option<Slot>) {
+    fn mark_live(&self, object: &mut Manifest, to: LiveTraffic) {
         self.marks.put_on(object);
         if self.is_alb() {
             let (key, value) =
-                alb::action(self.name, self.port.number, slot, |of| self.slot_name(of));
+                alb::action(self.name, self.port.number, to, |of| self.slot_name(of));
             object.annotate(&key, &value);
         }
     }
@@ -233,15 +233,16 @@ impl Way<'_> {
 
     /// The live Service: its selector is what a switch changes; across namespaces it is the name
     /// that it stands for.
-    fn service(&self, slot: Option<Slot>, traffic: &ServiceTraffic) -> Value {
-        let mut spec = match slot {
-            Some(slot) if self.site.apart() => self.external(slot),
-            None if self.site.apart() => {
+    fn service(&self, to: LiveTraffic, traffic: &ServiceTraffic) -> Value {
+        let mut spec = match to {
+            LiveTraffic::All(slot) if self.site.apart() => self.external(slot),
+            LiveTraffic::Off if self.site.apart() => {
                 json!({"type": "ExternalName", "externalName": "off.invalid", "ports": self.ports})
             }
-            slot => {
-                let mut selector = mark::selector(self.site, self.name, slot.unwrap_or(Slot::Blue));
-                selector[label::SLOT] = slot.map_or("off", Slot::as_str).into();
+            LiveTraffic::Off | LiveTraffic::All(_) => {
+                let slot = to.slot().unwrap_or(Slot::Blue);
+                let mut selector = mark::selector(self.site, self.name, slot);
+                selector[label::SLOT] = to.as_str().into();
                 json!({"selector": selector, "ports": self.ports})
             }
         };
@@ -260,12 +261,12 @@ impl Way<'_> {
             "metadata": {"name": self.name.as_str(), "namespace": self.home()}, "spec": spec})
     }
 
-    fn ingress(&self, slot: Option<Slot>, ingress: &IngressTraffic) -> Value {
+    fn ingress(&self, to: LiveTraffic, ingress: &IngressTraffic) -> Value {
         let (backend, port) = if self.is_alb() {
             (self.name.to_string(), json!({"name": alb::BY_ANNOTATION}))
         } else {
             let off = || format!("{}-off", self.name);
-            let name = slot.map_or_else(off, |slot| self.slot_name(slot));
+            let name = to.slot().map_or_else(off, |slot| self.slot_name(slot));
             (name, json!({"number": self.port.number}))
         };
         let mut rule = json!({"http": {"paths": [{
@@ -290,9 +291,9 @@ impl Way<'_> {
             "metadata": {"name": self.name.as_str(), "namespace": self.home()}, "spec": spec})
     }
 
-    fn http_route(&self, slot: Option<Slot>, traffic: &GatewayTraffic) -> Value {
+    fn http_route(&self, to: LiveTraffic, traffic: &GatewayTraffic) -> Value {
         let backend = |of: Slot| {
-            let weight = u8::from(slot == Some(of));
+            let weight = u8::from(to.reaches(of));
             let mut backend =
                 json!({"name": self.slot_name(of), "port": self.port.number, "weight": weight});
             if self.site.apart() {

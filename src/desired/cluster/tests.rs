@@ -14,7 +14,7 @@ use crate::model::desired::Desired;
 use crate::model::kind::KindScopes;
 use crate::model::object::mark as label;
 use crate::model::source::Source;
-use crate::model::{EnvironmentName, Manifest, Slot};
+use crate::model::{EnvironmentName, LiveTraffic, Manifest, Slot};
 
 const BASE: &str = "
 version: 1
@@ -258,7 +258,10 @@ fn a_switch_changes_one_object_and_little_of_it() {
             .as_ref()
             .and_then(|route| route.objects().cloned())
             .expect("objects");
-        let (to_blue, to_green) = (route.live(Some(Slot::Blue)), route.live(Some(Slot::Green)));
+        let (to_blue, to_green) = (
+            route.live(LiveTraffic::All(Slot::Blue)),
+            route.live(LiveTraffic::All(Slot::Green)),
+        );
         assert_eq!(
             (text(to_blue.body(), path), text(to_green.body(), path)),
             (blue, green)
@@ -278,8 +281,8 @@ fn the_weights_of_a_gateway_s_route_are_all_or_nothing() {
         .as_ref()
         .and_then(|route| route.objects().cloned())
         .expect("objects");
-    let weights = |slot: Option<Slot>| -> Vec<u64> {
-        let backends = route.live(slot).body()["spec"]["rules"][0]["backendRefs"]
+    let weights = |to: LiveTraffic| -> Vec<u64> {
+        let backends = route.live(to).body()["spec"]["rules"][0]["backendRefs"]
             .as_array()
             .expect("a list")
             .clone();
@@ -290,9 +293,9 @@ fn the_weights_of_a_gateway_s_route_are_all_or_nothing() {
     };
     assert_eq!(
         (
-            weights(None),
-            weights(Some(Slot::Blue)),
-            weights(Some(Slot::Green))
+            weights(LiveTraffic::Off),
+            weights(LiveTraffic::All(Slot::Blue)),
+            weights(LiveTraffic::All(Slot::Green))
         ),
         (vec![0, 0], vec![1, 0], vec![0, 1])
     );

@@ -14,7 +14,7 @@ use crate::model::plan::DeployMode;
 use crate::model::route::Route;
 use crate::model::secret::{HashKey, SecretValue};
 use crate::model::workload::Workload;
-use crate::model::{Address, Digest, Fingerprint, Period, Role, ServiceName, Slot};
+use crate::model::{Address, Digest, Fingerprint, LiveTraffic, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
 use crate::port::engine::{
     Engine, EngineError, LogLine, LogQuery, NotReady, Permit, Placement, Scope,
@@ -110,7 +110,7 @@ fn may_be_deployed(
     let there = facts.slots.get(&slot);
     let there = there.and_then(|there| there.workloads.get(service));
     let is_stopped = there.is_some_and(|there| !there.running);
-    if is_fresh && facts.active == Some(slot) && !is_stopped {
+    if is_fresh && facts.traffic.reaches(slot) && !is_stopped {
         return Err(EngineError::Refused {
             reason: format!("{slot} has live traffic: {service} cannot be placed into it afresh"),
             help: String::new(),
@@ -311,7 +311,7 @@ impl Engine for FakeEngine {
             if Some(fingerprint) != expects {
                 return Err(moved(Address::Workload(slot, service.clone()), before));
             }
-            if facts.active == Some(slot) && facts.routes.contains_key(service) {
+            if facts.traffic.reaches(slot) && facts.routes.contains_key(service) {
                 let reason =
                     format!("{service} in {slot} has live traffic and cannot be taken out");
                 return Err(EngineError::Refused {
@@ -347,17 +347,17 @@ impl Engine for FakeEngine {
     async fn switch(
         &self,
         permit: &Permit,
-        from: Option<Slot>,
-        to: Option<Slot>,
+        from: LiveTraffic,
+        to: LiveTraffic,
     ) -> Result<(), EngineError> {
         self.change(permit, |facts, before| {
-            if facts.active == to {
+            if facts.traffic == to {
                 return Ok(());
             }
-            if facts.active != from {
+            if facts.traffic != from {
                 return Err(moved(Address::Traffic, before));
             }
-            if let Some(slot) = to {
+            if let Some(slot) = to.slot() {
                 if !facts.slots.get(&slot).is_some_and(SlotFacts::is_ready) {
                     return Err(not_ready(slot, facts));
                 }
@@ -365,7 +365,7 @@ impl Engine for FakeEngine {
                     there.stops_at = None;
                 }
             }
-            facts.active = to;
+            facts.traffic = to;
             facts.switched_at = Some(Timestamp::now());
             Ok(())
         })
@@ -378,7 +378,7 @@ impl Engine for FakeEngine {
         until: Timestamp,
     ) -> Result<(), EngineError> {
         self.change(permit, |facts, _| {
-            if facts.active == Some(slot) {
+            if facts.traffic.reaches(slot) {
                 let reason = format!("{slot} has live traffic and cannot be stopped");
                 return Err(EngineError::Refused {
                     reason,

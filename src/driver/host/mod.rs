@@ -20,7 +20,7 @@ use crate::model::facts::Facts;
 use crate::model::outcome::Url;
 use crate::model::route::Route;
 use crate::model::secret::SecretValue;
-use crate::model::{Fingerprint, Period, Role, ServiceName, Slot};
+use crate::model::{Fingerprint, LiveTraffic, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
 use crate::port::engine::{
     CommandRequest, Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement, Restart,
@@ -340,13 +340,13 @@ impl Engine for HostEngine {
     async fn switch(
         &self,
         permit: &Permit,
-        from: Option<Slot>,
-        to: Option<Slot>,
+        from: LiveTraffic,
+        to: LiveTraffic,
     ) -> Result<(), EngineError> {
         let message = v1::SwitchRequest {
             permit: Some(permit.into()),
-            from: from.map(|slot| slot.to_string()),
-            to: to.map(|slot| slot.to_string()),
+            from: from.slot().map(|slot| slot.to_string()),
+            to: to.slot().map(|slot| slot.to_string()),
         };
         self.client().await?.switch(request(message, SHORT)).await?;
         Ok(())

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use crate::execute::Run;
 use crate::execute::step::outcome::{Done, StepError};
 use crate::model::journal::Direction;
-use crate::model::{Address, Slot};
+use crate::model::{Address, LiveTraffic};
 use crate::port::engine::EngineError;
 
 pub(super) async fn switch(
     run: &Arc<Run>,
     direction: Direction,
-    from: Option<Slot>,
-    to: Option<Slot>,
+    from: LiveTraffic,
+    to: LiveTraffic,
 ) -> Result<Done, StepError> {
     if direction == Direction::Forward {
         holds_the_target(run, to).await?;
@@ -26,15 +26,15 @@ pub(super) async fn switch(
         run.probe.start_after(run).await;
     }
 
-    Ok(Done::say(to.map_or_else(
+    Ok(Done::say(to.slot().map_or_else(
         || "off".to_owned(),
         |slot| format!("{slot} is active"),
     )))
 }
 
 /// The slot must hold the release that the plan is about, and no other.
-async fn holds_the_target(run: &Run, to: Option<Slot>) -> Result<(), StepError> {
-    let (Some(slot), Some(target)) = (to, &run.plan().target) else {
+async fn holds_the_target(run: &Run, to: LiveTraffic) -> Result<(), StepError> {
+    let (Some(slot), Some(target)) = (to.slot(), &run.plan().target) else {
         return Ok(());
     };
     let overview = run.engine().overview(run.scope()).await?;

@@ -77,7 +77,7 @@ fn releases(state: &State, facts: &Facts) -> Vec<HeldItem> {
 fn of_engine(facts: &Facts) -> Vec<HeldItem> {
     let mut items = Vec::new();
     for (slot, there) in &facts.slots {
-        let role = if facts.active == Some(*slot) {
+        let role = if facts.traffic.reaches(*slot) {
             "live"
         } else if there.is_running() {
             "without live traffic"
@@ -94,7 +94,7 @@ fn of_engine(facts: &Facts) -> Vec<HeldItem> {
     for (service, route) in &facts.routes {
         items.push(item(&Address::Route(service.clone()), entry(route)));
     }
-    if let Some(slot) = facts.active {
+    if let Some(slot) = facts.traffic.slot() {
         items.push(item(&Address::Traffic, format!("goes to {slot}")));
     }
     items

@@ -4,6 +4,7 @@
 //! behind. So a migration that was killed anywhere is run again, and a checkout that still names the
 //! store of before is told where the state is.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -193,10 +194,18 @@ impl Moving<'_> {
         let environment = &self.session.environment;
         let target = &self.session.ports.store;
         let journals = self.source.journals(environment).await?;
-        let journals = target.keep_journals(environment, &journals).await?;
+        target.keep_journals(environment, &journals).await?;
         let commands = self.source.commands(environment).await?;
-        let commands = target.keep_commands(environment, &commands).await?;
-        Ok((journals, commands))
+        target.keep_commands(environment, &commands).await?;
+
+        // What the store of now had before may have taken the place of old ones.
+        let kept = target.journals(environment).await?;
+        let kept: BTreeSet<&str> = kept.iter().map(|journal| journal.run.as_str()).collect();
+        let journals = journals.iter().filter(|it| kept.contains(it.run.as_str()));
+        let kept = target.commands(environment).await?;
+        let kept: BTreeSet<&str> = kept.iter().map(|command| command.id.as_str()).collect();
+        let commands = commands.iter().filter(|it| kept.contains(it.id.as_str()));
+        Ok((journals.count(), commands.count()))
     }
 }
 

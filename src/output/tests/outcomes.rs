@@ -2,7 +2,7 @@
 
 use super::{is_as_before, one_below_the_other};
 use crate::model::outcome::{Ending, Outcome, ProbeReport, Url};
-use crate::model::{ReleaseNumber, Slot};
+use crate::model::{LiveTraffic, ReleaseNumber, Slot};
 use crate::output::outcome::human;
 
 fn outcome(ending: Ending) -> Outcome {
@@ -10,7 +10,7 @@ fn outcome(ending: Ending) -> Outcome {
         ending,
         release: Some(ReleaseNumber(2)),
         aborted: None,
-        active: Some(Slot::Blue),
+        traffic: LiveTraffic::All(Slot::Blue),
         waiting: None,
         waiting_release: None,
         urls: Vec::new(),
@@ -64,7 +64,7 @@ fn each_ending_says_what_is_live_and_what_to_do() {
 #[test]
 fn a_release_that_went_live_is_shown_with_its_measurement_and_where_it_answers() {
     let live = Outcome {
-        active: Some(Slot::Green),
+        traffic: LiveTraffic::All(Slot::Green),
         urls: vec![Url {
             service: "web".parse().expect("a name"),
             slot: Slot::Green,

@@ -4,7 +4,7 @@ use crate::model::check::Stage;
 use crate::model::facts::WorkloadFacts;
 use crate::model::plan::{Action, DeployMode, StepId, Target};
 use crate::model::release::ReleaseStatus;
-use crate::model::{Address, Slot};
+use crate::model::{Address, LiveTraffic, Slot};
 use crate::plan::apply::{Apply, Workloads};
 use crate::plan::draft::Proposal;
 use crate::plan::listeners::drifted;
@@ -183,8 +183,8 @@ impl Apply<'_> {
 
         let reason = format!("release {} has live traffic again", other.label.number);
         let action = Action::Switch {
-            from: Some(slot),
-            to: Some(slot.other()),
+            from: LiveTraffic::All(slot),
+            to: LiveTraffic::All(slot.other()),
         };
         let switch = Proposal::new(Address::Traffic, action, reason);
         back.push(switch.expecting(Some(facts.traffic_fingerprint())));

@@ -2,6 +2,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::*;
+use crate::model::LiveTraffic;
 use crate::model::facts::Facts;
 use crate::model::plan::MovedBy;
 use crate::model::release::Actor;
@@ -73,7 +74,7 @@ fn what_was_done_with_another_state_has_moved() {
     let mut other = blue.clone();
     other.label.number = ReleaseNumber(2);
     world.facts.slots.insert(Slot::Green, other);
-    world.facts.active = Some(Slot::Green);
+    world.facts.traffic = LiveTraffic::All(Slot::Green);
     assert_eq!(
         moved(&world),
         [
@@ -94,7 +95,7 @@ fn what_was_done_with_another_state_has_moved() {
 
     world.facts = Facts {
         slots: [].into(),
-        active: None,
+        traffic: LiveTraffic::Off,
         ..world.facts
     };
     assert_eq!(

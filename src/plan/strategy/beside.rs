@@ -4,7 +4,7 @@ use crate::model::check::{Check, Stage};
 use crate::model::facts::{Facts, SlotFacts, WorkloadFacts};
 use crate::model::plan::{Action, DeployMode, StepId};
 use crate::model::promotion::Promotion;
-use crate::model::{Address, Period, Slot};
+use crate::model::{Address, LiveTraffic, Period, Slot};
 use crate::plan::draft::{Draft, Proposal};
 use crate::plan::pieces::{as_it_was, ends_as_it_did, restore, runs_again};
 use crate::plan::strategy::handover::Handover;
@@ -147,18 +147,18 @@ pub fn switch(
     let (facts, slot) = (handover.facts, handover.to);
     let handed_over = handover.run(draft, ready);
 
-    let from = facts.active;
-    let reason = from.map_or_else(
+    let from = facts.traffic;
+    let reason = from.slot().map_or_else(
         || "the first release: there is no rollback but to off".to_owned(),
         |from| format!("{from} is retained for {}", after.keep_previous),
     );
-    let to = Some(slot);
+    let to = LiveTraffic::All(slot);
     let switch = Proposal::new(Address::Traffic, Action::Switch { from, to }, reason)
         .expecting(Some(facts.traffic_fingerprint()))
         .after(&handed_over.needs);
 
     let switched = Facts {
-        active: to,
+        traffic: to,
         ..Facts::default()
     };
     let back = Action::Switch { from: to, to: from };

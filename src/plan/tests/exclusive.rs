@@ -317,7 +317,7 @@ fn a_run_that_was_killed_in_the_gap_is_finished_or_given_up_by_the_next() {
             };
             is_sound(&next, &world.facts);
             world.carry_out(&next);
-            let live = world.facts.active.expect("something is live");
+            let live = world.facts.traffic.slot().expect("something is live");
             assert_eq!(runs(&world), [live], "{end} after {begun}");
         }
     }

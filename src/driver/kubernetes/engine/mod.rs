@@ -65,7 +65,7 @@ use crate::model::resource::ResourceKey;
 use crate::model::route::Route;
 use crate::model::secret::{HashKey, SecretValue};
 use crate::model::{
-    Fingerprint, Manifest, ObjectKey, Period, ReleaseNumber, Role, ServiceName, Slot,
+    Fingerprint, LiveTraffic, Manifest, ObjectKey, Period, ReleaseNumber, Role, ServiceName, Slot,
 };
 use crate::port::Progress;
 use crate::port::engine::{
@@ -273,10 +273,10 @@ impl Engine for KubernetesEngine {
         &self,
         scope: &Scope,
         route: &Route,
-        active: Option<Slot>,
+        traffic: LiveTraffic,
         among: &BTreeSet<ObjectKey>,
     ) -> Result<Vec<ObjectKey>, EngineError> {
-        rehearse::replaced(self, scope, route, active, among).await
+        rehearse::replaced(self, scope, route, traffic, among).await
     }
 
     async fn secret_hashes(
@@ -337,8 +337,8 @@ impl Engine for KubernetesEngine {
     async fn switch(
         &self,
         permit: &Permit,
-        from: Option<Slot>,
-        to: Option<Slot>,
+        from: LiveTraffic,
+        to: LiveTraffic,
     ) -> Result<(), EngineError> {
         traffic::switch(self, permit, from, to).await
     }

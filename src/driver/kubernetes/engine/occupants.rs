@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::driver::kubernetes::client::api::{Api, ApiError, Kind, Selector};
 use crate::driver::kubernetes::engine::{KubernetesEngine, traffic};
-use crate::model::Slot;
+use crate::model::LiveTraffic;
 use crate::model::loss::Holding;
 use crate::model::object::mark;
 use crate::model::resource::{ResourceKey, ResourceKind};
@@ -54,8 +54,8 @@ pub(super) async fn occupants(
         return Ok(Vec::new());
     }
     let read = engine.records(api, scope).read().await.map_err(failed)?;
-    let active = traffic::active(engine, api, &read).await?;
-    Ok(sorted_out(&pods, scope, active))
+    let traffic = traffic::current(engine, api, &read).await?;
+    Ok(sorted_out(&pods, scope, traffic))
 }
 
 async fn on_nodes(api: &Api, group: &str) -> Result<Vec<Value>, ApiError> {
@@ -94,7 +94,7 @@ async fn list(api: &Api, kind: &Kind, selector: &Selector) -> Result<Vec<Value>,
 }
 
 /// Pods by what they are: with live traffic, or of others.
-fn sorted_out(pods: &[Value], scope: &Scope, active: Option<Slot>) -> Vec<Holding> {
+fn sorted_out(pods: &[Value], scope: &Scope, traffic: LiveTraffic) -> Vec<Holding> {
     let mut live: BTreeMap<String, usize> = BTreeMap::new();
     let mut others: BTreeMap<&str, usize> = BTreeMap::new();
     for pod in pods.iter().filter(|pod| !is_of_node(pod)) {
@@ -104,7 +104,10 @@ fn sorted_out(pods: &[Value], scope: &Scope, active: Option<Slot>) -> Vec<Holdin
         let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
         if !is_ours {
             *others.entry(namespace).or_default() += 1;
-        } else if active.is_some_and(|slot| labels[mark::SLOT] == slot.as_str()) {
+        } else if traffic
+            .slot()
+            .is_some_and(|slot| labels[mark::SLOT] == slot.as_str())
+        {
             let service = labels[mark::SERVICE].as_str().unwrap_or_default();
             *live.entry(service.to_owned()).or_default() += 1;
         }
@@ -171,10 +174,11 @@ mod tests {
             pod("team", "", "ReplicaSet"),
             pod("kube-system", "", "DaemonSet"),
         ];
-        let words: Vec<String> = sorted_out(&pods, &scope, Some(Slot::Blue))
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let words: Vec<String> =
+            sorted_out(&pods, &scope, LiveTraffic::All(crate::model::Slot::Blue))
+                .iter()
+                .map(ToString::to_string)
+                .collect();
         assert_eq!(
             words,
             [

@@ -17,12 +17,12 @@ use crate::driver::kubernetes::client::api::{Api, ApiError, Kind, Selector};
 use crate::driver::kubernetes::engine::complete::Bindings;
 use crate::driver::kubernetes::engine::done::Done;
 use crate::driver::kubernetes::engine::list::key_of;
-use crate::model::object::{Namespaces, mark};
+use crate::model::object::{Namespaces, another, mark};
 use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
 use crate::model::secret::HashKey;
 use crate::model::workload::Workload;
-use crate::model::{Manifest, ObjectKey, ServiceName, Slot};
+use crate::model::{LiveTraffic, Manifest, ObjectKey, ServiceName, Slot};
 use crate::port::engine::Scope;
 
 /// The most that one Secret holds, below the server's limit of a mebibyte.
@@ -37,7 +37,8 @@ pub(super) struct Record {
     pub fence: u64,
     pub changed_by: Option<Actor>,
     pub changed_at: Option<Timestamp>,
-    pub active: Option<Slot>,
+    #[serde(rename = "active")]
+    pub traffic: LiveTraffic,
     pub switched_at: Option<Timestamp>,
     pub slots: BTreeMap<Slot, SlotRecord>,
     pub routes: BTreeMap<ServiceName, Route>,
@@ -175,6 +176,10 @@ impl Records<'_> {
         let Some(object) = self.api.get(&self.parent()).await? else {
             return Ok(Read::default());
         };
+        if let Some(owner) = another(&object, &self.scope.project, &self.scope.environment) {
+            let what = self.parent().to_string();
+            return Err(ApiError::Foreign { what, owner });
+        }
         let text = object
             .pointer("/data/record")
             .and_then(Value::as_str)

@@ -20,7 +20,7 @@ use crate::model::plan::DeployMode;
 use crate::model::route::Route;
 use crate::model::secret::HashKey;
 use crate::model::workload::Known;
-use crate::model::{Manifest, ObjectKey, Slot};
+use crate::model::{LiveTraffic, Manifest, ObjectKey};
 use crate::port::engine::{EngineError, Pull, Rehearsal, Rehearsed, Scope};
 
 /// Stands for a digest that a build has still to give.
@@ -82,14 +82,14 @@ pub(super) async fn replaced(
     engine: &KubernetesEngine,
     scope: &Scope,
     route: &Route,
-    active: Option<Slot>,
+    traffic: LiveTraffic,
     among: &BTreeSet<ObjectKey>,
 ) -> Result<Vec<ObjectKey>, EngineError> {
     let Some(api) = engine.try_api().await? else {
         return Ok(Vec::new());
     };
     let set = engine.records(api, scope).set();
-    let mut manifests = of_route(route, active, &set);
+    let mut manifests = of_route(route, traffic, &set);
     manifests.retain(|manifest| among.contains(&manifest.key()));
 
     let policy = engine.settings.conflict;

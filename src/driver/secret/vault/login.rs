@@ -73,9 +73,10 @@ impl Life {
         !self.length.is_zero() && self.since.elapsed() >= part
     }
 
-    fn of(auth: &Value) -> Self {
+    /// Of an answer to what was asked at this moment: by the server's clock it began no sooner.
+    fn of(auth: &Value, since: Instant) -> Self {
         Self {
-            since: Instant::now(),
+            since,
             length: Duration::from_secs(auth["lease_duration"].as_u64().unwrap_or_default()),
             renewable: auth["renewable"] == true,
             failed: None,
@@ -143,6 +144,7 @@ impl Visitor<'_> {
         let mount = mount.as_deref().unwrap_or(method).trim_matches('/');
         let path = format!("auth/{mount}/login");
         // A secret id may be good for one login: it is not shown twice.
+        let asked_at = Instant::now();
         let answer = self
             .api
             .ask_once(&Request::post(&path, None, &body))
@@ -163,7 +165,7 @@ impl Visitor<'_> {
         remember(self.redactor, text);
         Ok(Token {
             text: text.to_owned(),
-            owner: Owner::Own(Life::of(auth)),
+            owner: Owner::Own(Life::of(auth, asked_at)),
         })
     }
 
@@ -235,13 +237,14 @@ impl Visitor<'_> {
         if life.renewable && !life.is_over() {
             let (path, body) = ("auth/token/renew-self", json!({}));
             let request = Request::post(path, Some(token), &body);
+            let asked_at = Instant::now();
             let answer = match self.api.ask(&request).await {
                 Ok(answer) => answer,
                 // A login would get no further.
                 Err(fault) => return Renewal::Failed(fault),
             };
             if let Ok(data) = answer.data(self.api, "renewing the token", ("update", path)) {
-                let life = Life::of(&data["auth"]);
+                let life = Life::of(&data["auth"], asked_at);
                 // At the end of its longest life it is renewed for no time at all.
                 if life.length > SHORT {
                     return Renewal::Prolonged(life);

@@ -110,14 +110,13 @@ impl Vault {
 
     /// Gives back the tokens that logins made. They end by themselves where that is not possible.
     pub async fn close(&self) {
-        let revoking = async {
-            let session = std::mem::take(&mut *self.session.lock().await);
-            let tokens = session.into_own();
-            if let Some(api) = self.api.get() {
-                join_all(tokens.iter().map(|token| revoke(api, token))).await;
-            }
-        };
         // Somebody may be logging in, at a server that is down.
+        let session = tokio::time::timeout(REVOKED, self.session.lock()).await;
+        let (Ok(mut session), Some(api)) = (session, self.api.get()) else {
+            return;
+        };
+        let tokens = std::mem::take(&mut *session).into_own();
+        let revoking = join_all(tokens.iter().map(|token| revoke(api, token)));
         let _ = tokio::time::timeout(REVOKED, revoking).await;
     }
 

@@ -7,7 +7,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::{KubernetesStore, failed};
-use crate::driver::kubernetes::client::api::How;
+use crate::driver::kubernetes::client::api::{ANOTHER_NAME, ApiError, How};
+use crate::model::object::another;
 use crate::model::release::Release;
 use crate::model::state::{FORMAT, Migrated};
 use crate::model::{ContentHash, EnvironmentName, ReleaseNumber};
@@ -69,6 +70,16 @@ impl KubernetesStore {
         let key = self.object("ConfigMap", self.name(environment));
         let found = self.api().await?.get(&key).await;
         let object = found.map_err(failed("reading the state"))?;
+        let owner = object.as_ref();
+        let owner = owner.and_then(|object| another(object, &self.project, environment));
+        if let Some(owner) = owner {
+            let what = key.to_string();
+            return Err(StoreError::Remote {
+                what: "reading the state".to_owned(),
+                reason: ApiError::Foreign { what, owner }.to_string(),
+                help: ANOTHER_NAME.to_owned(),
+            });
+        }
         let text = |object: &Value, at: &str| {
             let text = object.pointer(at).and_then(Value::as_str);
             text.unwrap_or_default().to_owned()

@@ -19,9 +19,16 @@ pub(in crate::driver) enum ApiError {
     Malformed(String),
     #[error(transparent)]
     LockLost(#[from] LockLost),
+    /// An object of the name that we give it is another environment's.
+    #[error("{what} is of {owner}, whose names read the same when they are joined")]
+    Foreign { what: String, owner: String },
     #[error("the server's answer is larger than {} MiB", BODY_LIMIT >> 20)]
     TooLarge,
 }
+
+/// What to do where two environments have one name in one namespace.
+pub(in crate::driver) const ANOTHER_NAME: &str =
+    "give one of the two another namespace with `cluster: {namespace: …}`, or another name";
 
 impl ApiError {
     pub fn code(&self) -> u16 {
@@ -68,6 +75,10 @@ impl ApiError {
             Self::Refused(status) if status.code == 422 => EngineError::Refused {
                 reason: format!("{what}: {}", status.message),
                 help: "`shipit render` shows the objects as they are sent".to_owned(),
+            },
+            foreign @ Self::Foreign { .. } => EngineError::Refused {
+                reason: foreign.to_string(),
+                help: ANOTHER_NAME.to_owned(),
             },
             other => EngineError::Failed { what, reason: other.to_string() },
         }

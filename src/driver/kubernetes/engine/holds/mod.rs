@@ -4,6 +4,7 @@
 //!
 //! What may not be looked at is [`Holding::Unseen`], and never taken for nothing.
 
+mod change;
 mod own;
 mod storage;
 
@@ -117,21 +118,28 @@ impl ClaimHolder<'_> {
         replace: bool,
     ) -> Result<Vec<Holding>, ApiError> {
         if replace {
-            return self.of_own(&wanted.key(), live, Fate::Replaced).await;
+            let mut holds = self.of_own(&wanted.key(), live, Fate::Replaced).await?;
+            // The new one takes the old one's pods, and deletes those beyond its own number.
+            holds.extend(self.scaled(live, wanted.body()).await?);
+            return Ok(holds);
         }
-        self.scaled(live, wanted.body()).await
+
+        let after = change::applied(live, wanted.body());
+        let mut holds = self.scaled(live, &after).await?;
+        holds.extend(change::given_up(&wanted.key(), live, &after));
+        Ok(holds)
     }
 
-    /// What goes when a `StatefulSet` in place gets these replicas: the claims beyond them, where
-    /// its policy says so.
-    pub async fn scaled(&self, live: &Value, wanted: &Value) -> Result<Vec<Holding>, ApiError> {
+    /// What goes when a `StatefulSet` becomes another: the claims beyond its new numbers, where the
+    /// policy says so.
+    async fn scaled(&self, live: &Value, after: &Value) -> Result<Vec<Holding>, ApiError> {
         let Some(key) = key_of(live).filter(|key| key.kind == "StatefulSet") else {
             return Ok(Vec::new());
         };
-        if !is_shrinking(live, wanted) {
+        if !is_shrinking(live, after) {
             return Ok(Vec::new());
         }
-        let (from, to) = (ordinals(live), ordinals(&merged(live, wanted)));
+        let (from, to) = (ordinals(live), ordinals(after));
         let goes = |claim: &str| {
             number_of(claim, &key.name, live)
                 .is_some_and(|number| from.contains(&number) && !to.contains(&number))
@@ -156,7 +164,11 @@ impl ClaimHolder<'_> {
     /// The objects of a definition.
     async fn instances(&self, definition: &Value, fate: Fate) -> Result<Vec<Holding>, ApiError> {
         let Some(kind) = defined(definition) else {
-            return Ok(Vec::new());
+            // They are stored, whether or not anybody can look at them.
+            return Ok(vec![Holding::Unseen {
+                what: format!("the {}", name_of(definition)),
+                why: "no version of them is served".to_owned(),
+            }]);
         };
         let objects = match self.list(&kind, None).await? {
             Ok(objects) => objects,
@@ -292,23 +304,12 @@ fn ordinals(set: &Value) -> std::ops::Range<i64> {
     start..start.saturating_add(replicas)
 }
 
-/// The part of a `StatefulSet` that decides about its numbers, as it will be.
-fn merged(live: &Value, wanted: &Value) -> Value {
-    let mut set = live.clone();
-    for name in ["replicas", "ordinals"] {
-        if let Some(value) = wanted["spec"].get(name) {
-            set["spec"][name] = value.clone();
-        }
-    }
-    set
-}
-
 /// Whether pods go for good and take their claims with them.
-fn is_shrinking(live: &Value, wanted: &Value) -> bool {
+fn is_shrinking(live: &Value, after: &Value) -> bool {
     let deletes =
         |set: &Value| set["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] == "Delete";
-    let (from, to) = (ordinals(live), ordinals(&merged(live, wanted)));
-    (deletes(live) || deletes(wanted)) && (from.start < to.start || to.end < from.end)
+    let (from, to) = (ordinals(live), ordinals(after));
+    (deletes(live) || deletes(after)) && (from.start < to.start || to.end < from.end)
 }
 
 fn snapshot(key: &ObjectKey, live: &Value) -> Holding {

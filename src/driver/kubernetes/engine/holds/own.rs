@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{ClaimHolder, Fate, by_owner};
+use super::{ClaimHolder, Fate, by_owner, listed};
 use crate::driver::kubernetes::client::api::{ApiError, Kind};
 use crate::driver::kubernetes::engine::addresses::addresses;
 use crate::driver::kubernetes::engine::apply::said;
@@ -38,6 +38,9 @@ const RULES: [&str; 12] = [
     "traefik.io",
     "karpenter.sh",
 ];
+
+/// On a node: the pool that it is of.
+const POOL: &str = "karpenter.sh/nodepool";
 
 /// What refers to an object of a class by its name.
 struct Referrer {
@@ -113,7 +116,33 @@ impl ClaimHolder<'_> {
         holds.extend(written(key, live));
         holds.extend(elsewhere(key, live));
         holds.extend(self.referring(key).await?);
+        holds.extend(self.nodes_of(key).await?);
         Ok(holds)
+    }
+
+    /// The nodes of a pool, which are taken away with all pods on them, whosever they are.
+    async fn nodes_of(&self, key: &ObjectKey) -> Result<Vec<Holding>, ApiError> {
+        if (key.group(), key.kind.as_str()) != ("karpenter.sh", "NodePool") {
+            return Ok(Vec::new());
+        }
+        let kind = Kind {
+            api_version: "v1".to_owned(),
+            kind: "Node".to_owned(),
+            plural: "nodes".to_owned(),
+            namespaced: false,
+        };
+        Ok(match self.list(&kind, None).await? {
+            Ok(mut nodes) => {
+                nodes.retain(|node| node["metadata"]["labels"][POOL] == key.name.as_str());
+                let what = || format!("the pods on {}", listed(nodes.iter()));
+                let why = "its controller drains the nodes of a pool that is deleted".to_owned();
+                let what = (!nodes.is_empty()).then(what);
+                what.map(|what| Holding::Unknown { what, why })
+                    .into_iter()
+                    .collect()
+            }
+            Err(unseen) => vec![unseen],
+        })
     }
 
     /// What others have that goes by this object's name.
@@ -150,7 +179,7 @@ impl ClaimHolder<'_> {
 }
 
 /// Where traffic arrives from outside.
-fn entry(key: &ObjectKey, live: &Value) -> Option<Holding> {
+pub(super) fn entry(key: &ObjectKey, live: &Value) -> Option<Holding> {
     let places: Vec<String> = match (key.group(), key.kind.as_str()) {
         ("", "Service") if live["spec"]["type"] == "NodePort" => {
             let ports = live["spec"]["ports"].as_array().into_iter().flatten();
@@ -182,7 +211,7 @@ fn entry(key: &ObjectKey, live: &Value) -> Option<Holding> {
 }
 
 /// Whether a gateway takes a route.
-fn is_attached(live: &Value) -> bool {
+pub(super) fn is_attached(live: &Value) -> bool {
     let parents = live["status"]["parents"].as_array().into_iter().flatten();
     parents
         .flat_map(|parent| parent["conditions"].as_array().into_iter().flatten())
@@ -218,14 +247,18 @@ fn written(key: &ObjectKey, live: &Value) -> Option<Holding> {
 
 /// What the controller of a kind that a definition adds has made for it: nobody can look there.
 fn elsewhere(key: &ObjectKey, live: &Value) -> Option<Holding> {
-    if !is_of_definition(key) || RULES.contains(&key.group()) {
+    if !is_of_definition(key) {
         return None;
     }
     let spec = &live["spec"];
     let policy = spec["deletionPolicy"]
         .as_str()
         .or(spec["reclaimPolicy"].as_str());
-    if policy.is_some_and(|policy| matches!(policy, "Orphan" | "Retain")) {
+    if policy.is_some_and(|policy| matches!(policy, "Orphan" | "Retain" | "None")) {
+        return None;
+    }
+    // Whoever only carries out what it says has a finalizer for its own order.
+    if policy.is_none() && RULES.contains(&key.group()) {
         return None;
     }
     let finalizers = live["metadata"]["finalizers"]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::snapshot::Snapshot;
-use super::{active, bound_of_route, drift, pods_of, sent};
+use super::{bound_of_route, drift, pods_of, sent, traffic};
 use crate::driver::kubernetes::client::api::{Api, ApiError};
 use crate::driver::kubernetes::engine::autoscale::Pods;
 use crate::driver::kubernetes::engine::command::is_commands;
@@ -19,7 +19,7 @@ use crate::driver::kubernetes::engine::{Conflict, KubernetesEngine};
 use crate::model::facts::{Facts, HealthState, SlotFacts, WorkloadFacts, WorkloadHealth};
 use crate::model::object::Drift;
 use crate::model::route::Route;
-use crate::model::{Manifest, ObjectKey, ReleaseNumber, ServiceName, Slot};
+use crate::model::{LiveTraffic, Manifest, ObjectKey, ReleaseNumber, ServiceName, Slot};
 use crate::port::engine::Scope;
 
 pub(super) async fn facts(
@@ -35,7 +35,7 @@ pub(super) async fn facts(
         snapshot,
     };
     let record = &snapshot.read.record;
-    let active = active(record, &reading.live_routes());
+    let traffic = traffic(record, &reading.live_routes());
 
     let mut slots = BTreeMap::new();
     for (slot, workloads) in &snapshot.slots {
@@ -43,14 +43,14 @@ pub(super) async fn facts(
             slots.insert(*slot, reading.slot(*slot, recorded, workloads).await?);
         }
     }
-    let route_drift = reading.route_drift(active).await?;
+    let route_drift = reading.route_drift(traffic).await?;
 
     Ok(Facts {
         lineage: record.lineage.clone(),
         fence: record.fence,
         changed_by: record.changed_by.clone(),
         changed_at: record.changed_at,
-        active,
+        traffic,
         switched_at: record.switched_at,
         slots,
         routes: record.routes.clone(),
@@ -158,7 +158,7 @@ impl Reading<'_> {
 
     async fn route_drift(
         &self,
-        active: Option<Slot>,
+        traffic: LiveTraffic,
     ) -> Result<BTreeMap<ServiceName, Vec<Drift>>, ApiError> {
         let Snapshot {
             read, found, set, ..
@@ -168,7 +168,7 @@ impl Reading<'_> {
             .routes
             .iter()
             .map(|(service, route)| async move {
-                let bound = bound_of_route(route, active, set);
+                let bound = bound_of_route(route, traffic, set);
                 let drift = drift(self.api, self.policy, &bound, found, Pods::Wanted).await?;
                 Ok::<_, ApiError>((service.clone(), drift))
             });

@@ -25,7 +25,7 @@ use crate::driver::kubernetes::engine::record::{Placed, Record, Records, Workloa
 use crate::model::facts::Facts;
 use crate::model::object::{ObjectFacts, ObjectState, mark};
 use crate::model::route::Route;
-use crate::model::{Fingerprint, Manifest, ReleaseNumber, ServiceName, Slot};
+use crate::model::{Fingerprint, LiveTraffic, Manifest, ReleaseNumber, ServiceName, Slot};
 use crate::port::engine::{EngineError, Scope};
 use crate::port::hold::clock;
 
@@ -128,9 +128,8 @@ pub(super) fn of_scope(scope: &Scope) -> String {
     )
 }
 
-/// The slot whose traffic the live objects say it is: what counts when all of them agree; else what
-/// was written.
-pub(super) fn active(record: &Record, live: &[&Value]) -> Option<Slot> {
+/// Where live traffic goes by the live objects, when all of them agree; else what was written.
+pub(super) fn traffic(record: &Record, live: &[&Value]) -> LiveTraffic {
     let said: BTreeSet<&str> = live
         .iter()
         .filter_map(|object| object["metadata"]["labels"][mark::ACTIVE].as_str())
@@ -141,29 +140,29 @@ pub(super) fn active(record: &Record, live: &[&Value]) -> Option<Slot> {
         .filter(|route| route.objects().is_some())
         .count();
     match said.iter().collect::<Vec<_>>()[..] {
-        [one] if live.len() == all && all > 0 => one.parse().ok(),
-        _ => record.active,
+        [one] if live.len() == all && all > 0 => one.parse().ok().into(),
+        _ => record.traffic,
     }
 }
 
 /// The objects of an entry point as they are sent.
-pub(super) fn of_route(route: &Route, active: Option<Slot>, set: &str) -> Vec<Manifest> {
+pub(super) fn of_route(route: &Route, traffic: LiveTraffic, set: &str) -> Vec<Manifest> {
     let Some(objects) = route.objects() else {
         return Vec::new();
     };
     objects
         .fixed
         .iter()
-        .chain([objects.live(active)])
+        .chain([objects.live(traffic)])
         .map(|manifest| shared(manifest, set))
         .collect()
 }
 
 /// Those that must be as they were applied. Before the first switch the live object may still be
 /// what it was before it was imported: its traffic is not deleted until a slot can have it.
-pub(super) fn bound_of_route(route: &Route, active: Option<Slot>, set: &str) -> Vec<Manifest> {
-    let mut all = of_route(route, active, set);
-    if active.is_none() {
+pub(super) fn bound_of_route(route: &Route, traffic: LiveTraffic, set: &str) -> Vec<Manifest> {
+    let mut all = of_route(route, traffic, set);
+    if traffic.is_off() {
         all.pop();
     }
     all

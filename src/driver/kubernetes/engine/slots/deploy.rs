@@ -20,7 +20,7 @@ use crate::model::facts::WorkloadFacts;
 use crate::model::plan::DeployMode;
 use crate::model::secret::HashKey;
 use crate::model::workload::Known;
-use crate::model::{Address, Manifest, ObjectKey, Period, ServiceName, Slot};
+use crate::model::{Address, LiveTraffic, Manifest, ObjectKey, Period, ServiceName};
 use crate::port::Progress;
 use crate::port::engine::{EngineError, Permit, Placement, Pull};
 
@@ -56,7 +56,7 @@ struct Wanted {
 
 /// What was asked before anything is decided.
 struct Found {
-    active: Option<Slot>,
+    traffic: LiveTraffic,
     existing: Existing,
     scalers: Scalers,
     /// What is there under the names of a service that is new in the slot.
@@ -149,8 +149,8 @@ impl Deployment<'_> {
             }
             slots.under_names_of(manifests).await
         };
-        let (active, existing, scalers, names) = tokio::try_join!(
-            traffic::active(slots.engine, slots.api, read),
+        let (traffic, existing, scalers, names) = tokio::try_join!(
+            traffic::current(slots.engine, slots.api, read),
             slots.existing(read, workloads, service),
             slots.scalers(manifests),
             names
@@ -160,7 +160,7 @@ impl Deployment<'_> {
         let is_same = existing.placed.as_ref() == Some(placed)
             && facts.is_some_and(|facts| facts.drift.is_empty());
         Ok(Found {
-            active,
+            traffic,
             existing,
             scalers,
             names,
@@ -182,7 +182,7 @@ impl Deployment<'_> {
 
     fn refuse_live(&self, found: &Found) -> Result<(), EngineError> {
         let placement = self.placement;
-        let is_live = found.active == Some(placement.slot);
+        let is_live = found.traffic.reaches(placement.slot);
         let there = found.existing.placed.as_ref();
         if placement.mode == DeployMode::Fresh
             && is_live
@@ -228,7 +228,7 @@ impl Deployment<'_> {
     ) -> Result<(), EngineError> {
         let placement = self.placement;
         let is_rolling =
-            placement.mode == DeployMode::Rolling && found.active == Some(placement.slot);
+            placement.mode == DeployMode::Rolling && found.traffic.reaches(placement.slot);
         let how = Applying {
             replacing: if is_rolling {
                 Replacing::Refused

@@ -13,7 +13,7 @@ use crate::driver::kubernetes::engine::record::{Placed, Read, Workloads};
 use crate::driver::kubernetes::engine::slots::selector;
 use crate::model::facts::WorkloadFacts;
 use crate::model::object::{is_kept, mark};
-use crate::model::{Manifest, ObjectKey, ServiceName};
+use crate::model::{LiveTraffic, Manifest, ObjectKey, ServiceName};
 use crate::port::engine::EngineError;
 
 /// One service in a slot: what was recorded, and what is there.
@@ -110,7 +110,7 @@ impl Slots<'_> {
             .record
             .routes
             .values()
-            .flat_map(|route| observe::of_route(route, None, &self.set))
+            .flat_map(|route| observe::of_route(route, LiveTraffic::Off, &self.set))
             .map(|manifest| manifest.key())
             .collect();
 

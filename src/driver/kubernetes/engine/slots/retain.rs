@@ -18,7 +18,7 @@ pub(in super::super) async fn retain(
 ) -> Result<(), EngineError> {
     let api = engine.api().await?;
     let mut read = engine.enter(api, permit).await?;
-    if traffic::active(engine, api, &read).await? == Some(slot) {
+    if traffic::current(engine, api, &read).await?.reaches(slot) {
         return Err(EngineError::Refused {
             reason: format!("{slot} has live traffic and cannot be stopped"),
             help: "switch traffic away first".to_owned(),
@@ -77,7 +77,10 @@ async fn stop(
 ) -> Result<Option<String>, EngineError> {
     let slots = Slots::open(engine, permit, slot).await?;
     let mut read = engine.enter(slots.api, permit).await?;
-    if traffic::active(engine, slots.api, &read).await? == Some(slot) {
+    if traffic::current(engine, slots.api, &read)
+        .await?
+        .reaches(slot)
+    {
         return Ok(None);
     }
     let found = read.record.slots.get(&slot);

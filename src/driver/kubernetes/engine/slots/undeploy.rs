@@ -26,8 +26,8 @@ pub(in super::super) async fn undeploy(
         return Err(moved(Address::Workload(slot, service.clone()), &read));
     }
 
-    let active = traffic::active(engine, slots.api, &read).await?;
-    if active == Some(slot) && read.record.routes.contains_key(service) {
+    let traffic = traffic::current(engine, slots.api, &read).await?;
+    if traffic.reaches(slot) && read.record.routes.contains_key(service) {
         return Err(EngineError::Refused {
             reason: format!("{service} in {slot} has live traffic"),
             help: "switch traffic away, or close its entry point, first".to_owned(),

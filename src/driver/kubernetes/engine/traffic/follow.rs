@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::driver::kubernetes::client::api::{Api, ApiError, Selector};
 use crate::driver::kubernetes::engine::{KubernetesEngine, observe, slots, wait};
 use crate::model::route::ObjectsRoute;
-use crate::model::{Manifest, ObjectKey, ServiceName, Slot};
+use crate::model::{LiveTraffic, Manifest, ObjectKey, ServiceName, Slot};
 use crate::port::engine::{EngineError, Permit};
 
 /// How long endpoints may take to follow a switch.
@@ -24,7 +24,7 @@ pub(super) async fn follow(
     service: &ServiceName,
     route: &ObjectsRoute,
 ) -> Result<(), EngineError> {
-    let live = route.live(Some(slot));
+    let live = route.live(LiveTraffic::All(slot));
     let key = live.key();
     if !matches!(key.kind.as_str(), "Service" | "Ingress") {
         // A Gateway says whether it has taken the route as it is now.

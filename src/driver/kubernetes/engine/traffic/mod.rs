@@ -23,7 +23,7 @@ use crate::driver::kubernetes::engine::{KubernetesEngine, observe, owner};
 use crate::model::facts::Overview;
 use crate::model::release::Actor;
 use crate::model::route::ObjectsRoute;
-use crate::model::{Address, ObjectKey, ServiceName, Slot};
+use crate::model::{Address, LiveTraffic, ObjectKey, ServiceName};
 use crate::port::engine::{EngineError, Scope};
 
 fn moved(address: Address, read: &Read) -> EngineError {
@@ -48,16 +48,16 @@ async fn live(api: &Api, record: &Record) -> Result<Vec<Value>, ApiError> {
     Ok(found.into_iter().flatten().collect())
 }
 
-/// The slot that has live traffic now.
-pub(super) async fn active(
+/// Where live traffic goes now.
+pub(super) async fn current(
     _: &KubernetesEngine,
     api: &Api,
     read: &Read,
-) -> Result<Option<Slot>, EngineError> {
+) -> Result<LiveTraffic, EngineError> {
     let live = live(api, &read.record)
         .await
         .map_err(|fault| fault.while_("looking at live traffic"))?;
-    Ok(observe::active(
+    Ok(observe::traffic(
         &read.record,
         &live.iter().collect::<Vec<_>>(),
     ))
@@ -73,7 +73,7 @@ pub(super) async fn overview(
     };
     let read = engine.record(api, scope).await;
     let read = read.map_err(|fault| fault.while_(format!("looking at {scope}")))?;
-    let active = active(engine, api, &read).await?;
+    let traffic = current(engine, api, &read).await?;
     let record = read.record;
     let stops = record.slots.iter();
     let stops = stops.filter_map(|(slot, there)| Some((*slot, there.stops_at?)));
@@ -81,7 +81,7 @@ pub(super) async fn overview(
     let labels = record.slots.into_iter();
     Ok(Overview {
         lineage: record.lineage,
-        active,
+        traffic,
         stops,
         labels: labels.map(|(slot, there)| (slot, there.label)).collect(),
         changed_by: record.changed_by,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::try_join_all;
 use serde_json::Value;
 
-use super::{active, foreign, moved};
+use super::{current, foreign, moved};
 use crate::driver::kubernetes::client::api::{Api, ApiError, Kind, Selector};
 use crate::driver::kubernetes::engine::apply::{self, refused, said};
 use crate::driver::kubernetes::engine::autoscale::Pods;
@@ -18,7 +18,7 @@ use crate::driver::kubernetes::engine::{KubernetesEngine, environment_objects, s
 use crate::model::object::{Drift, mark, rank};
 use crate::model::route::Route;
 use crate::model::secret::HashKey;
-use crate::model::{Address, Fingerprint, Manifest, ObjectKey, ServiceName, Slot};
+use crate::model::{Address, Fingerprint, LiveTraffic, Manifest, ObjectKey, ServiceName};
 use crate::port::engine::{EngineError, Permit};
 
 pub(in super::super) async fn route(
@@ -31,12 +31,12 @@ pub(in super::super) async fn route(
     let mut read = engine.enter(api, permit).await?;
     let service = &route.service;
     let set = engine.records(api, &permit.scope).set();
-    let active = active(engine, api, &read).await?;
+    let traffic = current(engine, api, &read).await?;
     let old = read.record.routes.get(service).cloned();
     let failed = |fault: ApiError| fault.while_(format!("looking at the entry point of {service}"));
     let drift = match &old {
         None => Vec::new(),
-        Some(old) => drift(engine, api, &read, old, active, &set)
+        Some(old) => drift(engine, api, &read, old, traffic, &set)
             .await
             .map_err(failed)?,
     };
@@ -49,7 +49,7 @@ pub(in super::super) async fn route(
         return Err(moved(Address::Route(service.clone()), &read));
     }
 
-    let manifests = of_route(route, active, &set);
+    let manifests = of_route(route, traffic, &set);
     let found = match &old {
         None => refuse_foreign(api, &manifests, &set).await?,
         Some(_) => BTreeMap::new(),
@@ -65,10 +65,10 @@ pub(in super::super) async fn route(
     let off = route.objects().map(|objects| objects.off.key());
     // Where nothing is, there is no traffic to leave alone.
     let is_absent = |key: &ObjectKey| matches!(found.get(key), Some(None));
-    let untouched = off.filter(|off| active.is_none() && !is_absent(off));
+    let untouched = off.filter(|off| traffic.is_off() && !is_absent(off));
     listen_all(engine, api, &set, &manifests, untouched.as_ref()).await?;
 
-    let old = old.iter().flat_map(|old| of_route(old, active, &set));
+    let old = old.iter().flat_map(|old| of_route(old, traffic, &set));
     delete_rest(api, &set, &manifests, old.collect()).await
 }
 
@@ -204,10 +204,10 @@ async fn drift(
     api: &Api,
     read: &Read,
     route: &Route,
-    active: Option<Slot>,
+    traffic: LiveTraffic,
     set: &str,
 ) -> Result<Vec<Drift>, ApiError> {
-    let manifests = observe::bound_of_route(route, active, set);
+    let manifests = observe::bound_of_route(route, traffic, set);
     let objects = manifests
         .iter()
         .map(|manifest| (manifest.key(), manifest.body().clone()))
@@ -262,7 +262,7 @@ pub(in super::super) async fn unroute(
     };
 
     let set = engine.records(api, &permit.scope).set();
-    let mut manifests = of_route(&route, None, &set);
+    let mut manifests = of_route(&route, LiveTraffic::Off, &set);
     manifests.sort_by_key(|manifest| Reverse(rank(manifest.kind())));
     for manifest in manifests {
         apply::delete_own(api, &manifest.key(), &set).await?;

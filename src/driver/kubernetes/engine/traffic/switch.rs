@@ -15,7 +15,7 @@ use crate::driver::kubernetes::engine::owner::belongs_to;
 use crate::driver::kubernetes::engine::record::Record;
 use crate::driver::kubernetes::engine::{KubernetesEngine, observe, slots};
 use crate::model::object::mark;
-use crate::model::{Address, Manifest, Slot};
+use crate::model::{Address, LiveTraffic, Manifest};
 use crate::port::engine::{EngineError, Permit};
 
 /// How long a live object may be changed by others between looking and switching.
@@ -24,8 +24,8 @@ const TRIES: usize = 8;
 pub(in super::super) async fn switch(
     engine: &KubernetesEngine,
     permit: &Permit,
-    from: Option<Slot>,
-    to: Option<Slot>,
+    from: LiveTraffic,
+    to: LiveTraffic,
 ) -> Result<(), EngineError> {
     let api = engine.api().await?;
     let mut read = engine.enter(api, permit).await?;
@@ -35,19 +35,19 @@ pub(in super::super) async fn switch(
     };
     // Asked at once, and only counts where traffic moves.
     let is_ready = async {
-        match to {
+        match to.slot() {
             Some(slot) => Ok(slots::is_ready(engine, api, permit, &read, slot).await),
             None => Ok(Ok(())),
         }
     };
     let (there, is_ready) = tokio::try_join!(there, is_ready)?;
-    let active = observe::active(&read.record, &there.iter().collect::<Vec<_>>());
-    let is_whole = agree(&read.record, &there, active);
-    if active == to && is_whole && read.record.active == to {
+    let now = observe::traffic(&read.record, &there.iter().collect::<Vec<_>>());
+    let is_whole = agree(&read.record, &there, now);
+    if now == to && is_whole && read.record.traffic == to {
         return Ok(());
     }
     // Where a switch was cut off in between, some services are on either side.
-    if is_whole && active != from && active != to {
+    if is_whole && now != from && now != to {
         return Err(moved(Address::Traffic, &read));
     }
     is_ready?;
@@ -62,7 +62,7 @@ pub(in super::super) async fn switch(
             .map(|manifest| patch(engine, api, &set, manifest, &there)),
     )
     .await?;
-    if let Some(slot) = to {
+    if let Some(slot) = to.slot() {
         let follows = objects(&read.record)
             .map(|(service, route)| follow(engine, api, permit, slot, service, route));
         try_join_all(follows).await?;
@@ -70,11 +70,11 @@ pub(in super::super) async fn switch(
 
     let now = Timestamp::now();
     let change = |record: &mut Record| {
-        if record.active != to {
+        if record.traffic != to {
             record.switched_at = Some(now);
         }
-        record.active = to;
-        if let Some(there) = to.and_then(|slot| record.slots.get_mut(&slot)) {
+        record.traffic = to;
+        if let Some(there) = to.slot().and_then(|slot| record.slots.get_mut(&slot)) {
             there.stops_at = None;
         }
     };
@@ -82,8 +82,8 @@ pub(in super::super) async fn switch(
 }
 
 /// Whether all live objects point where they should.
-fn agree(record: &Record, live: &[Value], slot: Option<Slot>) -> bool {
-    let wanted = slot.map_or("off", Slot::as_str);
+fn agree(record: &Record, live: &[Value], traffic: LiveTraffic) -> bool {
+    let wanted = traffic.as_str();
     live.len() == objects(record).count()
         && live
             .iter()

@@ -28,7 +28,7 @@ pub(in super::super) async fn urls(
         .map_err(|fault| fault.while_(format!("looking at {scope}")))?;
     let live = live(api, &read.record).await;
     let live = live.map_err(|fault| fault.while_("looking at live traffic"))?;
-    let active = observe::active(&read.record, &live.iter().collect::<Vec<_>>());
+    let traffic = observe::traffic(&read.record, &live.iter().collect::<Vec<_>>());
     let live = &match role {
         Role::Active => {
             // What has a name is asked by that.
@@ -40,8 +40,8 @@ pub(in super::super) async fn urls(
     };
 
     let slot = match role {
-        Role::Active => active,
-        Role::Preview => match active {
+        Role::Active => traffic.slot(),
+        Role::Preview => match traffic.slot() {
             Some(slot) => Some(slot.other()),
             None => read.record.slots.keys().next().copied(),
         },

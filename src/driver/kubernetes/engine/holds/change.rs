@@ -1,0 +1,320 @@
+//! What an object of the environment's own gives up when it is changed in place: an address, a name
+//! that traffic arrives by, a volume that is freed.
+
+use serde_json::{Map, Value};
+
+use super::name_of;
+use super::own::{entry, is_attached};
+use crate::driver::kubernetes::client::api::MANAGER;
+use crate::driver::kubernetes::engine::apply::said;
+use crate::model::ObjectKey;
+use crate::model::loss::Holding;
+
+/// The object as it will be once `wanted` is applied: with its fields, and without those that were
+/// ours alone and are not in it any more. The server gives these their defaults.
+pub(super) fn applied(live: &Value, wanted: &Value) -> Value {
+    let entries = live["metadata"]["managedFields"].as_array();
+    let (own, others): (Vec<&Value>, Vec<&Value>) =
+        entries.into_iter().flatten().partition(|entry| {
+            entry["manager"] == MANAGER
+                && entry["operation"] == "Apply"
+                && entry.get("subresource").is_none()
+        });
+    let fields = |entry: &&'_ Value| entry["fieldsV1"].clone();
+    let others: Vec<Value> = others.iter().map(fields).collect();
+
+    let mut after = live.clone();
+    for own in own {
+        let others: Vec<&Value> = others.iter().collect();
+        take_out(&mut after, wanted, &own["fieldsV1"], &others);
+    }
+    merge(&mut after, wanted);
+    after
+}
+
+/// Takes the fields out that are ours alone and are not wanted.
+fn take_out(after: &mut Value, wanted: &Value, own: &Value, others: &[&Value]) {
+    let (Some(object), Some(own)) = (after.as_object_mut(), own.as_object()) else {
+        return;
+    };
+    for (field, below) in own {
+        let Some(name) = field.strip_prefix("f:") else {
+            continue;
+        };
+        let held: Vec<&Value> = others.iter().filter_map(|it| it.get(field)).collect();
+        let is_map = |fields: &Value| {
+            let mut names = fields.as_object().into_iter().flat_map(Map::keys);
+            names.any(|name| name.starts_with("f:"))
+        };
+        if is_map(below) {
+            if let Some(after) = object.get_mut(name) {
+                take_out(after, &wanted[name], below, &held);
+            }
+        } else if wanted.get(name).is_none() && held.is_empty() {
+            object.remove(name);
+        }
+    }
+}
+
+fn merge(after: &mut Value, wanted: &Value) {
+    match (after, wanted) {
+        (Value::Object(after), Value::Object(wanted)) => {
+            for (name, value) in wanted {
+                merge(after.entry(name.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (after, wanted) => *after = wanted.clone(),
+    }
+}
+
+/// What goes with the change.
+pub(super) fn given_up(key: &ObjectKey, live: &Value, after: &Value) -> Option<Holding> {
+    match (key.group(), key.kind.as_str()) {
+        ("", "Service") => service(live, after).then(|| entry(key, live)).flatten(),
+        ("", "PersistentVolume") => volume(live, after),
+        ("networking.k8s.io", "Ingress") => {
+            let all = entry(key, live)?;
+            if class(live) != class(after) {
+                return Some(all);
+            }
+            names_lost(key, &hosts(live), &hosts(after))
+        }
+        ("gateway.networking.k8s.io", "Gateway") => {
+            let all = entry(key, live)?;
+            if live["spec"]["gatewayClassName"] != after["spec"]["gatewayClassName"] {
+                return Some(all);
+            }
+            names_lost(key, &listeners(live), &listeners(after))
+        }
+        ("gateway.networking.k8s.io", _) if is_attached(live) => {
+            let parents = parents(after);
+            if parents_of(live).any(|parent| !parents.contains(&parent)) {
+                return entry(key, live);
+            }
+            match (texts(live, "hostnames"), texts(after, "hostnames")) {
+                (_, after) if after.is_empty() => None,
+                (live_names, _) if live_names.is_empty() => entry(key, live),
+                (live, after) => names_lost(key, &live, &after),
+            }
+        }
+        _ => None,
+    }
+}
+
+/// Whether a Service loses the address that it has. A node's ports stay with a load balancer.
+fn service(live: &Value, after: &Value) -> bool {
+    let kind = |it: &Value| {
+        it["spec"]["type"]
+            .as_str()
+            .unwrap_or("ClusterIP")
+            .to_owned()
+    };
+    match (kind(live).as_str(), kind(after).as_str()) {
+        ("LoadBalancer", "LoadBalancer") => {
+            live["spec"]["loadBalancerClass"] != after["spec"]["loadBalancerClass"]
+        }
+        ("NodePort", "LoadBalancer") => false,
+        (before, after) => before != after,
+    }
+}
+
+/// A volume that no claim has any more goes at once when its policy says so.
+fn volume(live: &Value, after: &Value) -> Option<Holding> {
+    let policy = |it: &Value| it["spec"]["persistentVolumeReclaimPolicy"].clone();
+    let is_free = matches!(
+        live["status"]["phase"].as_str(),
+        Some("Released" | "Failed")
+    );
+    if !is_free || policy(live) == policy(after) || policy(after) == "Retain" {
+        return None;
+    }
+    let policy = policy(after);
+    let policy = policy.as_str().unwrap_or("Delete");
+    Some(Holding::Data {
+        what: format!("volume {}", name_of(live)),
+        size: live["spec"]["capacity"]["storage"]
+            .as_str()
+            .map(str::to_owned),
+        policy: Some(format!(
+            "no claim has it, so that {policy} takes it at once"
+        )),
+    })
+}
+
+fn names_lost(key: &ObjectKey, before: &[String], after: &[String]) -> Option<Holding> {
+    let lost = before.iter().filter(|name| !after.contains(name));
+    let lost: Vec<&str> = lost.map(String::as_str).collect();
+    (!lost.is_empty()).then(|| Holding::Entry {
+        what: format!("{} ({})", said(key), lost.join(", ")),
+    })
+}
+
+fn class(ingress: &Value) -> &Value {
+    let named = &ingress["spec"]["ingressClassName"];
+    match named {
+        Value::Null => &ingress["metadata"]["annotations"]["kubernetes.io/ingress.class"],
+        _ => named,
+    }
+}
+
+/// The hosts of an Ingress; a rule without one is for every host.
+fn hosts(ingress: &Value) -> Vec<String> {
+    let rules = ingress["spec"]["rules"].as_array().into_iter().flatten();
+    rules
+        .map(|rule| rule["host"].as_str().unwrap_or("every host").to_owned())
+        .collect()
+}
+
+fn listeners(gateway: &Value) -> Vec<String> {
+    let listeners = gateway["spec"]["listeners"].as_array();
+    let listeners = listeners.into_iter().flatten();
+    listeners
+        .map(|listener| {
+            let host = listener["hostname"].as_str().unwrap_or("every host");
+            format!("{host}, port {}", listener["port"])
+        })
+        .collect()
+}
+
+fn texts(object: &Value, field: &str) -> Vec<String> {
+    let list = object["spec"][field].as_array().into_iter().flatten();
+    list.filter_map(|text| text.as_str().map(str::to_owned))
+        .collect()
+}
+
+fn parents(route: &Value) -> Vec<[&Value; 4]> {
+    parents_of(route).collect()
+}
+
+fn parents_of(route: &Value) -> impl Iterator<Item = [&Value; 4]> {
+    let parents = route["spec"]["parentRefs"].as_array().into_iter().flatten();
+    parents.map(|it| {
+        [
+            &it["namespace"],
+            &it["name"],
+            &it["sectionName"],
+            &it["port"],
+        ]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn lost(text: &str, live: &Value, wanted: &Value) -> Option<String> {
+        let key: ObjectKey = text.parse().expect(text);
+        given_up(&key, live, &applied(live, wanted)).map(|it| it.to_string())
+    }
+
+    fn managed(fields: &Value, others: &Value) -> Value {
+        json!([
+            {"manager": "shipit", "operation": "Apply", "fieldsV1": fields},
+            {"manager": "kim", "operation": "Update", "fieldsV1": others},
+        ])
+    }
+
+    #[test]
+    fn what_was_ours_alone_and_is_not_wanted_goes() {
+        let live = json!({
+            "metadata": {"managedFields": managed(
+                &json!({"f:spec": {"f:replicas": {}, "f:ordinals": {"f:start": {}}, "f:paused": {}}}),
+                &json!({"f:spec": {"f:paused": {}}}),
+            )},
+            "spec": {"replicas": 3, "ordinals": {"start": 5}, "paused": true, "serviceName": "db"},
+        });
+        let after = applied(&live, &json!({"spec": {"serviceName": "other"}}));
+        assert_eq!(
+            after["spec"],
+            json!({"ordinals": {}, "paused": true, "serviceName": "other"})
+        );
+        let after = applied(
+            &live,
+            &json!({"spec": {"replicas": 4, "ordinals": {"start": 6}}}),
+        );
+        assert_eq!(
+            after["spec"],
+            json!({"replicas": 4, "ordinals": {"start": 6}, "paused": true, "serviceName": "db"})
+        );
+    }
+
+    #[test]
+    fn an_address_that_is_given_up_is_told() {
+        let service = "v1/Service/shop/web";
+        let owned = managed(
+            &json!({"f:spec": {"f:type": {}, "f:loadBalancerClass": {}}}),
+            &json!({}),
+        );
+        let balanced = json!({
+            "metadata": {"managedFields": owned},
+            "spec": {"type": "LoadBalancer", "loadBalancerClass": "a"},
+            "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}},
+        });
+        for wanted in [
+            json!({"spec": {"type": "ClusterIP"}}),
+            json!({"spec": {}}),
+            json!({"spec": {"type": "NodePort"}}),
+            json!({"spec": {"type": "LoadBalancer", "loadBalancerClass": "b"}}),
+        ] {
+            assert_eq!(
+                lost(service, &balanced, &wanted).as_deref(),
+                Some("live traffic arrives at Service/web in shop (192.0.2.1)"),
+                "{wanted}"
+            );
+        }
+        let same = json!({"spec": {"type": "LoadBalancer", "loadBalancerClass": "a", "ports": []}});
+        assert_eq!(lost(service, &balanced, &same), None);
+        let node = json!({"spec": {"type": "NodePort", "ports": [{"nodePort": 30080}]}});
+        assert_eq!(lost(service, &node, &same), None, "its ports stay");
+    }
+
+    #[test]
+    fn names_that_traffic_arrives_by_are_told_one_by_one() {
+        let rule = |host: &str| json!({"host": host});
+        let live = json!({
+            "spec": {"ingressClassName": "nginx", "rules": [rule("a.example.com"), rule("b.example.com")]},
+            "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}},
+        });
+        let ingress = "networking.k8s.io/v1/Ingress/shop/web";
+        let fewer = json!({"spec": {"rules": [rule("b.example.com"), rule("c.example.com")]}});
+        assert_eq!(
+            lost(ingress, &live, &fewer).as_deref(),
+            Some("live traffic arrives at Ingress/web in shop (a.example.com)")
+        );
+        let other = json!({"spec": {"ingressClassName": "alb"}});
+        assert!(lost(ingress, &live, &other).is_some_and(|it| it.contains("192.0.2.1")));
+        assert_eq!(lost(ingress, &live, &json!({"spec": {}})), None);
+
+        let attached = json!([{"conditions": [{"type": "Accepted", "status": "True"}]}]);
+        let route = json!({
+            "spec": {"hostnames": ["a.example.com"], "parentRefs": [{"name": "edge"}]},
+            "status": {"parents": attached},
+        });
+        let text = "gateway.networking.k8s.io/v1/HTTPRoute/shop/web";
+        let moved = json!({"spec": {"hostnames": ["b.example.com"]}});
+        assert!(lost(text, &route, &moved).is_some_and(|it| it.contains("a.example.com")));
+        let elsewhere = json!({"spec": {"parentRefs": [{"name": "other"}]}});
+        assert!(lost(text, &route, &elsewhere).is_some_and(|it| it.contains("a.example.com")));
+        let more = json!({"spec": {"hostnames": ["a.example.com", "b.example.com"]}});
+        assert_eq!(lost(text, &route, &more), None);
+    }
+
+    #[test]
+    fn a_volume_without_a_claim_goes_when_its_policy_says_so_then() {
+        let text = "v1/PersistentVolume//pv-1";
+        let volume = |phase: &str| {
+            json!({"metadata": {"name": "pv-1"}, "status": {"phase": phase},
+                "spec": {"persistentVolumeReclaimPolicy": "Retain", "capacity": {"storage": "10Gi"}}})
+        };
+        let delete = json!({"spec": {"persistentVolumeReclaimPolicy": "Delete"}});
+        let told = lost(text, &volume("Released"), &delete).expect("it goes");
+        assert!(
+            told.contains("volume pv-1") && told.contains("10Gi"),
+            "{told}"
+        );
+        assert_eq!(lost(text, &volume("Bound"), &delete), None);
+        assert_eq!(lost(text, &volume("Released"), &json!({"spec": {}})), None);
+    }
+}
