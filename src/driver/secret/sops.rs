@@ -19,7 +19,7 @@ const LIMIT: u64 = 1 << 20;
 /// How long it may take: a key may be with a service on the network.
 const WITHIN: Period = Period::from_secs(30);
 
-/// The variables that it finds its keys by: those of its own, of GnuPG, of SSH and of the services
+/// The variables that it finds its keys by: those of its own, of `GnuPG`, of SSH and of the services
 /// that keep keys.
 const VARIABLES: [&str; 16] = [
     "SOPS_*",
