@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::cli::Cx;
+use crate::cli::arguments::EnvironmentArg;
 use crate::cli::consent::{RunArgs, with_options};
 use crate::cli::reports::Reporter;
 use crate::ops::abort::ask_holder;
@@ -21,10 +22,14 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
+    environment: EnvironmentArg,
+
+    #[command(flatten)]
     run: RunArgs,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let cx = &cx.of(&args.environment)?;
     let session = cx.session().await?;
     if let Some(holder) = ask_holder(&session).await? {
         match cx.format {

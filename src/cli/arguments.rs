@@ -7,6 +7,14 @@ use crate::model::Period;
 use crate::ops::plan_file::{self, PlanFile};
 use crate::output::{Exit, Failure};
 
+/// The environment, by its name alone.
+#[derive(Debug, clap::Args)]
+pub struct EnvironmentArg {
+    /// The environment, as with --env.
+    #[arg(value_name = "ENV")]
+    pub environment: Option<String>,
+}
+
 /// Whether a person is asked.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Approval")]

@@ -1,7 +1,7 @@
 //! `shipit destroy`
 
 use crate::cli::Cx;
-use crate::cli::arguments::{FetchArgs, SavedArgs};
+use crate::cli::arguments::{EnvironmentArg, FetchArgs, SavedArgs};
 use crate::cli::consent::{RunArgs, save_or_run};
 use crate::ops::plan::Request;
 use crate::output::{Exit, Failure};
@@ -20,6 +20,9 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
+    environment: EnvironmentArg,
+
+    #[command(flatten)]
     saved: SavedArgs,
 
     #[command(flatten)]
@@ -30,6 +33,7 @@ pub struct Args {
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let cx = &cx.of(&args.environment)?;
     let saved = (&args.saved, &args.remote);
     save_or_run(cx, &Request::Destroy, &args.run, saved).await
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::cli::Cx;
+use crate::cli::arguments::EnvironmentArg;
 use crate::ops::alike::alike;
 use crate::ops::diff::diff;
 use crate::output::{Exit, Failure, Format, Kind, Page, comparison};
@@ -18,9 +19,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The environment, as with --env.
-    #[arg(value_name = "ENV")]
-    environment: Option<String>,
+    #[command(flatten)]
+    environment: EnvironmentArg,
 
     /// Compare the environment with this one: what is live in both, and what is configured. In what
     /// they may differ stands in the configuration, as `may_differ: [services.*.replicas]`.
@@ -33,7 +33,7 @@ pub struct Args {
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
-    let cx = &cx.of(args.environment.as_deref())?;
+    let cx = &cx.of(&args.environment)?;
     if let Some(with) = &args.with {
         return compare(cx, with).await;
     }

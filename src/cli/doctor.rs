@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::cli::Cx;
+use crate::cli::arguments::EnvironmentArg;
 use crate::ops::doctor::examine;
 use crate::output::{Exit, Failure, Format, Kind, Page};
 use crate::port::engine::CheckResult;
@@ -17,12 +18,16 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
+    #[command(flatten)]
+    environment: EnvironmentArg,
+
     /// What `--output json` is.
     #[arg(long, hide = true)]
     json: bool,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let cx = &cx.of(&args.environment)?;
     let session = cx.session().await?;
     let found = examine(&session).await?;
     if args.json || cx.format == Format::Json {

@@ -1,6 +1,7 @@
 //! `shipit drift`
 
 use crate::cli::Cx;
+use crate::cli::arguments::EnvironmentArg;
 use crate::ops::Session;
 use crate::ops::drift::drift;
 use crate::output::{Exit, Failure, Format, Kind, drift as view};
@@ -16,13 +17,12 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The environment, as with --env.
-    #[arg(value_name = "ENV")]
-    environment: Option<String>,
+    #[command(flatten)]
+    environment: EnvironmentArg,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
-    let cx = cx.of(args.environment.as_deref())?;
+    let cx = cx.of(&args.environment)?;
     let has_moved = look(&cx, &cx.session().await?).await?;
     Ok(if has_moved { Exit::Changes } else { Exit::Done })
 }

@@ -1,6 +1,7 @@
 //! `shipit graph`
 
 use crate::cli::Cx;
+use crate::cli::arguments::EnvironmentArg;
 use crate::ops::plan::{Request, make_plan};
 use crate::output::{Exit, Failure, Format, Kind, graph};
 
@@ -13,9 +14,13 @@ Examples:
 /// The arguments.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {}
+pub struct Args {
+    #[command(flatten)]
+    environment: EnvironmentArg,
+}
 
-pub(super) async fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
+pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let cx = &cx.of(&args.environment)?;
     let session = cx.session().await?;
     let made = make_plan(&session, &Request::Apply { rebuild: false }).await?;
     match cx.format {

@@ -1,6 +1,7 @@
 //! `shipit history`
 
 use crate::cli::Cx;
+use crate::cli::arguments::EnvironmentArg;
 use crate::ops::history::history;
 use crate::output::{Exit, Failure, Format, Kind, history as view};
 
@@ -13,9 +14,13 @@ Examples:
 /// The arguments.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {}
+pub struct Args {
+    #[command(flatten)]
+    environment: EnvironmentArg,
+}
 
-pub(super) async fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
+pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let cx = &cx.of(&args.environment)?;
     let history = history(&cx.session().await?).await?;
     let page = view::page(&history);
     match cx.format {

@@ -1,6 +1,6 @@
 //! `shipit images`
 
-use crate::cli::arguments::LockArgs;
+use crate::cli::arguments::{EnvironmentArg, LockArgs};
 use crate::cli::{Cx, ask};
 use crate::model::garbage::{Collect, Collected};
 use crate::ops::Error;
@@ -18,6 +18,9 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
+    #[command(flatten)]
+    environment: EnvironmentArg,
+
     /// Delete them.
     #[arg(long)]
     collect: bool,
@@ -37,6 +40,7 @@ pub struct Args {
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let cx = &cx.of(&args.environment)?;
     let (session, wait) = (cx.session().await?, args.lock.lock_timeout.get());
     let found = garbage(&session, Collect::Report, wait).await?;
     let is_empty = found.images.is_empty() && found.blobs == 0;

@@ -59,6 +59,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use reference::reference;
 
+use crate::cli::arguments::EnvironmentArg;
 use crate::ops::Session;
 use crate::output::{Exit, Failure, Format, Page, Screen, Verbosity};
 use crate::port::SecretSource;
@@ -218,8 +219,8 @@ pub struct Cx {
 impl Cx {
     /// With the environment that an argument names, if one does. It counts more than a variable,
     /// and is never another than `--env`.
-    fn of(&self, environment: Option<&str>) -> Result<Self, Failure> {
-        let Some(named) = environment else {
+    fn of(&self, argument: &EnvironmentArg) -> Result<Self, Failure> {
+        let Some(named) = argument.environment.as_deref() else {
             return Ok(self.clone());
         };
         match self.env.as_deref() {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::arguments::FetchArgs;
+use crate::cli::arguments::{EnvironmentArg, FetchArgs};
 use crate::cli::reports::{ReportArgs, Reporter};
 use crate::cli::{Cx, drift};
 use crate::files;
@@ -27,6 +27,9 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
+    #[command(flatten)]
+    environment: EnvironmentArg,
+
     /// Write the plan to a file, for `shipit apply FILE`.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -51,6 +54,7 @@ pub struct Args {
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let cx = &cx.of(&args.environment)?;
     let reporter = Reporter::new(&args.reports, "shipit plan");
     let ended = planned(cx, args, &reporter).await;
     reporter.finish(cx, &args.reports, ended)

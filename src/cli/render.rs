@@ -1,6 +1,7 @@
 //! `shipit render`
 
 use crate::cli::Cx;
+use crate::cli::arguments::EnvironmentArg;
 use crate::ops::Error;
 use crate::output::{Exit, Failure, Format, Kind, Page};
 use crate::port::engine::EngineError;
@@ -14,9 +15,13 @@ Examples:
 /// The arguments.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {}
+pub struct Args {
+    #[command(flatten)]
+    environment: EnvironmentArg,
+}
 
-pub(super) async fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
+pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let cx = &cx.of(&args.environment)?;
     let session = cx.session().await?;
     let desired = match session.desired().await {
         // What should be true can be read where nothing can be reached.

@@ -1,6 +1,7 @@
 //! `shipit rollback`
 
 use crate::cli::Cx;
+use crate::cli::arguments::EnvironmentArg;
 use crate::cli::consent::{RunArgs, approve_and_run};
 use crate::model::ReleaseNumber;
 use crate::ops::plan::Request;
@@ -16,6 +17,9 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
+    #[command(flatten)]
+    environment: EnvironmentArg,
+
     /// The release; without it the one that had live traffic last before this.
     #[arg(long, value_name = "RELEASE")]
     to: Option<ReleaseNumber>,
@@ -25,6 +29,7 @@ pub struct Args {
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let cx = &cx.of(&args.environment)?;
     let session = cx.session().await?;
     approve_and_run(cx, &session, &Request::Rollback(args.to), &args.run, None).await
 }

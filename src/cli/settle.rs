@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::cli::arguments::LockArgs;
+use crate::cli::arguments::{EnvironmentArg, LockArgs};
 use crate::cli::{Cx, signals};
 use crate::model::Period;
 use crate::ops::settle::{Options, Pending, Settled, settle};
@@ -20,6 +20,9 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
+    #[command(flatten)]
+    environment: EnvironmentArg,
+
     /// Wait for what comes due within this time, as `15m`.
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     wait: Period,
@@ -29,6 +32,7 @@ pub struct Args {
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let cx = &cx.of(&args.environment)?;
     let session = cx.session().await?;
     let signals = signals::listen(&cx.screen);
     let screen = cx.screen.clone();

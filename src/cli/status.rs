@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::cli::Cx;
+use crate::cli::arguments::EnvironmentArg;
 use crate::ops::status::status;
 use crate::output::{Exit, Failure, Format, Kind, status as view};
 
@@ -22,12 +23,16 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
+    #[command(flatten)]
+    environment: EnvironmentArg,
+
     /// Go on showing it, until Ctrl-C.
     #[arg(short, long)]
     watch: bool,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let cx = &cx.of(&args.environment)?;
     let session = cx.session().await?;
     loop {
         let status = status(&session).await?;

@@ -64,6 +64,25 @@ fn each_command_has_examples_at_the_end_of_its_help() {
     }
 }
 
+/// The commands that have no environment, or leave it to their branch.
+const WITHOUT_ENVIRONMENT: [&str; 4] = ["check", "init", "schema", "validate"];
+
+#[test]
+fn what_takes_nothing_else_by_its_place_takes_the_environment_there() {
+    let root = Cli::command();
+    let below = root.get_subcommands().filter(|one| !one.is_hide_set());
+    for command in below.filter(|one| !one.has_subcommands()) {
+        let name = command.get_name();
+        let takes = command.get_positionals().map(|one| one.get_id().as_str());
+        let takes: Vec<&str> = takes.collect();
+        if takes.is_empty() {
+            assert!(WITHOUT_ENVIRONMENT.contains(&name), "{name} takes none");
+        } else if takes.contains(&"environment") {
+            assert_eq!(takes, ["environment"], "{name}");
+        }
+    }
+}
+
 #[test]
 fn each_example_is_a_command_that_there_is() {
     let mut count = 0;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::cli::arguments::ApprovalArgs;
+use crate::cli::arguments::{ApprovalArgs, EnvironmentArg};
 use crate::cli::{Cx, ask};
 use crate::ops::Error;
 use crate::ops::lock::unlock;
@@ -19,10 +19,14 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
+    environment: EnvironmentArg,
+
+    #[command(flatten)]
     approval: ApprovalArgs,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let cx = &cx.of(&args.environment)?;
     let session = cx.session().await?;
     let environment = session.environment.as_str();
     let question = format!(

@@ -26,6 +26,7 @@ pub(super) fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
                 "project": project.name,
                 "environments": names,
                 "faults": [],
+                "notes": project.notes,
             });
             cx.screen.document(Kind::Validation, &valid);
         }
@@ -40,6 +41,10 @@ pub(super) fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
                 project.name,
                 names.join(", ")
             )));
+            for note in &project.notes {
+                let help = note.help.as_deref().unwrap_or_default();
+                cx.screen.say(&Page::of(format!("note: {note}: {help}")));
+            }
         }
         (Err(error), Format::Json) => {
             let faults = json!({"valid": false, "faults": error.faults});

@@ -144,7 +144,7 @@ fn volumes(findings: &mut Findings<'_>, runtime: Runtime, name: &str, service: &
 }
 
 /// Whether two volumes are the same, or one folder lies in the other, however they are written.
-fn one_holds_the_other(one: &str, other: &str) -> bool {
+pub(super) fn one_holds_the_other(one: &str, other: &str) -> bool {
     if !one.starts_with('/') || !other.starts_with('/') {
         return one == other;
     }

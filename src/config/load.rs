@@ -12,12 +12,13 @@ use crate::config::forms;
 use crate::config::keys;
 use crate::config::kinds::{self, KIND};
 use crate::config::node::{FILE_LIMIT, Node, parse};
-use crate::config::problem::{ConfigError, File, Position, Problem};
+use crate::config::problem::{ConfigError, ConfigProblem, File, Position, Problem};
 use crate::config::rules::{Places, places};
 use crate::config::schema::{Branches, EnvironmentConfig};
 use crate::config::slips;
 use crate::config::suggest::suggest;
 use crate::config::validate::{across, validate};
+use crate::config::volumes;
 use crate::files;
 use crate::files::beneath::{Alone, in_repository};
 use crate::model::branch::BranchRule;
@@ -47,6 +48,8 @@ pub struct Project {
     pub places: Places,
     /// Where those of each environment are.
     pub places_in: BTreeMap<EnvironmentName, Places>,
+    /// What may be a slip and may be meant.
+    pub notes: Vec<ConfigProblem>,
 }
 
 impl Project {
@@ -253,6 +256,7 @@ impl Reading<'_> {
         let whole = whole?;
         self.problems
             .extend(across(&whole, base, &files, &environments, &trees));
+        let notes = volumes::of_several(&environments, &trees);
         Some(Project {
             root: self.root.to_path_buf(),
             name: whole.project.clone(),
@@ -264,6 +268,7 @@ impl Reading<'_> {
                 .iter()
                 .map(|(name, tree)| (name.clone(), places(tree, &self.files)))
                 .collect(),
+            notes: ConfigError::new(notes, &self.files).faults,
         })
     }
 

@@ -28,6 +28,7 @@ mod suggest;
 mod tests;
 mod traffic;
 mod validate;
+mod volumes;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use load::hostile;

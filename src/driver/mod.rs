@@ -10,6 +10,7 @@ pub mod kubernetes;
 pub mod redacted;
 pub mod registry;
 pub mod render;
+mod retry;
 pub mod scm;
 pub mod secret;
 pub mod signer;

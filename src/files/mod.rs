@@ -3,8 +3,9 @@
 //! Replacing files so that a reader sees the old content or the new one, and a power cut loses
 //! neither ([`replace`]); reading them without being held up or filled up by what is no file
 //! ([`read`]); locks that go with their process. A path that somebody else wrote is opened by
-//! [`beneath`], and a tar read by [`archive`]. What a command itself writes into the project's
-//! folder is told by [`outputs`].
+//! [`beneath`], and a tar read by [`archive`]. A program whose answer is what it prints is waited
+//! for by [`program`]. What a command itself writes into the project's folder is told by
+//! [`outputs`].
 
 pub mod archive;
 pub mod beneath;
@@ -13,6 +14,7 @@ mod lock;
 pub mod login;
 pub mod outputs;
 pub mod process;
+pub mod program;
 mod read;
 
 use std::fs::{self, DirBuilder, File, Permissions};

@@ -234,6 +234,8 @@ pub enum Origin {
     Foreign,
     /// It merges an accepted branch, and has changes in these files that neither side brought.
     Added(Vec<String>),
+    /// It is nearly a merge without a merge commit.
+    Altered(Altered),
     /// It cannot be told.
     Unknown {
         /// Why not.
@@ -241,4 +243,15 @@ pub enum Origin {
         /// What to do.
         help: String,
     },
+}
+
+/// A merge without a merge commit that somebody has changed by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Altered {
+    /// How it would have been merged.
+    pub kind: MergeKind,
+    /// The commit of the accepted branch that it is from.
+    pub of: String,
+    /// The files in which it is not what the merge gives.
+    pub files: Vec<String>,
 }

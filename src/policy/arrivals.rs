@@ -1,6 +1,8 @@
 //! How commits came to a branch that takes merges.
 
-use crate::model::branch::{Arrival, BranchRule, DirectCommits, MergeKind, MergeKinds, Origin};
+use crate::model::branch::{
+    Altered, Arrival, BranchRule, DirectCommits, MergeKind, MergeKinds, Origin,
+};
 use crate::model::first_of::first_of;
 use crate::model::source::{Source, short};
 use crate::model::verdict::Verdict;
@@ -85,6 +87,16 @@ fn refused(rule: &BranchRule, key: &str, arrival: &Arrival) -> Option<Verdict> {
             ),
         ),
         Origin::Direct => direct(rule, &commit, &accepts, &past),
+        Origin::Altered(Altered { kind, of, files }) => (
+            format!(
+                "{commit} is a {} of {accepts} at {} that was changed by hand: it differs from what the merge gives in {}, and {branch} only takes {accepts} by {}",
+                kind.as_str(),
+                short(of),
+                first_of(files, SHOWN),
+                kinds(&rule.merges)
+            ),
+            format!("bring these changes to {accepts} first, and merge that into {branch}; {past}"),
+        ),
         Origin::Foreign => (
             format!(
                 "{commit} merges what was not merged into {accepts} before, and {branch} only takes merges from {accepts}"

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
-use crate::model::branch::{MergeKind, MergeKinds, Tag};
+use crate::model::branch::{Altered, MergeKind, MergeKinds, Tag};
 use crate::model::source::{Commit, Source};
 
 /// Why source control could not answer.
@@ -81,6 +81,8 @@ pub enum Replayed {
     As(MergeKind),
     /// It is not.
     No,
+    /// It has all of what such a merge gives, and something else.
+    Nearly(Altered),
     /// It cannot be told.
     Unknown {
         /// Why not.

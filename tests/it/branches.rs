@@ -179,8 +179,8 @@ fn a_squash_merge_is_taken_where_the_rule_says_so_and_is_nothing_but_that() {
     forge
         .check_staging()
         .code(6)
-        .says("was made on staging directly")
-        .says("it is not what such a merge of develop gives");
+        .says("is a squash of develop at")
+        .says("that was changed by hand: it differs from what the merge gives in beside,");
     forge.world.git(&["reset", "--quiet", "--hard", "HEAD^"]);
     forge.world.git(&["branch", "feature", "develop"]);
     forge.commit("feature", "past");
@@ -188,7 +188,8 @@ fn a_squash_merge_is_taken_where_the_rule_says_so_and_is_nothing_but_that() {
     forge
         .check_staging()
         .code(6)
-        .says("was made on staging directly");
+        .says("is a squash of develop at")
+        .says("differs from what the merge gives in past,");
     forge.world.git(&["reset", "--quiet", "--hard", "HEAD^"]);
     forge.merge("develop", "staging");
     forge
@@ -213,7 +214,8 @@ fn a_rebase_merge_is_taken_where_the_rule_says_so_and_is_nothing_but_that() {
     forge
         .check_staging()
         .code(6)
-        .says("was made on staging directly");
+        .says("is a rebase of develop at")
+        .says("differs from what the merge gives in beside,");
     forge.world.git(&["reset", "--quiet", "--hard", "HEAD^"]);
     forge.world.git(&["branch", "feature", "develop"]);
     let own = forge.commit("feature", "own");

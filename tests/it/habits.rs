@@ -259,6 +259,22 @@ fn a_command_runs_in_an_instance_and_its_exit_code_is_shipits() {
 }
 
 #[test]
+fn what_a_command_leaves_in_the_background_ends_with_it() {
+    let mut world = World::new();
+    world
+        .staging
+        .push("cluster: {kind: host, runtime: process}".to_owned());
+    world.apply().code(0);
+    for command in ["exec", "run"] {
+        let script = "sleep 1000 >/dev/null 2>&1 & echo $!";
+        let words = [command, "--env", "staging", "web", "--", "sh", "-c", script];
+        let said = world.run(&words).code(0);
+        let pid = said.stdout.trim().parse().expect("a process");
+        until("it ends", || shipit::files::process::started(pid).is_none());
+    }
+}
+
+#[test]
 fn what_goes_into_a_command_comes_out_of_it_and_nothing_is_left_of_one_whose_client_died() {
     let mut world = World::new();
     world

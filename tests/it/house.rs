@@ -260,6 +260,42 @@ fn a_program_is_started_in_one_place_and_a_template_rendered_in_one() {
     }
 }
 
+/// Which files wait for a program that they start by themselves: a build's output comes line by line
+/// and may be cancelled, `ssh-keygen` and a browser have the terminal.
+const WAITERS: [&str; 3] = [
+    "src/cli/open.rs",
+    "src/driver/builder/command.rs",
+    "src/driver/signer.rs",
+];
+
+#[test]
+fn a_program_is_waited_for_in_one_place_with_its_bounds() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    sources(&root.join("src"), &mut files);
+    let mut starters = BTreeSet::new();
+    for file in files {
+        let name = file.strip_prefix(root).expect("below");
+        let name = name.display().to_string();
+        let text = fs::read_to_string(&file).expect("text");
+        let code = text
+            .split("\n#[cfg(test)]\nmod tests {")
+            .next()
+            .unwrap_or_default();
+        let starts = ["program(", "blocking_program(", "tool("]
+            .iter()
+            .any(|start| code.contains(&format!("environment::{start}")));
+        if starts && !code.contains("captured(") {
+            starters.insert(name);
+        }
+    }
+    assert_eq!(
+        starters,
+        WAITERS.map(str::to_owned).into(),
+        "`files::program` waits for programs, with a bound, a deadline and their children"
+    );
+}
+
 #[test]
 fn the_security_guide_names_tests_that_are_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -197,6 +197,31 @@ fn units_outlive_their_agent_and_what_nobody_knows_is_removed() {
 }
 
 #[test]
+fn a_command_runs_beside_a_unit_and_nothing_of_it_stays() {
+    for user in ["root", "kim"] {
+        let Some((world, machine)) = world(user) else {
+            return;
+        };
+        world.apply().code(0);
+        let before = units(&world, &machine);
+        for command in ["exec", "run"] {
+            let script = "sleep 1000 >/dev/null 2>&1 & echo $!; echo $SHIPIT_SLOT; cat message.txt; echo why >&2; exit 7";
+            let words = [command, "--env", "staging", "web", "--", "sh", "-c", script];
+            let said = world.run(&words).code(7);
+            let (pid, rest) = said.stdout.split_once('\n').expect("lines");
+            assert_eq!((rest, said.stderr.as_str()), ("blue\nv1", "why\n"));
+
+            let look = format!("test -e /proc/{pid} || echo gone");
+            until("what it started ends", || shell(&machine, &look) == "gone");
+            let words = [command, "--env", "staging", "web", "--", "/no/such/program"];
+            world.run(&words).code(1).says("/no/such/program");
+        }
+        assert_eq!(units(&world, &machine), before);
+        assert_eq!(world.get(), "v1");
+    }
+}
+
+#[test]
 fn a_unit_of_roots_agent_runs_as_its_images_user() {
     let Some((mut world, machine)) = world("root") else {
         return;

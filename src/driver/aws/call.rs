@@ -17,15 +17,14 @@ use crate::driver::aws::{
     ANSWER, Aws, domain, is_denial, is_throttling, known_help, without_credentials,
 };
 use crate::driver::http::{self as servers, BodyFault};
+use crate::driver::retry::{Attempts, retry_after};
 use crate::model::chain;
 
 /// How long all attempts together may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How often a request is sent at the most, and how long the first pause between two is: each is
-/// twice as long as the one before.
-const ATTEMPTS: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(200);
+/// How long a service is waited for that says when to come back.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The largest answer that is read, in bytes.
 const LIMIT: usize = 1 << 20;
@@ -64,10 +63,31 @@ impl CallFault {
             help: help.into(),
         }
     }
+}
+
+/// A request that came to nothing.
+struct Refusal {
+    fault: CallFault,
+    /// The answer's status; 503 without an answer, 0 where another attempt has no sense.
+    status: u16,
+    /// When to come back, if the service says so.
+    wait: Option<Duration>,
+}
+
+impl Refusal {
+    /// Nothing was answered, or nothing that can be read.
+    const fn unanswered(status: u16, fault: CallFault) -> Self {
+        let wait = None;
+        Self {
+            fault,
+            status,
+            wait,
+        }
+    }
 
     /// Whether another attempt may be answered otherwise.
-    fn may_get_better(&self, status: u16) -> bool {
-        is_throttling(&self.code) || matches!(status, 429 | 500 | 502 | 503 | 504)
+    fn may_get_better(&self) -> bool {
+        is_throttling(&self.fault.code) || matches!(self.status, 429 | 500 | 502 | 503 | 504)
     }
 }
 
@@ -79,19 +99,23 @@ impl Aws {
         body: &Value,
     ) -> Result<Value, CallFault> {
         let attempts = async {
-            let mut pause = PAUSE;
-            for _ in 1..ATTEMPTS {
-                match self.once(operation, body).await {
-                    Err((status, fault)) if fault.may_get_better(status) => {}
-                    answer => return answer,
+            let mut attempts = Attempts::within(PATIENCE);
+            loop {
+                let refusal = match self.once(operation, body).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(refusal) => refusal,
+                };
+                let next = refusal
+                    .may_get_better()
+                    .then(|| attempts.next(refusal.wait));
+                match next.flatten() {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(refusal.fault),
                 }
-                tokio::time::sleep(pause).await;
-                pause *= 2;
             }
-            self.once(operation, body).await
         };
         match tokio::time::timeout(DEADLINE, attempts).await {
-            Ok(answer) => answer.map_err(|(_, fault)| fault),
+            Ok(answer) => answer,
             Err(_) => Err(CallFault::new(
                 format!("no answer within {} s", DEADLINE.as_secs()),
                 "look at the network, AWS_ENDPOINT_URL and the proxy",
@@ -131,11 +155,9 @@ impl Aws {
         self.http.get_or_try_init(make).await
     }
 
-    async fn once(&self, operation: Operation, body: &Value) -> Result<Value, (u16, CallFault)> {
-        let request = self
-            .signed(operation, body)
-            .await
-            .map_err(|fault| (0, fault))?;
+    async fn once(&self, operation: Operation, body: &Value) -> Result<Value, Refusal> {
+        let signed = self.signed(operation, body).await;
+        let request = signed.map_err(|fault| Refusal::unanswered(0, fault))?;
         let unanswered = |error: reqwest::Error| {
             let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), chain);
             let reason = if error.is_timeout() {
@@ -145,18 +167,19 @@ impl Aws {
             };
             // What could not be sent is sent again, as what could not be done.
             let help = "look at the network, AWS_ENDPOINT_URL and the proxy";
-            (503, CallFault::new(reason, help))
+            Refusal::unanswered(503, CallFault::new(reason, help))
         };
 
         let client = self.client().await.map_err(unanswered)?;
         let request = reqwest::Request::try_from(request).map_err(unanswered)?;
         let response = client.execute(request).await.map_err(unanswered)?;
         let status = response.status();
+        let wait = retry_after(response.headers(), SystemTime::now());
         let read = servers::body(response, LIMIT).await;
         let bytes = read.map_err(|fault| match fault {
             BodyFault::TooLarge => {
                 let reason = format!("the answer has more than {LIMIT} bytes");
-                (0, CallFault::new(reason, "a secret is short"))
+                Refusal::unanswered(0, CallFault::new(reason, "a secret is short"))
             }
             BodyFault::Broken(error) => unanswered(error),
         })?;
@@ -165,10 +188,12 @@ impl Aws {
         if status.is_success() {
             return Ok(answer);
         }
-        Err((
-            status.as_u16(),
-            refused(operation, status.as_u16(), &answer),
-        ))
+        let status = status.as_u16();
+        Err(Refusal {
+            fault: refused(operation, status, &answer),
+            status,
+            wait,
+        })
     }
 
     /// Where a service is in a region, or what stands in for it.

@@ -4,11 +4,13 @@
 //! the machine's own role. [`repository`], [`pull_through`], [`replication`] and [`eks`] read and
 //! write resources as settings; [`provider`] puts them behind the port; [`login`] and [`token`] log
 //! in to the registry and to the cluster, and [`recipient`] says who may be given that. [`call`] asks
-//! services of which one operation is used. Start with [`provider`].
+//! services of which one operation is used; [`profiles`] keeps secrets from the programs that a
+//! profile names. Start with [`provider`].
 
 pub(in crate::driver) mod call;
 pub mod eks;
 pub mod login;
+mod profiles;
 pub mod provider;
 mod pull_through;
 pub mod recipient;
@@ -31,6 +33,7 @@ use tokio::sync::OnceCell;
 use crate::driver::aws::silence::Silence;
 use crate::driver::redacted::RememberedKeys;
 use crate::driver::state::s3::Bucket;
+use crate::files::environment;
 use crate::model::chain;
 use crate::port::provider::ProviderError;
 use crate::redact::Redactor;
@@ -85,6 +88,9 @@ impl Aws {
             let mut loader = aws_config::defaults(BehaviorVersion::latest())
                 .retry_config(RetryConfig::standard().with_max_attempts(5))
                 .timeout_config(timeouts);
+            if let Some(files) = profiles::without(&environment::withheld()) {
+                loader = loader.profile_files(files);
+            }
             if let Some(region) = &self.region {
                 loader = loader.region(Region::new(region.clone()));
             }

@@ -6,24 +6,28 @@ mod chart;
 #[cfg(test)]
 mod tests;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use ignore::WalkBuilder;
-use tokio::io::AsyncReadExt as _;
-use tokio::process::Child;
 
 use crate::driver::render::chart::{Copied, copied, word};
 use crate::files::beneath::{Links, Root};
 use crate::files::environment;
-use crate::files::process::Group;
+use crate::files::program::{Bounds, CaptureError, Keep, LeftBehind, captured};
 use crate::model::kind::Capabilities;
 
-/// How long a tool may take.
-const DEADLINE: Duration = Duration::from_mins(1);
-/// The most that a tool may write.
-const LIMIT: u64 = 64 << 20;
+/// What a tool may take and write.
+const BOUNDS: Bounds = Bounds {
+    within: Duration::from_mins(1),
+    answer: Keep::Whole(64 << 20),
+    beside: 64 << 10,
+    left_behind: LeftBehind::Ends,
+};
+
+/// The variables that the tools have of their own: where Helm keeps its repositories and logins.
+const VARIABLES: [&str; 3] = ["HELM_*", "KUSTOMIZE_*", "DOCKER_CONFIG"];
 
 /// What is rendered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,66 +202,36 @@ async fn run(
             args.join(" ")
         ),
     };
-    let spawned = environment::program(program)
-        .args(args)
-        .current_dir(root)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn();
-    let child = match spawned {
-        Ok(child) => child,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(format!("{program} cannot be started: {error}"))),
+    let mut command = environment::tool(program, &VARIABLES);
+    command.args(args).current_dir(root);
+    let written = match captured(command, None, &BOUNDS).await {
+        Ok(written) => written,
+        Err(CaptureError::Start(error)) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(not_captured(program, &error))),
     };
-    let group = Group::of(&child);
-    let Written { text, said, status } = written(child, program).await.map_err(failed)?;
-    group.leave();
 
-    if !status.success() {
-        let said = String::from_utf8_lossy(&said);
+    if !written.status.success() {
+        let said = String::from_utf8_lossy(&written.beside);
+        let status = written.status;
         return Err(failed(format!(
             "{program} ended with {status}: {}",
             said.trim()
         )));
     }
-    if text.len() as u64 > LIMIT {
-        return Err(failed(format!(
-            "{program} wrote more than {} MiB",
-            LIMIT >> 20
-        )));
+    let text = String::from_utf8(written.answer);
+    text.map(Some)
+        .map_err(|_| failed(format!("what {program} wrote is no UTF-8")))
+}
+
+fn not_captured(program: &str, error: &CaptureError) -> String {
+    match error {
+        CaptureError::Start(error) => format!("{program} cannot be started: {error}"),
+        CaptureError::Late(limit) => format!("{program} has not ended within {limit:?}"),
+        CaptureError::TooMuch(limit) => {
+            format!("{program} wrote more than {} MiB", limit >> 20)
+        }
+        CaptureError::Held => {
+            format!("{program} has ended, and something that it started has not")
+        }
     }
-    Ok(Some(text))
-}
-
-/// What a program wrote until it ended.
-struct Written {
-    text: String,
-    said: Vec<u8>,
-    status: ExitStatus,
-}
-
-async fn written(mut child: Child, program: &str) -> Result<Written, String> {
-    let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
-        return Err(format!("{program} has no output"));
-    };
-    let (mut text, mut said) = (String::new(), Vec::new());
-    let mut out = out.take(LIMIT + 1);
-    let mut err = err.take(64 << 10);
-
-    let work = async {
-        let (read, heard, ended) = tokio::join!(
-            out.read_to_string(&mut text),
-            err.read_to_end(&mut said),
-            child.wait()
-        );
-        read.and(heard).and(ended)
-    };
-    let status = tokio::time::timeout(DEADLINE, work)
-        .await
-        .map_err(|_| format!("{program} has not ended within {DEADLINE:?}"))?
-        .map_err(|error| format!("{program}: {error}"))?;
-    Ok(Written { text, said, status })
 }

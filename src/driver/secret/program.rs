@@ -1,32 +1,24 @@
 //! A program that prints a secret: a password manager's own command, `sops`.
 //!
-//! It is started by its argument vector and without a shell, with no input, and sees the
-//! environment as every program of the project does. What it prints is the value and is never
-//! repeated; of what it writes beside it an error has the last, without the value.
+//! It is started by its argument vector and without a shell, with no input, and sees no variable
+//! that a secret is read from. What it prints is the value and is never repeated; of what it writes
+//! beside it an error has the last, without the value.
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
-
-use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::driver::secret::{Fault, LIMIT, text};
 use crate::files::environment;
-use crate::files::process::Group;
+use crate::files::program::{Bounds, CaptureError, Captured, Keep, LeftBehind, captured};
 use crate::model::Period;
 use crate::model::secret::{ProgramSecret, SecretValue};
 use crate::redact::Redactor;
 
-/// How much of what a program writes beside its answer is read.
-const BESIDE: u64 = 16 << 10;
+/// How much of the end of what a program writes beside its answer is kept.
+const BESIDE: usize = 16 << 10;
 
 /// How many characters of that an error has: the last of them.
 const SHOWN: usize = 1000;
-
-/// How long the streams of a program that has ended are waited for: what it left in the background
-/// may hold them open for ever.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// What a program prints, without the last line end.
 pub(super) async fn read(root: &Path, secret: &ProgramSecret) -> Result<String, Fault> {
@@ -35,6 +27,7 @@ pub(super) async fn read(root: &Path, secret: &ProgramSecret) -> Result<String, 
         folder: root,
         within: secret.timeout,
         install: "install it, or name another program under `run`",
+        variables: None,
         limit: LIMIT,
         explain: |_| None,
     };
@@ -59,6 +52,9 @@ pub(super) struct Command<'a> {
     pub within: Period,
     /// What to do when it is not there.
     pub install: &'a str,
+    /// The variables of its own that it sees, besides those that every tool needs; without this
+    /// all but the secrets'. Patterns as [`environment::tool`] has them.
+    pub variables: Option<&'a [&'a str]>,
     /// The most that it may print, in bytes.
     pub limit: u64,
     /// What to do about an exit code of its own; none for one that says nothing.
@@ -73,26 +69,22 @@ impl Command<'_> {
     /// What it prints, when it ends well.
     pub async fn output(&self) -> Result<Vec<u8>, Fault> {
         let said = self.run().await?;
-        let name = self.name();
-        if !said.status.success() {
-            let code = said.status.code();
-            let how = code.map_or_else(
-                || "was ended by a signal".to_owned(),
-                |code| format!("ended with exit code {code}"),
-            );
-            let reason = match said.beside() {
-                lines if lines.is_empty() => format!("`{name}` {how}"),
-                lines => format!("`{name}` {how}: {lines}"),
-            };
-            let explained = code.and_then(self.explain).map(str::to_owned);
-            let help = explained.unwrap_or_else(|| self.by_hand());
-            return Err(Fault::new(reason, help));
+        if said.status.success() {
+            return Ok(said.answer);
         }
-        if said.answer.len() as u64 > self.limit {
-            let reason = format!("`{name}` printed more than {} KiB", self.limit >> 10);
-            return Err(Fault::new(reason, "have it print the secret alone"));
-        }
-        Ok(said.answer)
+
+        let (name, code) = (self.name(), said.status.code());
+        let how = code.map_or_else(
+            || "was ended by a signal".to_owned(),
+            |code| format!("ended with exit code {code}"),
+        );
+        let reason = match beside(&said) {
+            lines if lines.is_empty() => format!("`{name}` {how}"),
+            lines => format!("`{name}` {how}: {lines}"),
+        };
+        let explained = code.and_then(self.explain).map(str::to_owned);
+        let help = explained.unwrap_or_else(|| self.by_hand());
+        Err(Fault::new(reason, help))
     }
 
     fn by_hand(&self) -> String {
@@ -101,46 +93,37 @@ impl Command<'_> {
     }
 
     /// Runs it to its end. Past its time it ends with all that it started.
-    async fn run(&self) -> Result<Said, Fault> {
+    async fn run(&self) -> Result<Captured, Fault> {
         let name = self.name();
-        let mut child = environment::program(name)
+        let mut command = match self.variables {
+            Some(own) => environment::tool(name, own),
+            None => environment::program(name),
+        };
+        command
             .args(self.vector.get(1..).unwrap_or_default())
-            .current_dir(self.folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| self.not_started(&error))?;
-        let group = Group::of(&child);
+            .current_dir(self.folder);
+        let bounds = Bounds {
+            within: self.within.get(),
+            answer: Keep::Whole(usize::try_from(self.limit).unwrap_or(usize::MAX)),
+            beside: BESIDE,
+            left_behind: LeftBehind::Ends,
+        };
 
-        let answer = tokio::spawn(beginning(child.stdout.take(), self.limit + 1));
-        let beside = tokio::spawn(beginning(child.stderr.take(), BESIDE));
-        let ended = tokio::time::timeout(self.within.get(), child.wait()).await;
-        let late = |_| {
-            let reason = format!("`{name}` was not done within {}", self.within);
-            Fault::new(reason, self.by_hand())
-        };
-        let status = ended
-            .map_err(late)?
-            .map_err(|error| self.not_started(&error))?;
-
-        let rest = |stream: tokio::task::JoinHandle<Vec<u8>>| async {
-            let read = tokio::time::timeout(LINGER, stream).await;
-            read.ok().and_then(Result::ok)
-        };
-        let (answer, beside) = tokio::join!(rest(answer), rest(beside));
-        // What it left in the background ends, too.
-        drop(group);
-        let Some(answer) = answer else {
-            let reason = format!("`{name}` has ended, and something that it started has not");
-            return Err(Fault::new(reason, self.by_hand()));
-        };
-        Ok(Said {
-            status,
-            answer,
-            beside: beside.unwrap_or_default(),
+        let captured = captured(command, None, &bounds).await;
+        captured.map_err(|error| match error {
+            CaptureError::Start(error) => self.not_started(&error),
+            CaptureError::Late(_) => {
+                let reason = format!("`{name}` was not done within {}", self.within);
+                Fault::new(reason, self.by_hand())
+            }
+            CaptureError::TooMuch(limit) => {
+                let reason = format!("`{name}` printed more than {} KiB", limit >> 10);
+                Fault::new(reason, "have it print the secret alone")
+            }
+            CaptureError::Held => {
+                let reason = format!("`{name}` has ended, and something that it started has not");
+                Fault::new(reason, self.by_hand())
+            }
         })
     }
 
@@ -159,45 +142,26 @@ impl Command<'_> {
     }
 }
 
-/// What a program that has ended wrote.
-struct Said {
-    status: ExitStatus,
-    answer: Vec<u8>,
-    beside: Vec<u8>,
-}
-
-impl Said {
-    /// The last of what it wrote beside its answer, in one line and without anything of the answer.
-    fn beside(&self) -> String {
-        let mut beside = String::from_utf8_lossy(&self.beside).into_owned();
-        // A line that was cut may end in a part of the value.
-        if self.beside.len() as u64 == BESIDE {
-            let whole = beside.rfind('\n').unwrap_or_default();
-            beside.truncate(whole);
-        }
-
-        let redactor = Redactor::default();
-        let answer = String::from_utf8_lossy(&self.answer);
-        for value in std::iter::once(answer.trim()).chain(answer.lines().map(str::trim)) {
-            redactor.remember(&SecretValue::new(value.to_owned()));
-        }
-        let beside = redactor.text(&beside);
-        let words: Vec<&str> = beside.split_whitespace().collect();
-        let line = words.join(" ");
-        let skip = line.chars().count().saturating_sub(SHOWN);
-        line.chars().skip(skip).collect()
+/// The last of what a program wrote beside its answer, in one line and without anything of the
+/// answer.
+fn beside(said: &Captured) -> String {
+    let mut beside = String::from_utf8_lossy(&said.beside).into_owned();
+    // A line that was cut may begin with a part of the value.
+    if said.beside.len() == BESIDE {
+        let whole = beside.find('\n').map_or(beside.len(), |end| end + 1);
+        beside.drain(..whole);
     }
-}
 
-/// The first bytes of a stream; the rest is read and thrown away, so that nobody waits to be read.
-async fn beginning(stream: Option<impl AsyncRead + Unpin>, limit: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let Some(mut stream) = stream else {
-        return bytes;
-    };
-    let _ = (&mut stream).take(limit).read_to_end(&mut bytes).await;
-    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
-    bytes
+    let redactor = Redactor::default();
+    let answer = String::from_utf8_lossy(&said.answer);
+    for value in std::iter::once(answer.trim()).chain(answer.lines().map(str::trim)) {
+        redactor.remember(&SecretValue::new(value.to_owned()));
+    }
+    let beside = redactor.text(&beside);
+    let words: Vec<&str> = beside.split_whitespace().collect();
+    let line = words.join(" ");
+    let skip = line.chars().count().saturating_sub(SHOWN);
+    line.chars().skip(skip).collect()
 }
 
 #[cfg(test)]
@@ -238,8 +202,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_is_bounded_in_size_and_time() {
-        let endless = run("exec cat /dev/zero", Period::from_millis(300)).await;
+        let endless = run("exec cat /dev/zero", SOON).await;
         let fault = endless.expect_err("it has no end");
+        assert_eq!(fault.reason, "`sh` printed more than 64 KiB");
+        let silent = run("exec sleep 600", Period::from_millis(300)).await;
+        let fault = silent.expect_err("it says nothing");
         assert_eq!(fault.reason, "`sh` was not done within 300ms");
         let large = run("head -c 70000 /dev/zero | tr '\\0' x", SOON).await;
         let fault = large.expect_err("it is too large");

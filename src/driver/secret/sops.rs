@@ -19,6 +19,27 @@ const LIMIT: u64 = 1 << 20;
 /// How long it may take: a key may be with a service on the network.
 const WITHIN: Period = Period::from_secs(30);
 
+/// The variables that it finds its keys by: those of its own, of `GnuPG`, of SSH and of the services
+/// that keep keys.
+const VARIABLES: [&str; 16] = [
+    "SOPS_*",
+    "AGE_*",
+    "GNUPGHOME",
+    "GPG_TTY",
+    "SSH_AUTH_SOCK",
+    "AWS_*",
+    "GOOGLE_*",
+    "GCE_METADATA_*",
+    "CLOUDSDK_*",
+    "AZURE_*",
+    "IDENTITY_*",
+    "MSI_*",
+    "VAULT_*",
+    "HUAWEICLOUD_*",
+    "ALIBABA_CLOUD_*",
+    "KUBERNETES_SERVICE_*",
+];
+
 /// The program's exit code when it has no key for a file.
 const NO_KEY: i32 = 128;
 
@@ -52,6 +73,7 @@ async fn decrypt(root: &Path, file: &Path) -> Result<Value, Fault> {
         folder: root,
         within: WITHIN,
         install: "install sops (https://github.com/getsops/sops/releases), version 3.9 or later",
+        variables: Some(&VARIABLES),
         limit: LIMIT,
         explain: |code| {
             let help = "give this command the key that the file was encrypted for: SOPS_AGE_KEY_FILE names the file \

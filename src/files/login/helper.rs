@@ -5,20 +5,18 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
-
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Credentials;
 use crate::files::environment;
+use crate::files::program::{Bounds, CaptureError, Keep, LeftBehind, captured};
 
 /// How long a helper may take: a person may have to unlock a keychain.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How much of an answer is read.
-const ANSWER_LIMIT: u64 = 256 << 10;
-/// How much of an error's text is read.
-const ERROR_LIMIT: u64 = 2 << 10;
+const ANSWER_LIMIT: usize = 256 << 10;
+/// How much of the end of an error's text is kept.
+const ERROR_LIMIT: usize = 2 << 10;
 /// What helpers say when they have no login for a registry.
 const UNKNOWN: &str = "credentials not found";
 
@@ -67,16 +65,25 @@ pub(super) async fn ask(
     server: &str,
     patience: Duration,
 ) -> Result<Option<Credentials>, String> {
-    let spoken = tokio::time::timeout(patience, speak(program, server)).await;
-    let late = |_| format!("it gave no answer within {} s", patience.as_secs());
-    let (well, said, error) = spoken.map_err(late)?.map_err(|error| error.to_string())?;
-    if !well {
-        return failed(&said, &error);
+    let mut command = environment::program(program);
+    command.arg("get");
+    let bounds = Bounds {
+        within: patience,
+        answer: Keep::Whole(ANSWER_LIMIT),
+        beside: ERROR_LIMIT,
+        // What it starts may keep a login for the next one who asks.
+        left_behind: LeftBehind::GoesOn,
+    };
+    let spoken = captured(command, Some(server.as_bytes().to_vec()), &bounds).await;
+    let said = spoken.map_err(|error| match error {
+        CaptureError::Late(limit) => format!("it gave no answer within {} s", limit.as_secs()),
+        CaptureError::TooMuch(limit) => format!("it said more than {} KiB", limit >> 10),
+        other => other.to_string(),
+    })?;
+    if !said.status.success() {
+        return failed(&said.answer, &said.beside);
     }
-    if said.len() as u64 > ANSWER_LIMIT {
-        return Err(format!("it said more than {} KiB", ANSWER_LIMIT >> 10));
-    }
-    read(&said)
+    read(&said.answer)
 }
 
 /// A helper that ended with an error, which by custom is on the way out where a login would be.
@@ -107,44 +114,6 @@ fn read(said: &[u8]) -> Result<Option<Credentials>, String> {
     }))
 }
 
-/// Whether it ended well, and what it said on both ways out. It does not outlive this call.
-async fn speak(
-    program: &std::path::Path,
-    server: &str,
-) -> std::io::Result<(bool, Vec<u8>, Vec<u8>)> {
-    let mut child = environment::program(program)
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // One that does not listen may know the answer all the same.
-        let _ = stdin.write_all(server.as_bytes()).await;
-    }
-
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let (said, error) = tokio::try_join!(
-        beginning(out, ANSWER_LIMIT + 1),
-        beginning(err, ERROR_LIMIT)
-    )?;
-    // What has more to say than is read is ended: it would wait for a reader.
-    if said.len() as u64 > ANSWER_LIMIT {
-        child.start_kill()?;
-        return Ok((true, said, error));
-    }
-    Ok((child.wait().await?.success(), said, error))
-}
-
-/// The first bytes of a pipe; the rest of what is no answer is thrown away.
-async fn beginning(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let Some(pipe) = pipe else { return Ok(bytes) };
-    pipe.take(limit).read_to_end(&mut bytes).await?;
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +141,20 @@ mod tests {
         let silent = said("#!/bin/sh\nexec sleep 600\n", Duration::from_millis(50)).await;
         let error = silent.expect_err("it says nothing");
         assert!(error.contains("no answer"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_is_late_ends_with_all_that_it_started() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pid = folder.path().join("pid");
+        let text = format!("#!/bin/sh\nsleep 600 &\necho $! >{}\nwait\n", pid.display());
+        let silent = said(&text, Duration::from_millis(500)).await;
+        silent.expect_err("it says nothing");
+        let pid = fs::read_to_string(pid).expect("it began");
+        let pid = pid.trim().parse().expect("a number");
+        while crate::files::process::started(pid).is_some() {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

@@ -76,7 +76,13 @@ pub(super) async fn of(
     let arrivals = arrivals(grounds, rule, &contained, commits).await?;
 
     // What was not found may be on a branch that is not there.
-    let is_unknown = |arrival: &Arrival| matches!(arrival.origin, Origin::Direct | Origin::Foreign);
+    let is_unknown = |arrival: &Arrival| {
+        let origin = &arrival.origin;
+        matches!(
+            origin,
+            Origin::Direct | Origin::Foreign | Origin::Altered(_)
+        )
+    };
     if !contained.is_whole() && arrivals.iter().any(is_unknown) {
         let reason = if contained.is_cut_off {
             "the history of this checkout is cut off (it is a shallow clone)".to_owned()
@@ -154,6 +160,7 @@ async fn replayed(
     match scm.replayed(&commit.id, accepts, &rule.merges).await? {
         Replayed::As(_) => Ok(Origin::Accepted),
         Replayed::No => Ok(Origin::Direct),
+        Replayed::Nearly(altered) => Ok(Origin::Altered(altered)),
         Replayed::Unknown { reason, help } => {
             let short = short(&commit.id);
             let reason = format!("what commit {short} brought cannot be told: {reason}");

@@ -1,10 +1,10 @@
 //! What Docker's and buildah's commands are asked besides a build.
 
 use std::path::Path;
-use std::process::Stdio;
 
 use crate::driver::builder::dockerfile::unpack;
 use crate::files::environment;
+use crate::files::program::{Bounds, CaptureError, Keep, LeftBehind, captured};
 use crate::model::Digest;
 use crate::model::build::{DockerfileSpec, Tool};
 use crate::port::builder::BuildError;
@@ -87,22 +87,29 @@ pub(super) async fn local(tool: Tool, name: &str) -> Result<Digest, BuildError> 
 /// What a tool answers to a question.
 async fn asked_of(tool: Tool, words: &[&str]) -> Result<String, BuildError> {
     let shown = || format!("{} {}", tool.command(), words.join(" "));
-    let output = environment::program(tool.command())
-        .args(words)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let limit = std::time::Duration::from_secs(30);
-    let late = |_| BuildError::Invalid {
-        reason: format!("`{}` gave no answer in {limit:?}", shown()),
+    let mut command = environment::program(tool.command());
+    command.args(words);
+    let bounds = Bounds {
+        within: std::time::Duration::from_secs(30),
+        answer: Keep::Whole(1 << 20),
+        beside: 64 << 10,
+        left_behind: LeftBehind::GoesOn,
     };
-    let output = tokio::time::timeout(limit, output).await.map_err(late)?;
-    let output = output.map_err(|source| BuildError::Start {
-        command: shown(),
-        source,
+    let output = captured(command, None, &bounds).await;
+    let output = output.map_err(|error| match error {
+        CaptureError::Start(source) => BuildError::Start {
+            command: shown(),
+            source,
+        },
+        CaptureError::Late(limit) => BuildError::Invalid {
+            reason: format!("`{}` gave no answer in {limit:?}", shown()),
+        },
+        other => BuildError::Invalid {
+            reason: format!("`{}`: {other}", shown()),
+        },
     })?;
     if !output.status.success() {
-        let log = String::from_utf8_lossy(&output.stderr)
+        let log = String::from_utf8_lossy(&output.beside)
             .lines()
             .map(str::to_owned)
             .collect();
@@ -113,5 +120,5 @@ async fn asked_of(tool: Tool, words: &[&str]) -> Result<String, BuildError> {
         });
     }
 
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    Ok(String::from_utf8_lossy(&output.answer).trim().to_owned())
 }

@@ -1,23 +1,15 @@
 //! What goes wrong between here and a registry, what may get better by waiting, and how it is told.
 
 use std::future::Future;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use http::HeaderMap;
-use http::header::RETRY_AFTER;
 use reqwest::StatusCode;
 
 use crate::driver::registry::oci::guard::{self, Kept};
+use crate::driver::retry;
 use crate::model::chain;
-use crate::port::pause;
 use crate::port::registry::RegistryError;
 
-/// How often a request is sent.
-pub(super) const TRIES: u32 = 4;
-/// How often a request is sent to a registry that says each time when to come back.
-const MOST_TRIES: u32 = 60;
-/// The shortest pause.
-const SHORTEST: Duration = Duration::from_millis(100);
 /// How long a registry is waited for that says when to come back, all its pauses together.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -102,45 +94,25 @@ impl RegistryFault {
     }
 }
 
-/// When to come back (RFC 9110, 10.2.3): so many seconds from now, or at a time.
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<u32>() {
-        return Some(Duration::from_secs(seconds.into()));
-    }
-    let at = jiff::fmt::rfc2822::DateTimeParser::new()
-        .parse_timestamp(text)
-        .ok()?;
-    let left = SystemTime::from(at).duration_since(now);
-    Some(left.unwrap_or_default())
-}
+/// Counts the attempts at what a registry is asked.
+#[derive(Debug)]
+pub(super) struct Attempts(retry::Attempts);
 
-/// Counts how often something was tried, and how long it was waited for.
-#[derive(Debug, Default)]
-pub(super) struct Attempts {
-    failed: u32,
-    waited: Duration,
+impl Default for Attempts {
+    fn default() -> Self {
+        Self(retry::Attempts::within(PATIENCE))
+    }
 }
 
 impl Attempts {
     /// How long to wait before the next attempt; none when there is no sense in another.
     pub fn next(&mut self, fault: &RegistryFault, may_get_better: bool) -> Option<Duration> {
-        self.failed += 1;
-        if !may_get_better {
-            return None;
-        }
-        let Some(wait) = fault.wait() else {
-            return (self.failed < TRIES).then(|| backoff(self.failed));
-        };
-        // Not all who were told the same come back at once.
-        let pause = wait + pause::between(SHORTEST, SHORTEST * 2);
-        self.waited = self.waited.saturating_add(pause);
-        (self.waited <= PATIENCE && self.failed < MOST_TRIES).then_some(pause)
+        may_get_better.then(|| self.0.next(fault.wait())).flatten()
     }
 
     /// What was tried has come further: the failures before that do not count.
-    pub fn progress(&mut self) {
-        self.failed = 0;
+    pub const fn progress(&mut self) {
+        self.0.progress();
     }
 }
 
@@ -159,12 +131,6 @@ pub(super) async fn again<T, F: Future<Output = Result<T, RegistryFault>>>(
             None => return Err(fault),
         }
     }
-}
-
-/// Doubles with each attempt, each anywhere between half of it and all.
-fn backoff(attempt: u32) -> Duration {
-    let full = SHORTEST * (2 << attempt.min(6));
-    pause::between(full / 2, full)
 }
 
 /// None instead of an error that says that there is no such thing.
@@ -357,23 +323,6 @@ mod tests {
         assert_eq!(pauses(&refused(429, None)).len(), 3);
         assert!(pauses(&refused(503, Some(0))).len() < 60);
         assert!(pauses(&refused(403, Some(1))).is_empty());
-    }
-
-    #[test]
-    fn a_time_to_come_back_is_read_in_both_of_its_forms() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_700);
-        let after = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, text.parse().expect("a value"));
-            retry_after(&headers, now)
-        };
-        assert_eq!(after("120"), Some(Duration::from_mins(2)));
-        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
-        assert_eq!(after(date), Some(Duration::from_secs(77)));
-        assert_eq!(after("Sun, 06 Nov 1994 07:00:00 GMT"), Some(Duration::ZERO));
-        for nothing in ["", "soon", "-1", "99999999999999"] {
-            assert_eq!(after(nothing), None, "{nothing}");
-        }
     }
 
     #[test]

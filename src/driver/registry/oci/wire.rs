@@ -17,10 +17,11 @@ use reqwest::{
 };
 
 use crate::driver::http::{self as servers, BodyFault};
-use crate::driver::registry::oci::fault::{RegistryFault, message, retry_after};
+use crate::driver::registry::oci::fault::{RegistryFault, message};
 use crate::driver::registry::oci::guard::{Guard, place};
 use crate::driver::registry::oci::remote::{MANIFESTS, SILENCE};
 use crate::driver::registry::oci::upload::location;
+use crate::driver::retry::retry_after;
 use crate::files::login::Credentials;
 use crate::model::Digest;
 use crate::port::registry::INDEX;

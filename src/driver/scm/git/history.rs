@@ -173,29 +173,8 @@ pub(super) async fn merged(git: &Git, merge: &str) -> Result<Merged, ScmError> {
     }
 
     // Who resolves a conflict has to edit the file that has it, and no other.
-    let conflicts: BTreeSet<&str> = conflicts.iter().map(String::as_str).collect();
-    let arguments = [
-        "diff-tree",
-        "-r",
-        "-z",
-        "--name-only",
-        "--no-renames",
-        &clean,
-        tree,
-    ];
-    let changed = scratch.call(git, &arguments).await?;
-    if changed.code != Some(0) {
-        return Err(ScmError {
-            what: what(&arguments),
-            reason: changed.stderr,
-        });
-    }
-    let files: Vec<String> = changed
-        .text()
-        .split('\0')
-        .filter(|file| !file.is_empty() && !conflicts.contains(file))
-        .map(str::to_owned)
-        .collect();
+    let mut files = scratch.changed(git, &clean, tree).await?;
+    files.retain(|file| !conflicts.contains(file));
     Ok(if files.is_empty() {
         Merged::AsGit
     } else {
@@ -315,6 +294,34 @@ impl Scratch {
             what: what(&arguments),
             reason: answer.stderr,
         })
+    }
+
+    /// The files in which two trees differ.
+    pub(super) async fn changed(
+        &self,
+        git: &Git,
+        before: &str,
+        after: &str,
+    ) -> Result<Vec<String>, ScmError> {
+        let arguments = [
+            "diff-tree",
+            "-r",
+            "-z",
+            "--name-only",
+            "--no-renames",
+            before,
+            after,
+        ];
+        let changed = self.call(git, &arguments).await?;
+        if changed.code != Some(0) {
+            return Err(ScmError {
+                what: what(&arguments),
+                reason: changed.stderr,
+            });
+        }
+        let listed = changed.text();
+        let files = listed.split('\0').filter(|file| !file.is_empty());
+        Ok(files.map(str::to_owned).collect())
     }
 
     async fn call(&self, git: &Git, arguments: &[&str]) -> Result<Answer, ScmError> {

@@ -10,7 +10,6 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +17,7 @@ use tokio::sync::OnceCell;
 
 use crate::driver::scm::ci;
 use crate::files::environment;
+use crate::files::program::{Bounds, CaptureError, Keep, LeftBehind, captured};
 use crate::model::branch::{MergeKinds, Tag};
 use crate::model::source::{Commit, Source};
 use crate::port::Scm;
@@ -28,6 +28,16 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// How long fetching may take.
 const FETCH_LIMIT: Duration = Duration::from_mins(5);
+
+/// The most that one call may print, in bytes: the names of all files of a large repository are
+/// much less.
+const MOST: usize = 256 << 20;
+
+/// How much of the end of what it says beside that is kept.
+const BESIDE: usize = 64 << 10;
+
+/// The variable that says how SSH asks for a passphrase.
+const ASKS: &str = "SSH_ASKPASS_REQUIRE";
 
 /// What is said where there is no Git.
 const NO_GIT: &str = "git is not installed";
@@ -248,14 +258,16 @@ fn program(folder: &Path, arguments: &[&str]) -> tokio::process::Command {
         // A ref may say that one commit stands for another.
         .env("GIT_NO_REPLACE_OBJECTS", "1")
         .env("GIT_TERMINAL_PROMPT", "0")
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
+        .env("LC_ALL", "C");
+    // In a process group of its own SSH would be stopped when it asks at the terminal.
+    if std::env::var_os(ASKS).is_none() {
+        command.env(ASKS, "force");
+    }
     command
 }
 
 async fn run(
-    mut command: tokio::process::Command,
+    command: tokio::process::Command,
     what: &str,
     limit: Duration,
 ) -> Result<Answer, ScmError> {
@@ -263,18 +275,27 @@ async fn run(
         what: what.to_owned(),
         reason,
     };
-    let output = tokio::time::timeout(limit, command.output())
-        .await
-        .map_err(|_| failed(format!("no answer within {} s", limit.as_secs())))?
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => failed(NO_GIT.to_owned()),
-            _ => failed(error.to_string()),
-        })?;
+    let bounds = Bounds {
+        within: limit,
+        answer: Keep::Whole(MOST),
+        beside: BESIDE,
+        // What it starts may keep a login for the next call.
+        left_behind: LeftBehind::GoesOn,
+    };
+    let said = captured(command, None, &bounds).await;
+    let said = said.map_err(|error| match error {
+        CaptureError::Start(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            failed(NO_GIT.to_owned())
+        }
+        CaptureError::Start(error) => failed(error.to_string()),
+        CaptureError::Late(limit) => failed(format!("no answer within {} s", limit.as_secs())),
+        other => failed(other.to_string()),
+    })?;
 
     Ok(Answer {
-        code: output.status.code(),
-        stdout: output.stdout,
-        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        code: said.status.code(),
+        stdout: said.answer,
+        stderr: String::from_utf8_lossy(&said.beside).trim().to_owned(),
     })
 }
 

@@ -4,7 +4,7 @@
 
 use crate::driver::scm::git::Git;
 use crate::driver::scm::git::history::{Scratch, Tried, reference, try_merge};
-use crate::model::branch::{MergeKind, MergeKinds};
+use crate::model::branch::{Altered, MergeKind, MergeKinds};
 use crate::port::scm::{Replayed, ScmError};
 
 /// How many commits of an accepted branch may have been the one that was squashed; the newest
@@ -13,6 +13,9 @@ const NEWEST: &str = "--max-count=100";
 
 /// How much later by its clock a commit may have been made than the one that squashes it.
 const CLOCKS: u64 = 24 * 60 * 60;
+
+/// How many merges that give something else are compared with a commit.
+const LOOKED_AT: usize = 10;
 
 /// How many commits with the same author, time and subject are tried.
 const ALIKE: usize = 20;
@@ -32,6 +35,7 @@ pub(super) async fn replayed(
     let (parent, tree) = found.split_once('\n').unwrap_or_default();
     let remote = git.remote().await;
     let scratch = Scratch::new(git).await?;
+    let mut others = Vec::new();
     for branch in branches {
         let Some(name) = reference(git, remote.as_deref(), branch).await else {
             continue;
@@ -39,31 +43,78 @@ pub(super) async fn replayed(
         if merges.contains(&MergeKind::Squash) {
             for squashed in before(git, id, &name).await? {
                 let tried = try_merge(git, &scratch, parent, &squashed).await?;
-                if let Some(found) = told(tried, tree, MergeKind::Squash) {
-                    return Ok(found);
+                match told(tried, tree, MergeKind::Squash) {
+                    Ok(found) => return Ok(found),
+                    Err(made) => others.extend(made.map(|made| Other {
+                        made,
+                        of: squashed,
+                        kind: MergeKind::Squash,
+                    })),
                 }
             }
         }
         if merges.contains(&MergeKind::Rebase) {
             for one in alike(git, id, parent, &name).await? {
                 let tried = pick(git, &scratch, parent, &one).await?;
-                if let Some(found) = told(tried, tree, MergeKind::Rebase) {
-                    return Ok(found);
+                match told(tried, tree, MergeKind::Rebase) {
+                    Ok(found) => return Ok(found),
+                    Err(made) => others.extend(made.map(|made| Other {
+                        made,
+                        of: one.id,
+                        kind: MergeKind::Rebase,
+                    })),
                 }
             }
         }
     }
 
-    Ok(Replayed::No)
+    let nearest = nearest(git, &scratch, (parent, tree), others).await?;
+    Ok(nearest.map_or(Replayed::No, Replayed::Nearly))
 }
 
-/// What a merge that was tried says of a commit with this tree; nothing when it gives another one.
-fn told(tried: Tried, tree: &str, kind: MergeKind) -> Option<Replayed> {
+/// What a merge that was tried says of a commit with this tree; else the other tree that it gives,
+/// if it gives one.
+fn told(tried: Tried, tree: &str, kind: MergeKind) -> Result<Replayed, Option<String>> {
     match tried {
-        Tried::Clean(made) => (made == tree).then_some(Replayed::As(kind)),
-        Tried::Conflict(..) => None,
-        Tried::Unknown { reason, help } => Some(Replayed::Unknown { reason, help }),
+        Tried::Clean(made) if made == tree => Ok(Replayed::As(kind)),
+        Tried::Clean(made) => Err(Some(made)),
+        Tried::Conflict(..) => Err(None),
+        Tried::Unknown { reason, help } => Ok(Replayed::Unknown { reason, help }),
     }
+}
+
+/// A merge that was tried and gives another tree.
+struct Other {
+    made: String,
+    of: String,
+    kind: MergeKind,
+}
+
+/// The merge that a commit is but for changes by hand: one that brings something, and nothing but to
+/// files that the commit changes, too. Of several it is the one that differs in the fewest files.
+async fn nearest(
+    git: &Git,
+    scratch: &Scratch,
+    (parent, tree): (&str, &str),
+    others: Vec<Other>,
+) -> Result<Option<Altered>, ScmError> {
+    let own = scratch.changed(git, parent, tree).await?;
+    let mut nearest: Option<Altered> = None;
+    for other in others.into_iter().take(LOOKED_AT) {
+        let brought = scratch.changed(git, parent, &other.made).await?;
+        if brought.is_empty() || !brought.iter().all(|file| own.contains(file)) {
+            continue;
+        }
+        let files = scratch.changed(git, &other.made, tree).await?;
+        if nearest
+            .as_ref()
+            .is_none_or(|it| files.len() < it.files.len())
+        {
+            let Other { of, kind, .. } = other;
+            nearest = Some(Altered { kind, of, files });
+        }
+    }
+    Ok(nearest)
 }
 
 /// The commits of a branch's own line that were there when this one was made, the newest first.

@@ -2,7 +2,7 @@
 //! help, and never sent on to another server.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
 use reqwest::redirect::Policy;
@@ -10,6 +10,7 @@ use reqwest::{Client, RequestBuilder, Response, Url};
 use serde_json::Value;
 
 use crate::driver::http::{self as servers, BodyFault};
+use crate::driver::retry::{Attempts, retry_after};
 use crate::driver::secret::Fault;
 use crate::model::chain;
 use crate::model::secret::VaultServer;
@@ -18,10 +19,8 @@ use crate::model::secret::VaultServer;
 const ANSWER: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_secs(25);
 
-/// How often a request is sent at the most, and how long the first pause between two is: each is
-/// twice as long as the one before.
-const ATTEMPTS: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(200);
+/// How long a server is waited for that says when to come back.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The largest answer that is read, in bytes.
 const LIMIT: usize = 1 << 20;
@@ -44,6 +43,8 @@ pub(super) struct Api {
 pub(super) struct Answer {
     pub status: StatusCode,
     pub body: Value,
+    /// When to come back, if it says so.
+    pub wait: Option<Duration>,
 }
 
 /// A request.
@@ -128,20 +129,22 @@ impl Api {
     /// done twice.
     pub async fn ask(&self, request: &Request<'_>) -> Result<Answer, Fault> {
         let attempts = async {
-            let mut pause = PAUSE;
-            for _ in 1..ATTEMPTS {
-                match self.once(request).await {
-                    Ok(answer) if !answer.may_get_better() => return Ok(answer),
-                    Err(Unanswered::For(fault)) => return Err(fault),
-                    Ok(_) | Err(Unanswered::Now(_)) => {}
+            let mut attempts = Attempts::within(PATIENCE);
+            loop {
+                let answer = self.once(request).await;
+                let wait = match &answer {
+                    Ok(answer) if answer.may_get_better() => answer.wait,
+                    Err(Unanswered::Now(_)) => None,
+                    Ok(_) | Err(Unanswered::For(_)) => return answer,
+                };
+                match attempts.next(wait) {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return answer,
                 }
-                tokio::time::sleep(pause).await;
-                pause *= 2;
             }
-            self.once(request).await.map_err(Unanswered::into_fault)
         };
         match tokio::time::timeout(DEADLINE, attempts).await {
-            Ok(answer) => answer,
+            Ok(answer) => answer.map_err(Unanswered::into_fault),
             Err(_) => Err(Fault::new(
                 format!(
                     "{} gave no answer within {} s",
@@ -166,6 +169,7 @@ impl Api {
         }
 
         let status = response.status();
+        let wait = retry_after(response.headers(), SystemTime::now());
         let read = servers::body(response, LIMIT).await;
         let bytes = read.map_err(|fault| match fault {
             BodyFault::TooLarge => {
@@ -177,7 +181,7 @@ impl Api {
         })?;
         // What is no JSON is no answer of Vault's, and its status says enough of it.
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Ok(Answer { status, body })
+        Ok(Answer { status, body, wait })
     }
 
     fn request(&self, request: &Request<'_>) -> Result<RequestBuilder, Unanswered> {
