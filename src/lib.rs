@@ -28,3 +28,4 @@ pub mod port;
 pub mod proto;
 pub mod redact;
 pub mod rollout;
+pub mod simulate;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::cli::arguments::{ApprovalArgs, FetchArgs, LockArgs, SavedArgs, plan_file};
 use crate::cli::reports::Reporter;
-use crate::cli::{Cx, ask, explain, plan, signals};
+use crate::cli::{Cx, ask, plan, signals};
 use crate::files;
 use crate::model::approval::{Approval, Approved, SignedBy};
 use crate::model::event::Event;
@@ -147,7 +147,7 @@ pub(super) async fn with_options(
         Format::Markdown => cx.screen.show(&outcome::human(&result).fenced()),
     }
 
-    Ok(explain::exit(&result.ending))
+    Ok(Exit::of(&result.ending))
 }
 
 fn show(screen: &Screen, plan: &Plan, output: Format, auto_approve: bool) {

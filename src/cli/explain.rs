@@ -1,6 +1,5 @@
 //! From an error of a use case to an exit code and advice: the one place where that is decided.
 
-use crate::model::outcome::Ending;
 use crate::observe::ObserveError;
 use crate::ops::Error;
 use crate::output::{Exit, Failure, verdicts};
@@ -163,17 +162,4 @@ fn store(error: &StoreError) -> Failure {
         ),
     };
     Failure::say(exit, error.to_string(), help)
-}
-
-/// The exit code of a run that came to its end.
-pub(super) const fn exit(ending: &Ending) -> Exit {
-    match ending {
-        Ending::Done | Ending::NoChanges => Exit::Done,
-        Ending::Failed { .. } | Ending::RollbackFailed { .. } => Exit::Failed,
-        Ending::Refused { .. } => Exit::Refused,
-        Ending::Reverted { .. } => Exit::Reverted,
-        Ending::Stale { .. } => Exit::Stale,
-        Ending::LockLost => Exit::Locked,
-        Ending::Interrupted { .. } | Ending::Killed => Exit::Interrupted,
-    }
 }

@@ -23,6 +23,7 @@ pub(super) const fn of(command: &Command) -> &'static [Format] {
         | Command::Destroy(_)
         | Command::Diff(_)
         | Command::Drift(_)
+        | Command::Rehearse(_)
         | Command::Status(_)
         | Command::History(_)
         | Command::Images(_)

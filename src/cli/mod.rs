@@ -30,6 +30,7 @@ mod open;
 mod plan;
 mod promote;
 mod reference;
+mod rehearse;
 mod render;
 mod reports;
 mod restart;
@@ -134,6 +135,11 @@ pub enum Command {
     Plan(plan::Args),
     /// Show a plan that was saved to a file.
     Show(show::Args),
+    /// Show what faults in the steps of a plan would come to, in memory.
+    ///
+    /// Nothing real is touched: what was observed is the beginning, and the steps are carried out
+    /// by the same code as in `apply`. It ends with 1 when a fault would break a rule.
+    Rehearse(rehearse::Args),
     /// Sign a plan that was saved to a file, where its environment wants approvals.
     Approve(approve::Args),
     /// Carry out a plan: build, deploy and switch live traffic.
@@ -381,6 +387,7 @@ impl Command {
             self,
             Self::Plan(_)
                 | Self::Show(_)
+                | Self::Rehearse(_)
                 | Self::Diff(_)
                 | Self::Drift(_)
                 | Self::Render(_)
@@ -457,6 +464,7 @@ async fn command(command: Command, cx: &Cx) -> Result<Exit, Failure> {
         Command::Validate(args) => validate::exec(cx, &args),
         Command::Plan(args) => plan::exec(cx, &args).await,
         Command::Show(args) => show::exec(cx, &args).await,
+        Command::Rehearse(args) => rehearse::exec(cx, &args).await,
         Command::Apply(args) => apply::exec(cx, &args).await,
         Command::Approve(args) => approve::exec(cx, &args).await,
         Command::Promote(args) => promote::exec(cx, &args).await,

@@ -7,6 +7,7 @@ mod back;
 mod bundle;
 mod forward;
 mod log;
+mod persist;
 mod probe;
 mod step;
 #[cfg(test)]
@@ -15,6 +16,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+
+pub use persist::persist;
 
 use tokio_util::sync::CancellationToken;
 

@@ -1,60 +1,25 @@
 //! Every cause of a stop, at every moment at which it can be heard: a run comes to its end, with
 //! the right word for it, and has no effect once its lock is lost.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use futures_util::stream::BoxStream;
-use jiff::Timestamp;
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use super::{Finished, Gate, Job, Stops, execute};
-use crate::driver::host::fake::FakeEngine;
 use crate::model::approval::Approval;
-use crate::model::build::{Base, BuildSpec, Inputs, PackSpec, an_hour};
-use crate::model::check::{Check, TcpCheck};
-use crate::model::command::CommandRecord;
-use crate::model::desired::{Desired, DesiredService, ImageSource};
 use crate::model::facts::Facts;
-use crate::model::garbage::{Collect, Collected};
-use crate::model::health::Health;
-use crate::model::image::{ImageHome, ImageName};
-use crate::model::journal::{Journal, JournalEntry};
-use crate::model::limits::Limits;
-use crate::model::observed::{ImageFacts, Observed};
-use crate::model::outcome::{ProbeReport, Url};
 use crate::model::plan::Plan;
-use crate::model::promotion::{Mode, Probe, Promotion, ServiceStrategy, Strategy as Rollout};
-use crate::model::release::Actor;
-use crate::model::route::{Listeners, Route};
-use crate::model::secret::{SecretRef, SecretValue};
-use crate::model::source::Source;
-use crate::model::state::{LockHolder, State};
-use crate::model::workload::{EnvValue, Known, Process, Workload, WorkloadKind};
-use crate::model::{
-    Address, ContentHash, Digest, EnvironmentName, Fingerprint, LiveTraffic, Period, Platform,
-    Role, ServiceName, Slot,
-};
-use crate::plan;
-use crate::port::builder::{BuildError, BuildRequest};
-use crate::port::checker::{CheckFailed, CheckTarget, ProbeTarget};
-use crate::port::engine::{
-    CheckResult, Engine, EngineError, Incoming, LogLine, LogQuery, NotReady, Permit, Placement,
-    Pull, Scope,
-};
+use crate::model::promotion::Strategy as Rollout;
+use crate::port::engine::{Permit, Scope};
 use crate::port::hold::Hold;
-use crate::port::provider::NoProvider;
-use crate::port::registry::{BaseImages, Bases, Built, RegistryError};
-use crate::port::secret::{SecretError, SecretReading};
-use crate::port::store::{Lease, StoreError};
-use crate::port::{Builder, Checker, Ports, Progress, Registry, SecretSource, StateStore};
 use crate::redact::Redactor;
 use crate::rollout::{End, Traffic};
+use crate::simulate::samples::scenario;
+use crate::simulate::{Call, Fault, Faults, Kind, Runner, World, actor, broken};
 
 /// Longer than any run here takes, by far.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -102,13 +67,6 @@ impl Trigger {
     }
 }
 
-/// Whether a call through a port changes something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Looks,
-    Acts,
-}
-
 /// What was asked of the ports, in order, and what is to happen at which moment.
 #[derive(Debug, Default)]
 struct Moments {
@@ -119,43 +77,39 @@ struct Moments {
     calls: Vec<&'static str>,
 }
 
-/// The world of one run: an engine in memory, and everything else as thin as can be.
-struct World {
-    engine: FakeEngine,
+/// What goes wrong in one run, by the count of its calls.
+struct Troubles {
     moments: Mutex<Moments>,
     stops: Stops,
     hold: Hold,
-    /// How often the first release is not heard of yet when it is asked.
-    unheard: AtomicU32,
 }
 
-/// Why a call does not succeed.
-struct Refused(Trigger);
-
-impl World {
+impl Troubles {
     fn moments(&self) -> MutexGuard<'_, Moments> {
         self.moments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every call through a port passes here first.
-    async fn pass(&self, what: &'static str, kind: Kind) -> Result<(), Refused> {
-        let trigger = {
-            let mut moments = self.moments();
-            if kind == Kind::Acts && self.hold.lost().is_cancelled() {
-                moments.after_the_loss.push(what);
-            }
-            moments.calls.push(what);
-            let now = moments.passed;
-            moments.passed += 1;
-            let trigger = moments.plan.get(&now).copied();
-            moments.heard.extend(trigger);
-            trigger
-        };
-        let Some(trigger) = trigger else {
-            return Ok(());
-        };
+    /// What is to happen now.
+    fn next(&self, call: &Call) -> Option<Trigger> {
+        let mut moments = self.moments();
+        if call.kind == Kind::Acts && self.hold.lost().is_cancelled() {
+            moments.after_the_loss.push(call.what);
+        }
+        moments.calls.push(call.what);
+        let now = moments.passed;
+        moments.passed += 1;
+        let trigger = moments.plan.get(&now).copied();
+        moments.heard.extend(trigger);
+        trigger
+    }
+}
+
+impl Faults for Troubles {
+    fn at(&self, call: &Call) -> Option<Fault> {
+        let trigger = self.next(call)?;
         match trigger {
-            Trigger::Fails | Trigger::Stale => return Err(Refused(trigger)),
+            Trigger::Fails => return Some(Fault::Error),
+            Trigger::Stale => return Some(Fault::Moved),
             Trigger::Interrupted => self.stops.interrupted.cancel(),
             Trigger::Killed | Trigger::KilledWhileItHangs => {
                 self.stops.interrupted.cancel();
@@ -163,507 +117,8 @@ impl World {
             }
             Trigger::LockLost | Trigger::LockLostWhileItHangs => self.hold.lose(),
         }
-        if trigger.hangs() {
-            std::future::pending::<()>().await;
-        }
-        Ok(())
+        trigger.hangs().then_some(Fault::Hang)
     }
-
-    async fn engine(&self, what: &'static str, kind: Kind) -> Result<&FakeEngine, EngineError> {
-        match self.pass(what, kind).await {
-            Ok(()) => Ok(&self.engine),
-            Err(Refused(Trigger::Stale)) => Err(EngineError::Moved {
-                address: Address::Traffic,
-                by: None,
-                at: None,
-            }),
-            Err(_) => Err(EngineError::Failed {
-                what: what.to_owned(),
-                reason: "it broke".to_owned(),
-            }),
-        }
-    }
-
-    async fn registry(&self, what: &'static str) -> Result<(), RegistryError> {
-        let failed = |_| RegistryError::Missing {
-            what: what.to_owned(),
-            place: "here".to_owned(),
-        };
-        self.pass(what, Kind::Acts).await.map_err(failed)
-    }
-}
-
-#[async_trait]
-impl Engine for World {
-    async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError> {
-        let engine = self.engine("observe", Kind::Looks).await?;
-        engine.observe(scope).await
-    }
-
-    async fn listen(
-        &self,
-        permit: &Permit,
-        route: &Route,
-        expects: Option<Fingerprint>,
-    ) -> Result<(), EngineError> {
-        let engine = self.engine("listen", Kind::Acts).await?;
-        engine.listen(permit, route, expects).await
-    }
-
-    async fn listen_together(
-        &self,
-        permit: &Permit,
-        routes: &[Route],
-        expects: Option<Fingerprint>,
-    ) -> Result<(), EngineError> {
-        let engine = self.engine("listen_together", Kind::Acts).await?;
-        engine.listen_together(permit, routes, expects).await
-    }
-
-    async fn stop_listening(
-        &self,
-        permit: &Permit,
-        service: &ServiceName,
-    ) -> Result<(), EngineError> {
-        let engine = self.engine("stop_listening", Kind::Acts).await?;
-        engine.stop_listening(permit, service).await
-    }
-
-    async fn room(&self, incoming: &[Incoming]) -> Result<(), EngineError> {
-        let engine = self.engine("room", Kind::Looks).await?;
-        engine.room(incoming).await
-    }
-
-    async fn deploy(
-        &self,
-        permit: &Permit,
-        placement: Placement,
-        progress: Progress<'_>,
-    ) -> Result<(), EngineError> {
-        let engine = self.engine("deploy", Kind::Acts).await?;
-        let deployed = engine.deploy(permit, placement, progress).await;
-        let facts = engine.observe(&permit.scope).await?;
-        let runs = facts.slots.values().filter(|there| {
-            let queue = there.workloads.get("queue");
-            queue.is_some_and(|queue| queue.running)
-        });
-        assert!(runs.count() < 2, "what never runs twice at once does");
-        deployed
-    }
-
-    async fn stop(
-        &self,
-        permit: &Permit,
-        slot: Slot,
-        service: &ServiceName,
-        expects: Option<Fingerprint>,
-        progress: Progress<'_>,
-    ) -> Result<(), EngineError> {
-        let engine = self.engine("stop", Kind::Acts).await?;
-        engine.stop(permit, slot, service, expects, progress).await
-    }
-
-    async fn undeploy(
-        &self,
-        permit: &Permit,
-        slot: Slot,
-        service: &ServiceName,
-        expects: Option<Fingerprint>,
-    ) -> Result<(), EngineError> {
-        let engine = self.engine("undeploy", Kind::Acts).await?;
-        engine.undeploy(permit, slot, service, expects).await
-    }
-
-    async fn ready(
-        &self,
-        scope: &Scope,
-        slot: Slot,
-        within: Period,
-        progress: Progress<'_>,
-    ) -> Result<(), EngineError> {
-        let engine = self.engine("ready", Kind::Looks).await;
-        let engine = engine.map_err(|_| EngineError::NotReady {
-            slot,
-            not_ready: NotReady {
-                reason: format!("not within {within}"),
-                log: Vec::new(),
-            },
-        })?;
-        engine.ready(scope, slot, within, progress).await
-    }
-
-    async fn switch(
-        &self,
-        permit: &Permit,
-        from: LiveTraffic,
-        to: LiveTraffic,
-    ) -> Result<(), EngineError> {
-        let engine = self.engine("switch", Kind::Acts).await?;
-        engine.switch(permit, from, to).await
-    }
-
-    async fn retain(
-        &self,
-        permit: &Permit,
-        slot: Slot,
-        until: Timestamp,
-    ) -> Result<(), EngineError> {
-        let engine = self.engine("retain", Kind::Acts).await?;
-        engine.retain(permit, slot, until).await
-    }
-
-    async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {
-        let engine = self.engine("urls", Kind::Looks).await?;
-        engine.urls(scope, role).await
-    }
-
-    async fn logs(
-        &self,
-        scope: &Scope,
-        query: LogQuery,
-    ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError> {
-        self.engine.logs(scope, query).await
-    }
-}
-
-#[async_trait]
-impl Registry for World {
-    fn place(&self) -> String {
-        "here".to_owned()
-    }
-
-    async fn has(&self, _: &ServiceName, _: &Digest) -> Result<bool, RegistryError> {
-        Ok(false)
-    }
-
-    async fn push(
-        &self,
-        service: &ServiceName,
-        _: &Built,
-        _: &[String],
-        _: Progress<'_>,
-    ) -> Result<Digest, RegistryError> {
-        self.registry("push").await?;
-        Ok(Digest::of(service.as_str().as_bytes()))
-    }
-
-    async fn tag(&self, _: &ServiceName, _: &Digest, _: &[String]) -> Result<(), RegistryError> {
-        self.registry("tag").await
-    }
-
-    async fn base(&self, _: &str, _: &[Platform]) -> Result<Option<BaseImages>, RegistryError> {
-        Ok(None)
-    }
-
-    async fn verify(&self, _: ImageHome<'_>, _: &Digest) -> Result<(), RegistryError> {
-        Ok(())
-    }
-
-    async fn resolve(&self, name: &ImageName) -> Result<Digest, RegistryError> {
-        Ok(Digest::of(name.to_string().as_bytes()))
-    }
-
-    async fn collect(&self, _: &BTreeSet<Digest>, _: Collect) -> Result<Collected, RegistryError> {
-        Ok(Collected::default())
-    }
-
-    fn pull(&self, _: ImageHome<'_>) -> Pull {
-        Pull::Layout("/images".into())
-    }
-}
-
-#[async_trait]
-impl Builder for World {
-    async fn bases(&self, _: &Path, _: &BuildSpec) -> Result<Vec<String>, BuildError> {
-        Ok(Vec::new())
-    }
-
-    async fn inputs(&self, _: &Path, _: &BuildSpec, _: &Bases) -> Result<Inputs, BuildError> {
-        Ok(inputs())
-    }
-
-    async fn build(
-        &self,
-        request: &BuildRequest,
-        _: Progress<'_>,
-        cancel: &CancellationToken,
-    ) -> Result<Built, BuildError> {
-        let passed = self.pass("build", Kind::Acts).await;
-        if cancel.is_cancelled() {
-            return Err(BuildError::Cancelled);
-        }
-        match passed {
-            Ok(()) => Ok(Built {
-                images: Vec::new(),
-                index: None,
-            }),
-            Err(Refused(Trigger::Stale)) => Err(BuildError::InputsMoved {
-                service: request.service.clone(),
-            }),
-            Err(_) => Err(BuildError::Invalid {
-                reason: "it broke".to_owned(),
-            }),
-        }
-    }
-}
-
-#[async_trait]
-impl Checker for World {
-    async fn check(
-        &self,
-        check: &Check,
-        _: &CheckTarget,
-        _: Progress<'_>,
-        _: &CancellationToken,
-    ) -> Result<(), CheckFailed> {
-        let failed = |_| CheckFailed {
-            check: check.to_string(),
-            reason: "it broke".to_owned(),
-            detail: Vec::new(),
-        };
-        self.pass("check", Kind::Acts).await.map_err(failed)
-    }
-
-    async fn answers(&self, _: &ProbeTarget) -> bool {
-        let left = self.unheard.load(Ordering::Relaxed);
-        self.unheard
-            .store(left.saturating_sub(1), Ordering::Relaxed);
-        left == 0
-    }
-
-    async fn probe(&self, _: ProbeTarget, stop: CancellationToken) -> ProbeReport {
-        let unheard = self.unheard.load(Ordering::Relaxed);
-        assert_eq!(unheard, 0, "it is measured once it has answered");
-        let failures = u64::from(self.pass("probe", Kind::Looks).await.is_err());
-        stop.cancelled().await;
-        ProbeReport {
-            requests: 1,
-            failures,
-            ..ProbeReport::default()
-        }
-    }
-}
-
-#[async_trait]
-impl SecretSource for World {
-    async fn read(&self, _: &str, _: &SecretRef) -> Result<SecretReading, SecretError> {
-        Ok(SecretReading {
-            value: SecretValue::new(String::new()),
-            version: None,
-            until: None,
-        })
-    }
-
-    async fn examine(&self, _: &[&SecretRef]) -> Vec<CheckResult> {
-        Vec::new()
-    }
-
-    async fn close(&self) {}
-}
-
-#[async_trait]
-impl StateStore for World {
-    fn place(&self, environment: &EnvironmentName) -> String {
-        environment.to_string()
-    }
-
-    async fn read(&self, _: &EnvironmentName) -> Result<Option<State>, StoreError> {
-        Ok(None)
-    }
-
-    async fn save(&self, _: &dyn Lease, _: &State) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn replace(&self, _: &dyn Lease, state: &State) -> Result<State, StoreError> {
-        Ok(state.clone())
-    }
-
-    async fn lock(
-        &self,
-        environment: &EnvironmentName,
-        _: &Actor,
-        _: &str,
-        _: u64,
-        _: Duration,
-    ) -> Result<Box<dyn Lease>, StoreError> {
-        Err(StoreError::Lost {
-            environment: environment.clone(),
-            reason: "nobody takes it here".to_owned(),
-        })
-    }
-
-    async fn holder(&self, _: &EnvironmentName) -> Result<Option<LockHolder>, StoreError> {
-        Ok(None)
-    }
-
-    async fn request_abort(&self, _: &EnvironmentName) -> Result<bool, StoreError> {
-        Ok(false)
-    }
-
-    async fn break_lock(&self, _: &EnvironmentName) -> Result<Option<LockHolder>, StoreError> {
-        Ok(None)
-    }
-
-    async fn append(
-        &self,
-        _: &EnvironmentName,
-        _: &str,
-        _: &JournalEntry,
-    ) -> Result<(), StoreError> {
-        let failed = |_| StoreError::Io {
-            what: "writing".to_owned(),
-            source: std::io::Error::other("it broke"),
-        };
-        self.pass("append", Kind::Acts).await.map_err(failed)
-    }
-
-    async fn last_journal(&self, _: &EnvironmentName) -> Result<Option<Journal>, StoreError> {
-        Ok(None)
-    }
-
-    async fn journals(&self, _: &EnvironmentName) -> Result<Vec<Journal>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    async fn keep_journals(&self, _: &EnvironmentName, _: &[Journal]) -> Result<usize, StoreError> {
-        Ok(0)
-    }
-
-    async fn keep_command(&self, _: &EnvironmentName, _: &CommandRecord) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn keep_commands(
-        &self,
-        _: &EnvironmentName,
-        _: &[CommandRecord],
-    ) -> Result<usize, StoreError> {
-        Ok(0)
-    }
-
-    async fn commands(&self, _: &EnvironmentName) -> Result<Vec<CommandRecord>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError> {
-        Ok(Vec::new())
-    }
-}
-
-fn inputs() -> Inputs {
-    Inputs {
-        hash: ContentHash::of(b"inputs"),
-        files: BTreeMap::new(),
-        bases: BTreeMap::new(),
-    }
-}
-
-fn service(name: &str, version: u8) -> (ServiceName, DesiredService) {
-    let name: ServiceName = name.parse().expect("a name");
-    let port = 8000 + u16::from(name.as_str().as_bytes()[0]);
-    let at = |port: u16| ([127, 0, 0, 1], port).into();
-    let workload = Workload {
-        service: name.clone(),
-        image: Known::After(Address::Image(name.clone())),
-        repository: None,
-        port: Some(port),
-        replicas: 1,
-        health: Health::default(),
-        strategy: None,
-        kind: WorkloadKind::Process(Box::new(Process {
-            env: BTreeMap::from([("V".to_owned(), EnvValue::Plain(version.to_string()))]),
-            ..Process::default()
-        })),
-    };
-    let build = BuildSpec::Pack(PackSpec {
-        context: ".".into(),
-        inputs: Vec::new(),
-        leave_out: Vec::new(),
-        run: vec!["make".to_owned()],
-        copy: BTreeMap::new(),
-        base: Base::Scratch,
-        entrypoint: vec!["/app".to_owned()],
-        user: None,
-        workdir: None,
-        env: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        port: None,
-        within: an_hour(),
-        platforms: Vec::new(),
-    });
-    let route = Route::of_listeners(
-        name.clone(),
-        Listeners::plain(at(port), at(port + 1000), Limits::default()),
-    );
-    let service = DesiredService {
-        image: ImageSource::Build(build),
-        workload,
-        route: Some(route),
-    };
-    (name, service)
-}
-
-/// Three services in this version, one of which never runs twice at once, with a check on each side of the switch.
-fn desired(version: u8, strategy: Rollout) -> Desired {
-    let check = Check::Tcp(TcpCheck {
-        service: None,
-        timeout: Period::from_secs(1),
-    });
-    Desired {
-        resources: Vec::new(),
-        unrotated: BTreeSet::new(),
-        project: "shop".parse().expect("a name"),
-        environment: "staging".parse().expect("a name"),
-        source: Source::default(),
-        promoted_from: None,
-        strategy,
-        promotion: Promotion {
-            mode: Mode::Auto,
-            before: vec![check.clone()],
-            after: vec![check],
-            probe: Probe {
-                linger: Period::from_millis(0),
-                ..Probe::default()
-            },
-            ..Promotion::default()
-        },
-        ready_within: Period::from_secs(60),
-        objects: Vec::new(),
-        services: [
-            service("web", version),
-            service("jobs", version),
-            queue(version),
-        ]
-        .into(),
-    }
-}
-
-/// A service that never runs twice at once.
-fn queue(version: u8) -> (ServiceName, DesiredService) {
-    let (name, mut queue) = service("queue", version);
-    queue.workload.strategy = Some(ServiceStrategy::Recreate);
-    (name, queue)
-}
-
-fn draw(version: u8, strategy: Rollout, facts: Facts) -> Plan {
-    let desired = desired(version, strategy);
-    let image = |name: &ServiceName| {
-        let facts = ImageFacts {
-            inputs: inputs(),
-            found: None,
-            changed_files: None,
-            rebuild: false,
-        };
-        (name.clone(), facts)
-    };
-    let observed = Observed {
-        facts,
-        images: desired.services.keys().map(image).collect(),
-        ..Observed::default()
-    };
-    let state = State::empty(desired.project.clone(), desired.environment.clone());
-    plan::apply(&desired, &observed, &state)
 }
 
 /// What came of a run.
@@ -676,11 +131,74 @@ struct Story {
     passed: usize,
     after_the_loss: Vec<&'static str>,
     calls: Vec<&'static str>,
+    broken: Vec<String>,
 }
 
 /// Carries the second release out, with these triggers at these moments.
 async fn tell(strategy: Rollout, triggers: BTreeMap<usize, Trigger>) -> Story {
     tell_at(strategy, triggers, None).await
+}
+
+/// One run, all of whose troubles are still to come.
+struct Stage {
+    runner: Runner,
+    troubles: Arc<Troubles>,
+    gate: Option<Gate>,
+}
+
+impl Stage {
+    /// In a world that hears of its first release late, where nothing else goes wrong.
+    fn new(is_undisturbed: bool, gate: Option<Gate>) -> Self {
+        let hold = Hold::none();
+        let troubles = Arc::new(Troubles {
+            moments: Mutex::default(),
+            stops: Stops {
+                interrupted: CancellationToken::new(),
+                killed: CancellationToken::new(),
+            },
+            hold: hold.clone(),
+        });
+        let world = Arc::new(World::unheard(if is_undisturbed { 2 } else { 0 }));
+        Self {
+            runner: Runner::new(world, troubles.clone(), hold, actor("r")),
+            troubles,
+            gate,
+        }
+    }
+
+    fn world(&self) -> &World {
+        &self.runner.world
+    }
+
+    async fn carry_out(&self, version: u8, strategy: Rollout) -> Finished {
+        let scenario = scenario(version, strategy);
+        let plan = scenario.draw(self.world()).await.expect("a plan");
+        let runner = Runner {
+            actor: actor(&version.to_string()),
+            ..self.runner.clone()
+        };
+        execute(self.job(&runner, version, scenario.scope(), plan)).await
+    }
+
+    fn job(&self, runner: &Runner, version: u8, scope: Scope, plan: Plan) -> Job {
+        Job {
+            plan,
+            approval: Approval::InAdvance,
+            ports: runner.ports(Redactor::default()),
+            permit: Permit {
+                scope,
+                lineage: "l".to_owned(),
+                fence: u64::from(version),
+                actor: runner.actor.clone(),
+                hold: runner.hold.clone(),
+            },
+            root: "/".into(),
+            stops: self.troubles.stops.clone(),
+            gate: self.gate.clone(),
+            outside_window: None,
+            sink: Arc::new(|_| ()),
+        }
+    }
 }
 
 /// The same, with something that is asked before live traffic is touched.
@@ -689,80 +207,32 @@ async fn tell_at(
     triggers: BTreeMap<usize, Trigger>,
     gate: Option<Gate>,
 ) -> Story {
-    let stops = Stops {
-        interrupted: CancellationToken::new(),
-        killed: CancellationToken::new(),
-    };
-    let hold = Hold::none();
-    let world = Arc::new(World {
-        engine: FakeEngine::default(),
-        moments: Mutex::default(),
-        stops: stops.clone(),
-        hold: hold.clone(),
-        // Where nothing else goes wrong.
-        unheard: AtomicU32::new(if triggers.is_empty() { 2 } else { 0 }),
-    });
-    let scope = Scope {
-        project: "shop".parse().expect("a name"),
-        environment: "staging".parse().expect("a name"),
-    };
-    let job = |plan: Plan| Job {
-        plan,
-        approval: Approval::InAdvance,
-        ports: Ports {
-            engine: world.clone(),
-            provider: Arc::new(NoProvider),
-            registry: world.clone(),
-            builder: world.clone(),
-            store: world.clone(),
-            checker: world.clone(),
-            secrets: world.clone(),
-            redactor: Redactor::default(),
-        },
-        permit: Permit {
-            scope: scope.clone(),
-            lineage: "l".to_owned(),
-            fence: 1,
-            actor: Actor {
-                user: "u".to_owned(),
-                host: "h".to_owned(),
-                run: "r".to_owned(),
-                ci: None,
-            },
-            hold: hold.clone(),
-        },
-        root: "/".into(),
-        stops: stops.clone(),
-        gate: gate.clone(),
-        outside_window: None,
-        sink: Arc::new(|_| ()),
-    };
-
-    let first = execute(job(draw(1, strategy, Facts::default()))).await;
+    let stage = Stage::new(triggers.is_empty(), gate);
+    let first = stage.carry_out(1, strategy).await;
     assert_eq!(first.end, End::Done, "the first release");
-    assert_eq!(world.unheard.load(Ordering::Relaxed), 0);
-    let before = world.engine.observe(&scope).await.expect("facts");
-    *world.moments() = Moments {
+    assert!(stage.world().is_heard());
+    let before = stage.world().engine.facts();
+    *stage.troubles.moments() = Moments {
         plan: triggers,
         ..Moments::default()
     };
 
-    let finished = execute(job(draw(2, strategy, before.clone()))).await;
-    let passed = world.moments().passed;
+    let finished = stage.carry_out(2, strategy).await;
+    let passed = stage.troubles.moments().passed;
     // Whatever was left under way would act now.
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
-    let after = world.engine.observe(&scope).await.expect("facts");
-    let moments = world.moments();
+    let moments = stage.troubles.moments();
     Story {
         finished,
         before,
-        after,
+        after: stage.world().engine.facts(),
         heard: moments.heard.clone(),
         passed,
         after_the_loss: moments.after_the_loss.clone(),
         calls: moments.calls.clone(),
+        broken: broken(stage.world()),
     }
 }
 
@@ -796,6 +266,7 @@ fn judge(story: &Story, context: &str) {
         Vec::<&str>::new(),
         "{context}: acted without its lock"
     );
+    assert_eq!(story.broken, Vec::<String>::new(), "{context}");
     let is_rightly_so = match end {
         End::Done => true,
         End::LockLost => lost,

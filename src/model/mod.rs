@@ -48,6 +48,7 @@ pub mod port;
 pub mod promotion;
 pub mod provenance;
 pub mod quantity;
+pub mod rehearsal;
 pub mod release;
 pub mod resource;
 pub mod route;

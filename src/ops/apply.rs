@@ -10,7 +10,6 @@ use crate::execute::{self, Finished, Gate, Job, Sink, Stops};
 use crate::model::Role;
 use crate::model::approval::{Approved, SignedBy};
 use crate::model::garbage::Collected;
-use crate::model::journal::{JournalEntry, What};
 use crate::model::outcome::{Ending, Outcome};
 use crate::model::plan::{Intent, Plan};
 use crate::model::release::Actor;
@@ -25,9 +24,9 @@ use crate::ops::{Error, Session, images, lock};
 use crate::plan;
 use crate::policy;
 use crate::port::engine::Permit;
-use crate::port::store::{Lease, StoreError};
-use crate::rollout::record::{Ended, record};
-use crate::rollout::{End, Traffic};
+use crate::port::store::Lease;
+use crate::rollout::End;
+use crate::rollout::record::Ended;
 
 /// Says whether a plan is to be carried out, by whose word, and what of what it destroys may go. It
 /// is told who signed the plan, where that was wanted. May ask a person, and take its time.
@@ -325,43 +324,8 @@ async fn persist(
         now,
     };
 
-    let ending = ending(&finished.end);
-    // What was cut off is not recorded: its journal stays open, and the next run finds out what
-    // stands.
-    let open = matches!(
-        finished.end,
-        End::LockLost | End::Interrupted(Traffic::Unknown) | End::RollbackFailed { .. }
-    );
-    let next = if open {
-        state.clone()
-    } else {
-        record(state, &ended)
-    };
-    if !open {
-        lease
-            .hold()
-            .confirmed()
-            .await
-            .map_err(|lost| StoreError::Lost {
-                environment: session.environment.clone(),
-                reason: lost.to_string(),
-            })?;
-        session.ports.store.save(lease, &next).await?;
-        let release = plan.target.as_ref().map(|target| target.release);
-        let entry = JournalEntry {
-            at: now,
-            what: What::Ended {
-                ending: ending.clone(),
-                release,
-            },
-        };
-        session
-            .ports
-            .store
-            .append(&session.environment, &actor.run, &entry)
-            .await?;
-    }
-
+    let store = session.ports.store.as_ref();
+    let (ending, next) = execute::persist(store, lease, state, &ended).await?;
     if finished.end == End::Done && plan.intent != Intent::Destroy {
         collect(session, sink).await;
     }
@@ -397,21 +361,6 @@ async fn collect(session: &Session, sink: &Sink) {
         Err(error) => format!("old images were not deleted: {error}"),
     };
     say(text);
-}
-
-fn ending(end: &End) -> Ending {
-    match end.clone() {
-        End::Done => Ending::Done,
-        End::Failed(reason) => Ending::Failed { reason },
-        End::Refused(reason) => Ending::Refused { reason },
-        End::Reverted(reason) => Ending::Reverted { reason },
-        End::RollbackFailed { reason, back } => Ending::RollbackFailed { reason, back },
-        End::Stale(reason) => Ending::Stale { reason },
-        End::Interrupted(Traffic::Untouched) => Ending::Interrupted { reverted: false },
-        End::Interrupted(Traffic::MovedBack) => Ending::Interrupted { reverted: true },
-        End::Interrupted(Traffic::Unknown) => Ending::Killed,
-        End::LockLost => Ending::LockLost,
-    }
 }
 
 async fn outcome(

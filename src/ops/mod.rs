@@ -27,6 +27,7 @@ pub mod plan_file;
 pub mod policy;
 pub mod preflight;
 pub mod promote;
+pub mod rehearse;
 pub mod restart;
 pub mod session;
 pub mod settle;

@@ -110,6 +110,46 @@ pub(super) async fn known_state(session: &Session, actor: &Actor) -> Result<Stat
     })
 }
 
+/// What a plan is made from, besides the state.
+pub(super) struct Seen {
+    /// What should be true.
+    pub desired: Desired,
+    /// What was found.
+    pub observed: Observed,
+}
+
+/// Looks at what a plan is made from.
+pub(super) async fn seen(session: &Session, request: &Request) -> Result<Seen, Error> {
+    let desired = desired(session, request).await?;
+    let observed = observed(session, request, &desired).await?;
+    Ok(Seen { desired, observed })
+}
+
+/// The steps, from what was seen alone.
+pub(super) fn draw(
+    request: &Request,
+    desired: &Desired,
+    observed: &Observed,
+    state: &State,
+) -> Result<Plan, plan::PlanError> {
+    let facts = &observed.facts;
+    match request {
+        Request::Apply { .. } | Request::PromoteFrom(_) => {
+            Ok(plan::apply(desired, observed, state))
+        }
+        Request::Promote(slot) => {
+            let slot = slot.or_else(|| plan::waiting(facts, state));
+            let slot = slot.ok_or_else(|| plan::PlanError::NothingWaiting {
+                environment: desired.environment.clone(),
+            })?;
+            plan::promote(desired, facts, state, slot)
+        }
+        Request::Rollback(to) => plan::rollback(desired, facts, state, *to),
+        Request::Abort => plan::abort(desired, facts, state),
+        Request::Destroy => Ok(plan::destroy(desired, facts, &observed.objects, state)),
+    }
+}
+
 /// Makes a plan with a state that was read already.
 pub async fn make_plan_with(
     session: &Session,
@@ -119,8 +159,7 @@ pub async fn make_plan_with(
     if !matches!(request, Request::Abort | Request::Destroy) {
         preflight::can_start(session)?;
     }
-    let desired = desired(session, request).await?;
-    let observed = observed(session, request, &desired).await?;
+    let Seen { desired, observed } = seen(session, request).await?;
     let facts = &observed.facts;
     belongs_here(session, state, &observed)?;
     let behind = behind::compared(session, state, &Overview::from(facts)).await?;
@@ -132,24 +171,11 @@ pub async fn make_plan_with(
         images::survive_their_lifecycle(session, &desired, &observed).await?;
     }
 
-    let mut plan = match request {
-        Request::Apply { .. } | Request::PromoteFrom(_) => plan::apply(&desired, &observed, state),
-        Request::Promote(slot) => {
-            let slot = slot.or_else(|| plan::waiting(facts, state));
-            let slot = slot.ok_or_else(|| plan::PlanError::NothingWaiting {
-                environment: desired.environment.clone(),
-            })?;
-            plan::promote(&desired, facts, state, slot)?
-        }
-        Request::Rollback(to) => {
-            plan::rollback(&desired, facts, state, *to).map_err(|error| match behind.clone() {
-                Some(note) => Error::Behind { error, note },
-                None => error.into(),
-            })?
-        }
-        Request::Abort => plan::abort(&desired, facts, state)?,
-        Request::Destroy => plan::destroy(&desired, facts, &observed.objects, state),
-    };
+    let drawn = draw(request, &desired, &observed, state);
+    let mut plan = drawn.map_err(|error| match (request, behind.clone()) {
+        (Request::Rollback(_), Some(note)) => Error::Behind { error, note },
+        _ => error.into(),
+    })?;
     images::must_be_there(session, &plan).await?;
     let replaced = preflight::protected_entries(session, &plan, facts).await?;
     plan.losses.extend(replaced);

@@ -51,6 +51,8 @@ pub enum Kind {
     Log,
     /// A plan.
     Plan,
+    /// What each fault in a plan would come to.
+    Rehearsal,
     /// What was restarted.
     Restart,
     /// What has come due and was done, and what is due later.

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use miette::Diagnostic;
 
+use crate::model::outcome::Ending;
+
 /// How the program ends. Scripts rely on these numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -45,6 +47,20 @@ impl Exit {
             Self::Usage => 64,
             Self::Interrupted => 130,
             Self::Command(code) => code,
+        }
+    }
+
+    /// That of a run that came to its end.
+    #[must_use]
+    pub const fn of(ending: &Ending) -> Self {
+        match ending {
+            Ending::Done | Ending::NoChanges => Self::Done,
+            Ending::Failed { .. } | Ending::RollbackFailed { .. } => Self::Failed,
+            Ending::Refused { .. } => Self::Refused,
+            Ending::Reverted { .. } => Self::Reverted,
+            Ending::Stale { .. } => Self::Stale,
+            Ending::LockLost => Self::Locked,
+            Ending::Interrupted { .. } | Ending::Killed => Self::Interrupted,
         }
     }
 

@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod page;
 mod paint;
 pub mod plan;
+pub mod rehearsal;
 mod report;
 pub mod reports;
 pub mod screen;

@@ -5,6 +5,7 @@ mod failures;
 mod looks;
 mod outcomes;
 mod plans;
+mod rehearsals;
 mod tables;
 
 use miette::{GraphicalReportHandler, GraphicalTheme};

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::json;
 use shipit::agent::engine::Agent;
-use shipit::driver::host::fake::FakeEngine;
 use shipit::driver::host::{HostEngine, Starting, connect};
 use shipit::driver::kubernetes::client::ClusterConnection;
 use shipit::driver::kubernetes::engine::{Conflict, KubernetesEngine, Settings};
@@ -29,6 +28,7 @@ use shipit::port::Registry as _;
 use shipit::port::engine::{Engine, EngineError, Permit, Placement, Pull};
 use shipit::proto::Directory;
 use shipit::redact::Redactor;
+use shipit::simulate::MemoryEngine;
 
 use crate::cluster::Cluster;
 use crate::support::{
@@ -90,7 +90,7 @@ async fn stage(kind: &str) -> Option<Stage> {
             cluster = Some(opened);
             Box::new(engine)
         }
-        "fake" => Box::new(FakeEngine::default()),
+        "fake" => Box::new(MemoryEngine::default()),
         "docker" => {
             if !crate::parts::docker_answers() {
                 return None;

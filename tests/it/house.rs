@@ -22,6 +22,10 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             "execute",
             vec!["port", "model", "plan", "redact", "rollout"],
         ),
+        (
+            "simulate",
+            vec!["execute", "model", "plan", "port", "redact", "rollout"],
+        ),
         ("proto", vec!["port", "model"]),
         // Only built for a fuzzer.
         (
@@ -35,7 +39,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             "ops",
             vec![
                 "agent", "config", "desired", "driver", "execute", "files", "model", "observe",
-                "output", "plan", "policy", "port", "proto", "redact", "rollout",
+                "output", "plan", "policy", "port", "proto", "redact", "rollout", "simulate",
             ],
         ),
         (

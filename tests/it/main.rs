@@ -41,6 +41,7 @@ mod promote;
 mod proto;
 mod readiness;
 mod registry;
+mod rehearse;
 mod restart;
 mod rollback;
 mod rules;

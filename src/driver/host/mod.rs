@@ -1,7 +1,6 @@
 //! The engine `host`: this machine, through the agent. Without an agent the first call starts one.
 
 mod connect;
-pub mod fake;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! An engine in memory, for tests and benchmarks: the same contract, without processes and without
+//! An engine in memory, for rehearsals and tests: the same contract, without processes and without
 //! time. An instance is ready at once, unless its image was said to be broken.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,25 +9,75 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
 
 use crate::model::facts::{Facts, HealthState, Instance, SlotFacts, WorkloadFacts};
+use crate::model::object::ObjectFacts;
 use crate::model::outcome::Url;
 use crate::model::plan::DeployMode;
 use crate::model::route::Route;
 use crate::model::secret::{HashKey, SecretValue};
 use crate::model::workload::Workload;
-use crate::model::{Address, Digest, Fingerprint, LiveTraffic, Period, Role, ServiceName, Slot};
+use crate::model::{
+    Address, Digest, Fingerprint, LiveTraffic, Manifest, ObjectKey, Period, Role, ServiceName, Slot,
+};
 use crate::port::Progress;
 use crate::port::engine::{
     Engine, EngineError, LogLine, LogQuery, NotReady, Permit, Placement, Scope,
 };
+use crate::simulate::objects::Objects;
 
 /// An engine in memory.
 #[derive(Debug, Default)]
-pub struct FakeEngine {
+pub struct MemoryEngine {
     environments: Mutex<BTreeMap<Scope, Facts>>,
+    objects: Mutex<Objects>,
     broken: Mutex<BTreeSet<Digest>>,
+    /// What stands for the values of secrets where that was observed.
+    hashes: BTreeMap<String, String>,
 }
 
-impl FakeEngine {
+impl MemoryEngine {
+    /// One in which an environment is as it was observed. `hashes`: what stands for the values of
+    /// its secrets now, by name.
+    #[must_use]
+    pub fn seeded(
+        scope: Scope,
+        facts: Facts,
+        objects: &[ObjectFacts],
+        hashes: BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            environments: Mutex::new(BTreeMap::from([(scope, facts)])),
+            objects: Mutex::new(Objects::seeded(objects)),
+            broken: Mutex::default(),
+            hashes,
+        }
+    }
+
+    /// What is there, where there is one environment.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        self.lock().values().next().cloned().unwrap_or_default()
+    }
+
+    /// How its objects stand against what is wanted.
+    pub(super) fn objects_against(&self, wanted: &[Manifest]) -> Vec<ObjectFacts> {
+        self.objects().compare(wanted)
+    }
+
+    fn objects(&self) -> MutexGuard<'_, Objects> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What stands for these values.
+    fn hashed(&self, values: &BTreeMap<String, SecretValue>) -> BTreeMap<String, String> {
+        let mut hashes = key().hashes(values);
+        for (name, hash) in &mut hashes {
+            if let Some(observed) = self.hashes.get(name) {
+                hash.clone_from(observed);
+            }
+        }
+        hashes
+    }
+
     /// From now on instances of this image fail.
     pub fn breaks(&self, image: Digest) {
         self.broken
@@ -179,7 +229,7 @@ fn key() -> HashKey {
 }
 
 #[async_trait]
-impl Engine for FakeEngine {
+impl Engine for MemoryEngine {
     async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError> {
         Ok(self.lock().get(scope).cloned().unwrap_or_default())
     }
@@ -189,7 +239,7 @@ impl Engine for FakeEngine {
         _: &Scope,
         values: &BTreeMap<String, SecretValue>,
     ) -> Result<BTreeMap<String, String>, EngineError> {
-        Ok(key().hashes(values))
+        Ok(self.hashed(values))
     }
 
     async fn listen(
@@ -253,7 +303,7 @@ impl Engine for FakeEngine {
             changed_on_disk: None,
             verdict: None,
             held: Vec::new(),
-            secrets: key().hashes(&placement.secrets),
+            secrets: self.hashed(&placement.secrets),
         };
 
         self.change(permit, |facts, before| {
@@ -388,6 +438,47 @@ impl Engine for FakeEngine {
             if let Some(there) = facts.slots.get_mut(&slot) {
                 there.stops_at = Some(until);
             }
+            Ok(())
+        })
+    }
+
+    async fn compare(
+        &self,
+        _: &Scope,
+        wanted: &[Manifest],
+    ) -> Result<Vec<ObjectFacts>, EngineError> {
+        Ok(self.objects().compare(wanted))
+    }
+
+    async fn apply(
+        &self,
+        permit: &Permit,
+        manifest: &Manifest,
+        _: bool,
+        expects: Option<Fingerprint>,
+        _: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        self.change(permit, |_, before| {
+            let was_as_expected = self.objects().apply(manifest, expects.as_ref());
+            was_as_expected.map_err(|key| moved(Address::Object(key), before))
+        })
+    }
+
+    async fn delete(
+        &self,
+        permit: &Permit,
+        key: &ObjectKey,
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        self.change(permit, |_, before| {
+            let was_as_expected = self.objects().delete(key, expects.as_ref());
+            was_as_expected.map_err(|key| moved(Address::Object(key), before))
+        })
+    }
+
+    async fn forget(&self, permit: &Permit, key: &ObjectKey) -> Result<(), EngineError> {
+        self.change(permit, |_, _| {
+            self.objects().forget(key);
             Ok(())
         })
     }

@@ -1,0 +1,8 @@
+//! What a simulated run sees through its ports.
+
+mod engine;
+mod store;
+mod supply;
+
+#[cfg(test)]
+pub(in crate::simulate) use supply::SECRET;
