@@ -1,6 +1,8 @@
 //! Every cause of a stop, at every moment at which it can be heard: a run comes to its end, with
 //! the right word for it, and has no effect once its lock is lost.
 
+mod tasks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,6 +37,7 @@ use crate::model::route::{Listeners, Route};
 use crate::model::secret::{SecretRef, SecretValue};
 use crate::model::source::Source;
 use crate::model::state::{LockHolder, State};
+use crate::model::task::TaskId;
 use crate::model::workload::{EnvValue, Known, Process, Workload, WorkloadKind};
 use crate::model::{
     Address, ContentHash, Digest, EnvironmentName, Fingerprint, Period, Platform, Role,
@@ -45,7 +48,7 @@ use crate::port::builder::{BuildError, BuildRequest};
 use crate::port::checker::{CheckFailed, CheckTarget, ProbeTarget};
 use crate::port::engine::{
     CheckResult, Engine, EngineError, Incoming, LogLine, LogQuery, NotReady, Permit, Placement,
-    Pull, Scope,
+    Pull, Scope, TaskEnd, TaskRun,
 };
 use crate::port::hold::Hold;
 use crate::port::provider::NoProvider;
@@ -310,6 +313,21 @@ impl Engine for World {
     ) -> Result<(), EngineError> {
         let engine = self.engine("retain", Kind::Acts).await?;
         engine.retain(permit, slot, until).await
+    }
+
+    async fn run_task(
+        &self,
+        permit: &Permit,
+        run: TaskRun,
+        progress: Progress<'_>,
+    ) -> Result<TaskEnd, EngineError> {
+        let engine = self.engine("run_task", Kind::Acts).await?;
+        engine.run_task(permit, run, progress).await
+    }
+
+    async fn stop_task(&self, permit: &Permit, id: &TaskId) -> Result<(), EngineError> {
+        let engine = self.engine("stop_task", Kind::Acts).await?;
+        engine.stop_task(permit, id).await
     }
 
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {
@@ -636,6 +654,7 @@ fn desired(version: u8, strategy: Rollout) -> Desired {
             queue(version),
         ]
         .into(),
+        tasks: tasks::of(strategy),
     }
 }
 
@@ -676,6 +695,10 @@ struct Story {
     passed: usize,
     after_the_loss: Vec<&'static str>,
     calls: Vec<&'static str>,
+    /// How the next run ended, behind one that was killed.
+    again: Option<End>,
+    /// The tasks that were begun by then.
+    begun: Vec<TaskId>,
 }
 
 /// Carries the second release out, with these triggers at these moments.
@@ -706,7 +729,7 @@ async fn tell_at(
         project: "shop".parse().expect("a name"),
         environment: "staging".parse().expect("a name"),
     };
-    let job = |plan: Plan| Job {
+    let job_with = |plan: Plan, stops: &Stops| Job {
         plan,
         approval: Approval::InAdvance,
         ports: Ports {
@@ -737,6 +760,7 @@ async fn tell_at(
         outside_window: None,
         sink: Arc::new(|_| ()),
     };
+    let job = |plan: Plan| job_with(plan, &stops);
 
     let first = execute(job(draw(1, strategy, Facts::default()))).await;
     assert_eq!(first.end, End::Done, "the first release");
@@ -754,16 +778,31 @@ async fn tell_at(
         tokio::task::yield_now().await;
     }
     let after = world.engine.observe(&scope).await.expect("facts");
-    let moments = world.moments();
-    Story {
+    let moments = std::mem::take(&mut *world.moments());
+    let mut story = Story {
         finished,
         before,
         after,
-        heard: moments.heard.clone(),
+        heard: moments.heard,
         passed,
-        after_the_loss: moments.after_the_loss.clone(),
-        calls: moments.calls.clone(),
+        after_the_loss: moments.after_the_loss,
+        calls: moments.calls,
+        again: None,
+        begun: Vec::new(),
+    };
+
+    if let End::Interrupted(Traffic::Unknown | Traffic::Untouched) = story.finished.end {
+        let stops = Stops {
+            interrupted: CancellationToken::new(),
+            killed: CancellationToken::new(),
+        };
+        let plan = draw(2, strategy, story.after.clone());
+        let is_left = !plan.is_empty();
+        let again = execute(job_with(plan, &stops)).await.end;
+        story.again = is_left.then_some(again);
     }
+    story.begun = world.engine.tasks_begun();
+    story
 }
 
 /// The same on a thread of its own: a run that never ends fails the test, and does not hang it.
@@ -812,6 +851,19 @@ fn judge(story: &Story, context: &str) {
         "{context}: ended with {end:?} after {:?}",
         story.heard
     );
+    let unique: BTreeSet<&TaskId> = story.begun.iter().collect();
+    assert_eq!(
+        unique.len(),
+        story.begun.len(),
+        "{context}: {:?}",
+        story.begun
+    );
+    let again = story.again.as_ref();
+    assert!(
+        again.is_none_or(|end| *end == End::Done),
+        "{context}: {again:?}"
+    );
+
     let (live_before, live_after) = (live(&story.before), live(&story.after));
     match end {
         End::Done => assert_ne!(live_after, live_before, "{context}: {end:?}"),
