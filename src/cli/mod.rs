@@ -43,6 +43,7 @@ mod signals;
 mod since;
 mod state;
 mod status;
+mod task;
 mod templates;
 mod terminal;
 #[cfg(test)]
@@ -154,7 +155,10 @@ pub enum Command {
     Run(run::Args),
     /// Start the instances of what runs anew, one service after the other, without a gap.
     Restart(restart::Args),
-    /// Do what has come due since the last run: stop what was retained long enough.
+    /// Run a task of the configuration in the live release.
+    Task(task::Args),
+    /// Do what has come due since the last run: stop what was retained long enough, and run the
+    /// tasks that waited for that.
     Settle(settle::Args),
     /// Print where a release answers, and open it in a browser.
     Open(open::Args),
@@ -466,6 +470,7 @@ async fn command(command: Command, cx: &Cx) -> Result<Exit, Failure> {
         Command::Exec(args) => exec::exec(cx, &args).await,
         Command::Run(args) => run::exec(cx, &args).await,
         Command::Restart(args) => restart::exec(cx, &args).await,
+        Command::Task(args) => task::exec(cx, &args).await,
         Command::Settle(args) => settle::exec(cx, &args).await,
         Command::Open(args) => open::exec(cx, &args).await,
         Command::Scale(args) => scale::exec(cx, &args).await,
