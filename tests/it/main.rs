@@ -55,5 +55,6 @@ mod state;
 mod strategies;
 mod supply;
 mod systemd;
+mod tasks;
 mod trust;
 mod vault;
