@@ -94,6 +94,7 @@ fn no_op_plan(criterion: &mut Criterion) {
             end: &End::Done,
             workloads: &workloads,
             probe: None,
+            tasks: &[],
             actor: &actor,
             now,
         };

@@ -19,17 +19,18 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::agent::Directory;
 use crate::agent::clients::clients;
-use crate::agent::engine::Agent;
+use crate::agent::engine::{Agent, task};
 use crate::agent::{home, posture};
 use crate::files;
 use crate::model::route::Route;
 use crate::model::secret::SecretValue;
+use crate::model::task::TaskId;
 use crate::model::{Period, Role};
 use crate::port::engine::{Engine as _, EngineError, Incoming, LogQuery, Placement, Restart};
 use crate::proto::commands;
 use crate::proto::convert::{decode, encode, fingerprint, live_traffic, parse, slot};
 use crate::proto::v1::agent_server::{Agent as Contract, AgentServer};
-use crate::proto::{CONTRACT, v1};
+use crate::proto::{CONTRACT, tasks, v1};
 use crate::redact::Redactor;
 
 /// The largest message.
@@ -414,6 +415,46 @@ impl Contract for Server {
         });
         let output = running.output.map(|piece| Ok(commands::output(piece?)));
         Ok(Response::new(Box::pin(output)))
+    }
+
+    type RunTaskStream = Lines<v1::TaskOutput>;
+
+    async fn run_task(&self, request: Request<v1::TaskRequest>) -> Answer<Self::RunTaskStream> {
+        let (permit, run) = tasks::run(request.into_inner())?;
+        let agent = Arc::clone(&self.agent);
+        // What is begun goes on when nobody looks on any more.
+        let beginning = async move { task::begin(&agent, &permit, run).await };
+        let begun = tokio::spawn(beginning).await;
+        let mut followed =
+            begun.map_err(|error| Status::internal(format!("it was not begun: {error}")))??;
+
+        let (sender, receiver) = mpsc::channel(16);
+        tokio::spawn(async move {
+            loop {
+                match followed.next().await {
+                    Ok(lines) => {
+                        for line in lines {
+                            if sender.send(Ok(tasks::line(line))).await.is_err() {
+                                return;
+                            }
+                        }
+                    }
+                    Err(end) => {
+                        let last = end.map(|end| tasks::end(&end)).map_err(Into::into);
+                        let _ = sender.send(last).await;
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn stop_task(&self, request: Request<v1::StopTaskRequest>) -> Answer<v1::Done> {
+        let request = request.into_inner();
+        let id: TaskId = parse("id", &request.id)?;
+        let (agent, permit) = (Arc::clone(&self.agent), request.permit.try_into()?);
+        whole(async move { agent.stop_task(&permit, &id).await }).await
     }
 
     async fn shutdown(&self, request: Request<v1::ShutdownRequest>) -> Answer<v1::Done> {

@@ -25,7 +25,7 @@ pub struct ApprovalArgs {
 }
 
 /// How long a lock is waited for.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Lock")]
 pub struct LockArgs {
     /// How long to wait for a lock that another run holds, as `30s`.

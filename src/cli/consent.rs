@@ -25,8 +25,9 @@ pub struct RunArgs {
     #[command(flatten)]
     pub approval: ApprovalArgs,
 
-    /// Switch even when there would be no rollback, because an image or an object of the live
-    /// release is gone.
+    /// Switch even when there would be no rollback: an image or an object of the live release is
+    /// gone, or a task is `breaking`. With `rollback`: to a release that a later one has taken
+    /// something away from.
     #[arg(long, help_heading = "Approval")]
     pub allow_no_rollback: bool,
 
@@ -41,6 +42,19 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub lock: LockArgs,
+}
+
+impl RunArgs {
+    /// Those of a command that asks nobody.
+    pub(super) const fn in_advance(lock: LockArgs) -> Self {
+        Self {
+            approval: ApprovalArgs { auto_approve: true },
+            allow_no_rollback: false,
+            allow_data_loss: Vec::new(),
+            outside_window: None,
+            lock,
+        }
+    }
 }
 
 /// A reason that says something.

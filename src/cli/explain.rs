@@ -87,6 +87,11 @@ fn plan(error: &PlanError) -> String {
         PlanError::NoPrevious { .. }
         | PlanError::NoSuchRelease { .. }
         | PlanError::NeverLive { .. } => "`shipit history` shows the releases".to_owned(),
+        PlanError::NothingLive { .. } => "`shipit apply` deploys a release".to_owned(),
+        PlanError::NoSuchTask { .. } => "name one of `tasks:` of the configuration".to_owned(),
+        PlanError::TaskCannotRun { .. } => {
+            "`shipit apply` deploys what the configuration says".to_owned()
+        }
         PlanError::NothingWaiting { .. } => "`shipit status` shows what runs where".to_owned(),
     }
 }

@@ -19,6 +19,7 @@ pub(super) const fn of(command: &Command) -> &'static [Format] {
         | Command::Apply(_)
         | Command::Promote(_)
         | Command::Rollback(_)
+        | Command::Task(_)
         | Command::Abort(_)
         | Command::Destroy(_)
         | Command::Diff(_)

@@ -44,6 +44,7 @@ mod signals;
 mod since;
 mod state;
 mod status;
+mod task;
 mod templates;
 mod terminal;
 #[cfg(test)]
@@ -161,7 +162,10 @@ pub enum Command {
     Run(run::Args),
     /// Start the instances of what runs anew, one service after the other, without a gap.
     Restart(restart::Args),
-    /// Do what has come due since the last run: stop what was retained long enough.
+    /// Run a task of the configuration in the live release.
+    Task(task::Args),
+    /// Do what has come due since the last run: stop what was retained long enough, and run the
+    /// tasks that waited for that.
     Settle(settle::Args),
     /// Print where a release answers, and open it in a browser.
     Open(open::Args),
@@ -226,9 +230,12 @@ impl Cx {
     /// With the environment that an argument names, if one does. It counts more than a variable,
     /// and is never another than `--env`.
     fn of(&self, argument: &EnvironmentArg) -> Result<Self, Failure> {
-        let Some(named) = argument.environment.as_deref() else {
-            return Ok(self.clone());
-        };
+        let named = argument.environment.as_deref();
+        named.map_or_else(|| Ok(self.clone()), |named| self.named(named))
+    }
+
+    /// With the environment of this name.
+    fn named(&self, named: &str) -> Result<Self, Failure> {
         match self.env.as_deref() {
             Some(env) if self.is_env_typed && env != named => Err(Failure::say(
                 Exit::Usage,
@@ -475,6 +482,7 @@ async fn command(command: Command, cx: &Cx) -> Result<Exit, Failure> {
         Command::Exec(args) => exec::exec(cx, &args).await,
         Command::Run(args) => run::exec(cx, &args).await,
         Command::Restart(args) => restart::exec(cx, &args).await,
+        Command::Task(args) => task::exec(cx, &args).await,
         Command::Settle(args) => settle::exec(cx, &args).await,
         Command::Open(args) => open::exec(cx, &args).await,
         Command::Scale(args) => scale::exec(cx, &args).await,

@@ -58,7 +58,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
                     .map_err(|error: crate::model::name::NameError| {
                         usage(error.to_string(), "name an environment")
                     })?;
-            (cx.of(Some(to))?, Request::PromoteFrom(from))
+            (cx.named(to)?, Request::PromoteFrom(from))
         }
     };
 

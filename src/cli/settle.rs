@@ -3,9 +3,11 @@
 use jiff::Timestamp;
 
 use crate::cli::arguments::{EnvironmentArg, LockArgs};
+use crate::cli::consent::{RunArgs, approve_and_run};
 use crate::cli::{Cx, signals};
 use crate::model::Period;
-use crate::ops::settle::{Options, Pending, Settled, settle};
+use crate::ops::plan::Request;
+use crate::ops::settle::{Options, Pending, Settled, settle, tasks_are_due};
 use crate::output::page::Line;
 use crate::output::status::ago;
 use crate::output::{Exit, Failure, Format, Kind, Page};
@@ -50,7 +52,13 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     } else {
         cx.screen.show(&page(&settled));
     }
-    Ok(Exit::Done)
+    if !tasks_are_due(&session).await? {
+        return Ok(Exit::Done);
+    }
+
+    // Whoever settles has said so: nobody is asked.
+    let run = RunArgs::in_advance(args.lock.clone());
+    approve_and_run(cx, &session, &Request::Settle, &run, None).await
 }
 
 fn page(settled: &Settled) -> Page {

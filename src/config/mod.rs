@@ -24,6 +24,7 @@ pub mod schema;
 mod services;
 mod slips;
 mod suggest;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod traffic;

@@ -9,6 +9,7 @@ mod ports;
 mod refused;
 mod schemas;
 mod slips;
+mod tasks;
 mod volumes;
 
 use std::fs;

@@ -10,7 +10,7 @@ use crate::config::schema::{
     EnvironmentConfig, ImageConfig, SecretConfig, ServiceConfig, SourcesConfig,
 };
 use crate::config::suggest::suggest;
-use crate::config::{approvals, branches, engines, limits, own_rules, services};
+use crate::config::{approvals, branches, engines, limits, own_rules, services, tasks};
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::{EnvironmentName, ServiceName};
 
@@ -46,6 +46,7 @@ pub(super) fn validate(
         services::check(&mut findings, name, environment, service);
     }
 
+    tasks::check(&mut findings, environment);
     for (stage, checks) in [
         ("before", &environment.promotion.before),
         ("after", &environment.promotion.after),

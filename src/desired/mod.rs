@@ -10,6 +10,7 @@ mod host;
 mod infrastructure;
 mod nginx;
 pub mod render;
+mod tasks;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -113,6 +114,7 @@ pub fn outline(
     source: &Source,
 ) -> Result<Desired, DesiredError> {
     let configuration = of(project, environment)?;
+    let templates = Templates::new(&project.name, environment, source, &configuration.vars);
     Ok(Desired {
         project: project.name.clone(),
         environment: environment.clone(),
@@ -125,6 +127,7 @@ pub fn outline(
         unrotated: BTreeSet::new(),
         objects: Vec::new(),
         services: BTreeMap::new(),
+        tasks: tasks::tasks(configuration, &templates)?,
     })
 }
 

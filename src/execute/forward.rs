@@ -13,7 +13,9 @@ use crate::execute::{Begun, Run, WIDTH, back, bundle, log};
 use crate::model::Address;
 use crate::model::journal::Direction;
 use crate::model::plan::{Step, StepId};
-use crate::rollout::{AtRest, Cause, CutOff, End, GoingBack, Impact, Rollout};
+use crate::rollout::{
+    AtRest, Back, Cause, CutOff, End, GoingBack, Impact, Rollout, no_rollback, touches_live,
+};
 
 /// How long steps that are dropped in the middle may take to be gone.
 const LEAVING: Duration = Duration::from_secs(1);
@@ -38,7 +40,10 @@ pub(super) async fn carry_out(run: &Arc<Run>) -> End {
         }
         Ok(()) => match forward.rollout.at_rest() {
             AtRest::End(end) => end,
-            AtRest::GoBack(going) => go_back(run, &forward.begun, going).await,
+            AtRest::GoBack(going) => match no_rollback(run.plan(), &forward.begun) {
+                Some(reason) => going.ended(Back::Failed(reason)),
+                None => go_back(run, &forward.begun, going).await,
+            },
         },
     }
 }
@@ -137,7 +142,7 @@ impl<'a> Forward<'a> {
         let Some(gate) = gate else {
             return Ok(());
         };
-        if Impact::of_step(self.run.plan(), step) == Impact::Isolated {
+        if !touches_live(self.run.plan(), step) {
             return Ok(());
         }
         self.has_touched = true;

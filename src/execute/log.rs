@@ -10,6 +10,7 @@ use crate::execute::step::outcome::{Done, StepError};
 use crate::model::event::Event;
 use crate::model::journal::{Direction, JournalEntry, What};
 use crate::model::plan::Step;
+use crate::model::task::TaskRecord;
 use crate::port::hold::LockLost;
 use crate::port::store::StoreError;
 use crate::rollout::{Cause, CutOff};
@@ -141,4 +142,22 @@ pub(super) async fn failed(run: &Run, step: &Step, direction: Direction, error: 
         reason,
         detail: error.detail(),
     });
+}
+
+/// What a task did and wrote, once it has ended.
+pub(super) async fn task(
+    run: &Run,
+    step: &Step,
+    record: TaskRecord,
+    output: Vec<String>,
+) -> Result<(), StepError> {
+    let what = What::Task {
+        step: step.id,
+        record: Box::new(record),
+        output,
+    };
+    append(run, what).await.map_err(|error| match error {
+        JournalError::LockLost(lost) => lost.into(),
+        JournalError::Store(error) => error.into(),
+    })
 }

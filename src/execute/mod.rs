@@ -26,6 +26,7 @@ use crate::model::event::Event;
 use crate::model::outcome::ProbeReport;
 use crate::model::plan::{Plan, Step, StepId};
 use crate::model::release::Label;
+use crate::model::task::TaskRecord;
 use crate::model::window::OutsideWindow;
 use crate::model::workload::{Known, Workload};
 use crate::model::{Digest, ServiceName};
@@ -85,6 +86,8 @@ pub struct Finished {
     pub workloads: BTreeMap<ServiceName, Workload>,
     /// What the prober measured.
     pub probe: Option<ProbeReport>,
+    /// The tasks that ended in it.
+    pub tasks: Vec<TaskRecord>,
 }
 
 /// Carries a plan out. Failures are part of the result: they have been dealt with when this
@@ -104,6 +107,7 @@ pub async fn execute(job: Job) -> Finished {
         end,
         workloads: run.target_workloads(),
         probe,
+        tasks: run.tasks(),
     }
 }
 
@@ -112,6 +116,8 @@ struct Run {
     job: Job,
     /// The images that were built in this run.
     built: Mutex<BTreeMap<ServiceName, Digest>>,
+    /// The tasks that have ended in this run.
+    tasks: Mutex<Vec<TaskRecord>>,
     /// What is known of the room for its images.
     room: tokio::sync::Mutex<step::room::Room>,
     /// What each step says, in lines that follow each other.
@@ -127,6 +133,7 @@ impl Run {
         Self {
             job,
             built: Mutex::default(),
+            tasks: Mutex::default(),
             room: tokio::sync::Mutex::default(),
             said: Mutex::default(),
             soft,
@@ -213,6 +220,16 @@ impl Run {
     fn remember(&self, service: &ServiceName, digest: Digest) {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         built.insert(service.clone(), digest);
+    }
+
+    fn keep_task(&self, record: TaskRecord) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.push(record);
+    }
+
+    fn tasks(&self) -> Vec<TaskRecord> {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.clone()
     }
 
     /// The workload with its image filled in, if the image is known by now.

@@ -1,7 +1,9 @@
 //! Every cause of a stop, at every moment at which it can be heard: a run comes to its end, with
 //! the right word for it, and has no effect once its lock is lost.
 
-use std::collections::BTreeMap;
+mod tasks;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
@@ -14,6 +16,7 @@ use crate::model::approval::Approval;
 use crate::model::facts::Facts;
 use crate::model::plan::Plan;
 use crate::model::promotion::Strategy as Rollout;
+use crate::model::task::TaskId;
 use crate::port::engine::{Permit, Scope};
 use crate::port::hold::Hold;
 use crate::redact::Redactor;
@@ -132,6 +135,10 @@ struct Story {
     after_the_loss: Vec<&'static str>,
     calls: Vec<&'static str>,
     broken: Vec<String>,
+    /// How the next run ended, behind one that was killed.
+    again: Option<End>,
+    /// The tasks that were begun by then.
+    begun: Vec<TaskId>,
 }
 
 /// Carries the second release out, with these triggers at these moments.
@@ -180,6 +187,28 @@ impl Stage {
         execute(self.job(&runner, version, scenario.scope(), plan)).await
     }
 
+    /// Goes on behind a run that was killed: how that ended, if anything was left to do.
+    async fn again(&self, strategy: Rollout) -> Option<End> {
+        let scenario = scenario(2, strategy);
+        let plan = scenario.draw(self.world()).await.expect("a plan");
+        if plan.is_empty() {
+            return None;
+        }
+        let runner = Runner {
+            actor: actor("3"),
+            hold: Hold::none(),
+            ..self.runner.clone()
+        };
+        let job = Job {
+            stops: Stops {
+                interrupted: CancellationToken::new(),
+                killed: CancellationToken::new(),
+            },
+            ..self.job(&runner, 3, scenario.scope(), plan)
+        };
+        Some(execute(job).await.end)
+    }
+
     fn job(&self, runner: &Runner, version: u8, scope: Scope, plan: Plan) -> Job {
         Job {
             plan,
@@ -223,17 +252,25 @@ async fn tell_at(
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
-    let moments = stage.troubles.moments();
-    Story {
+    let moments = std::mem::take(&mut *stage.troubles.moments());
+    let mut story = Story {
         finished,
         before,
         after: stage.world().engine.facts(),
-        heard: moments.heard.clone(),
+        heard: moments.heard,
         passed,
-        after_the_loss: moments.after_the_loss.clone(),
-        calls: moments.calls.clone(),
+        after_the_loss: moments.after_the_loss,
+        calls: moments.calls,
         broken: broken(stage.world()),
+        again: None,
+        begun: Vec::new(),
+    };
+
+    if let End::Interrupted(Traffic::Unknown | Traffic::Untouched) = story.finished.end {
+        story.again = stage.again(strategy).await;
     }
+    story.begun = stage.world().engine.tasks_begun();
+    story
 }
 
 /// The same on a thread of its own: a run that never ends fails the test, and does not hang it.
@@ -283,6 +320,15 @@ fn judge(story: &Story, context: &str) {
         "{context}: ended with {end:?} after {:?}",
         story.heard
     );
+    let unique: BTreeSet<&TaskId> = story.begun.iter().collect();
+    let begun = &story.begun;
+    assert_eq!(unique.len(), begun.len(), "{context}: {begun:?}");
+    let again = story.again.as_ref();
+    assert!(
+        again.is_none_or(|end| *end == End::Done),
+        "{context}: {again:?}"
+    );
+
     let (live_before, live_after) = (live(&story.before), live(&story.after));
     match end {
         End::Done => assert_ne!(live_after, live_before, "{context}: {end:?}"),

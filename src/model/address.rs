@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::model::resource::ResourceKey;
-use crate::model::{ObjectKey, ServiceName, Slot};
+use crate::model::{ObjectKey, ServiceName, Slot, TaskName};
 
 /// A resource's address: `image.web`, `workload.green/web`, `slot.green`, `traffic.web`.
 #[derive(
@@ -18,6 +18,8 @@ pub enum Address {
     Route(ServiceName),
     /// A service in a slot.
     Workload(Slot, ServiceName),
+    /// A task of the release in a slot.
+    Task(Slot, TaskName),
     /// A slot as a whole: all of its workloads.
     Slot(Slot),
     /// An object of the environment that belongs to no slot.
@@ -31,7 +33,7 @@ pub enum Address {
 /// Why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not an address: `image.SERVICE`, `route.SERVICE`, `workload.SLOT/SERVICE`, `slot.SLOT`, `object.GROUP/VERSION/KIND/NAMESPACE/NAME`, `KIND.NAME` of a provider, or `traffic`"
+    "`{0}` is not an address: `image.SERVICE`, `route.SERVICE`, `workload.SLOT/SERVICE`, `task.SLOT/TASK`, `slot.SLOT`, `object.GROUP/VERSION/KIND/NAMESPACE/NAME`, `KIND.NAME` of a provider, or `traffic`"
 )]
 pub struct AddressError(String);
 
@@ -41,6 +43,7 @@ impl fmt::Display for Address {
             Self::Image(service) => format!("image.{service}"),
             Self::Route(service) => format!("route.{service}"),
             Self::Workload(slot, service) => format!("workload.{slot}/{service}"),
+            Self::Task(slot, task) => format!("task.{slot}/{task}"),
             Self::Slot(slot) => format!("slot.{slot}"),
             Self::Object(key) => format!("object.{key}"),
             Self::Resource(key) => key.to_string(),
@@ -71,6 +74,10 @@ fn parse(text: &str) -> Option<Address> {
             let (slot, service) = rest.split_once('/')?;
             Some(Address::Workload(slot.parse().ok()?, service.parse().ok()?))
         }
+        "task" => {
+            let (slot, task) = rest.split_once('/')?;
+            Some(Address::Task(slot.parse().ok()?, task.parse().ok()?))
+        }
         _ => text.parse().ok().map(Address::Resource),
     }
 }
@@ -98,6 +105,7 @@ mod tests {
             "image.web",
             "route.web",
             "workload.green/web",
+            "task.green/migrate",
             "slot.blue",
             "object.apps/v1/Deployment/shop/web",
             "fargate_profile.apps",

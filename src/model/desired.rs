@@ -9,8 +9,9 @@ use crate::model::release::PromotedFrom;
 use crate::model::resource::Resource;
 use crate::model::route::Route;
 use crate::model::source::Source;
+use crate::model::task::Task;
 use crate::model::workload::Workload;
-use crate::model::{EnvironmentName, Manifest, Period, ProjectName, ServiceName};
+use crate::model::{EnvironmentName, Manifest, Period, ProjectName, ServiceName, TaskName};
 
 /// The resources that should exist, and the rules by which they may come to live traffic.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -39,6 +40,9 @@ pub struct Desired {
     pub objects: Vec<Manifest>,
     /// The services.
     pub services: BTreeMap<ServiceName, DesiredService>,
+    /// What runs once for each release.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tasks: BTreeMap<TaskName, Task>,
 }
 
 /// Where a service's image comes from.

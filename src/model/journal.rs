@@ -6,6 +6,7 @@ use crate::model::approval::Approval;
 use crate::model::outcome::Ending;
 use crate::model::plan::{Action, Plan, StepId};
 use crate::model::release::Actor;
+use crate::model::task::TaskRecord;
 use crate::model::{Address, ContentHash, Digest, ReleaseNumber, ServiceName};
 
 /// One line of a journal. The intent is written and synced before the effect, the result after it.
@@ -44,6 +45,15 @@ pub enum What {
         step: StepId,
         /// Whether it is a step of the reverse plan.
         back: Direction,
+    },
+    /// A task has ended, whatever that means for its step.
+    Task {
+        /// The step that ran it.
+        step: StepId,
+        /// How.
+        record: Box<TaskRecord>,
+        /// The last of its output, without values of secrets.
+        output: Vec<String>,
     },
     /// A step is done.
     Done {

@@ -138,6 +138,11 @@ name!(
     ServiceName,
     "service"
 );
+name!(
+    /// A program that runs once in a release, as a step of a plan.
+    TaskName,
+    "task"
+);
 
 #[cfg(test)]
 mod tests {

@@ -98,6 +98,9 @@ pub struct Outcome {
     pub urls: Vec<Url>,
     /// What the prober measured, when there was a switch.
     pub probe: Option<ProbeReport>,
+    /// What went wrong and stopped nothing: the tasks whose failure is only noted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Where one service can be reached.

@@ -14,10 +14,11 @@ use crate::model::release::{Label, PromotedFrom};
 use crate::model::resource::Resource;
 use crate::model::route::Route;
 use crate::model::source::Source;
+use crate::model::task::ReleaseTask;
 use crate::model::workload::Workload;
 use crate::model::{
     Address, ContentHash, Digest, EnvironmentName, Fingerprint, LiveTraffic, Manifest, Period,
-    ProjectName, ReleaseNumber, ServiceName, Slot,
+    ProjectName, ReleaseNumber, ServiceName, Slot, TaskName,
 };
 
 /// The version of the plan document. It goes up when a reader of the old one would misread the new
@@ -130,6 +131,10 @@ pub enum Intent {
     Abort,
     /// Take everything away.
     Destroy,
+    /// Run this task of the live release.
+    Task(TaskName),
+    /// Run the tasks of the live release that have come due.
+    Settle,
 }
 
 /// The state that a plan was made with.
@@ -290,6 +295,8 @@ pub enum Action {
     Undeploy,
     /// Take every workload out of a slot that has no live traffic.
     Clear,
+    /// Run a task of a release, unless that is done; what a run that died has begun is gone on with.
+    Task(Box<ReleaseTask>),
     /// Wait until every instance in the slot can take traffic.
     WaitUntilReady {
         /// How long it may take.
@@ -363,6 +370,7 @@ impl Action {
             Self::Stop => "stop".to_owned(),
             Self::Undeploy => "undeploy".to_owned(),
             Self::Clear => "clear".to_owned(),
+            Self::Task(of) => format!("task ({})", of.task.class),
             Self::WaitUntilReady { .. } => "wait until ready".to_owned(),
             Self::Check { stage, checks } => match stage {
                 Stage::Before => format!("check before ({})", checks.len()),

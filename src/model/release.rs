@@ -10,8 +10,9 @@ use crate::model::image::ImageName;
 use crate::model::outcome::ProbeReport;
 use crate::model::route::Route;
 use crate::model::source::Source;
+use crate::model::task::TaskRecord;
 use crate::model::workload::Workload;
-use crate::model::{ContentHash, Digest, EnvironmentName, ServiceName, Slot};
+use crate::model::{ContentHash, Digest, EnvironmentName, ServiceName, Slot, TaskName};
 
 /// A release's number: counts up from 1 in its environment and is never used twice for different
 /// content.
@@ -139,9 +140,26 @@ pub struct Release {
     /// What the prober measured at its last switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbeReport>,
+    /// The tasks that were run for it, in the order in which they ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<TaskRecord>,
 }
 
 impl Release {
+    /// Whether nothing is left to do of a task.
+    #[must_use]
+    pub fn has_settled(&self, task: &TaskName) -> bool {
+        let mut of_it = self.tasks.iter().filter(|record| record.name == *task);
+        of_it.any(TaskRecord::is_settled)
+    }
+
+    /// How many attempts at a task have ended.
+    #[must_use]
+    pub fn attempts(&self, task: &TaskName) -> u32 {
+        let of_it = self.tasks.iter().filter(|record| record.name == *task);
+        u32::try_from(of_it.count()).unwrap_or(u32::MAX)
+    }
+
     /// The image of a service, when it was made from these inputs.
     #[must_use]
     pub fn made_from(&self, service: &ServiceName, inputs: &ContentHash) -> Option<&Digest> {

@@ -281,6 +281,7 @@ pub(crate) mod tests {
             outside_window: None,
             approvals: Vec::new(),
             probe: None,
+            tasks: Vec::new(),
         }
     }
 

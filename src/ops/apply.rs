@@ -14,6 +14,7 @@ use crate::model::outcome::{Ending, Outcome};
 use crate::model::plan::{Intent, Plan};
 use crate::model::release::Actor;
 use crate::model::state::State;
+use crate::model::task::TaskRecord;
 use crate::model::window::OutsideWindow;
 use crate::ops::actor::actor;
 use crate::ops::plan::{Request, known_state, make_plan_with, protection};
@@ -240,14 +241,13 @@ fn may_be_carried_out(plan: &Plan, allow_no_rollback: bool) -> Result<(), Error>
         return Err(Error::Faulty(faults));
     }
     if !plan.rollback_blockers.is_empty() && !allow_no_rollback {
-        return Err(policy::Refusal {
-            what: format!(
-                "there would be no rollback: {}",
-                plan.rollback_blockers.join("; ")
-            ),
-            help: "put that right, or say --allow-no-rollback".to_owned(),
-        }
-        .into());
+        let reasons = plan.rollback_blockers.join("; ");
+        let what = match plan.intent {
+            Intent::Rollback(_) => reasons,
+            _ => format!("there would be no rollback: {reasons}"),
+        };
+        let help = "put that right, or say --allow-no-rollback".to_owned();
+        return Err(policy::Refusal { what, help }.into());
     }
     Ok(())
 }
@@ -318,6 +318,7 @@ async fn persist(
         end: &finished.end,
         workloads: &finished.workloads,
         probe: finished.probe.as_ref(),
+        tasks: &finished.tasks,
         actor,
         outside_window: by.outside_window,
         approvals: by.approvals,
@@ -329,7 +330,11 @@ async fn persist(
     if finished.end == End::Done && plan.intent != Intent::Destroy {
         collect(session, sink).await;
     }
-    outcome(session, ending, plan, &next, finished.probe.clone()).await
+    let outcome = outcome(session, ending, plan, &next, finished.probe.clone()).await?;
+    Ok(Outcome {
+        notes: noted(&finished.tasks),
+        ..outcome
+    })
 }
 
 /// Images that nobody needs go. That they cannot is worth a note and no more: the release is live.
@@ -388,7 +393,7 @@ async fn outcome(
         .and_then(|slot| overview.number(slot));
     let target = plan.target.as_ref().map(|target| target.release);
     let (release, aborted) = match (&ending, &plan.intent) {
-        (Ending::NoChanges, _) => (live, None),
+        (Ending::NoChanges, _) | (_, Intent::Task(_) | Intent::Settle) => (live, None),
         (_, Intent::Abort) => (live, target.filter(|_| ending == Ending::Done)),
         _ => (target, None),
     };
@@ -401,5 +406,15 @@ async fn outcome(
         waiting_release,
         urls,
         probe,
+        notes: Vec::new(),
     })
+}
+
+/// The tasks whose failure stopped nothing.
+fn noted(tasks: &[TaskRecord]) -> Vec<String> {
+    let failed = tasks
+        .iter()
+        .filter(|it| !it.exit.is_ok() && it.is_settled());
+    let note = |it: &TaskRecord| format!("the task {} has failed: {}", it.name, it.exit);
+    failed.map(note).collect()
 }

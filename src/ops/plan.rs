@@ -9,11 +9,11 @@ use crate::model::plan::Plan;
 use crate::model::release::Actor;
 use crate::model::state::State;
 use crate::model::verdict::{Ruling, Verdict};
-use crate::model::{EnvironmentName, ReleaseNumber, Slot};
+use crate::model::{EnvironmentName, ReleaseNumber, Slot, TaskName};
 use crate::observe::observe;
 use crate::ops::actor::actor;
 use crate::ops::{Error, Session, behind, images, policy, preflight, promote, versions};
-use crate::plan;
+use crate::plan::{self, Again};
 use crate::policy::Protection;
 use crate::port::engine::EngineError;
 use crate::rollout::record::adopt;
@@ -36,6 +36,15 @@ pub enum Request {
     Abort,
     /// Delete everything.
     Destroy,
+    /// Run a task of the configuration in the live release.
+    Task {
+        /// Which.
+        name: TaskName,
+        /// Whether it runs though it was run for the release.
+        again: Again,
+    },
+    /// Run the tasks of the live release that have come due.
+    Settle,
 }
 
 impl Request {
@@ -51,6 +60,8 @@ impl Request {
             Self::Rollback(Some(release)) => format!("rollback --to {release}"),
             Self::Abort => "abort".to_owned(),
             Self::Destroy => "destroy".to_owned(),
+            Self::Task { name, .. } => format!("task {name}"),
+            Self::Settle => "settle".to_owned(),
         }
     }
 }
@@ -147,6 +158,8 @@ pub(super) fn draw(
         Request::Rollback(to) => plan::rollback(desired, facts, state, *to),
         Request::Abort => plan::abort(desired, facts, state),
         Request::Destroy => Ok(plan::destroy(desired, facts, &observed.objects, state)),
+        Request::Task { name, again } => plan::task(desired, facts, state, name, *again),
+        Request::Settle => Ok(plan::settle(desired, facts, state)),
     }
 }
 
@@ -182,13 +195,13 @@ pub async fn make_plan_with(
     crate::policy::may_lose(&plan, protection(session)?)?;
     let rollback_blockers = async {
         match request {
-            Request::Rollback(_) => Ok(plan.rollback_blockers.clone()),
+            Request::Rollback(_) => Ok(Vec::new()),
             _ => preflight::rollback_blockers(session, &plan, facts).await,
         }
     };
     let rehearsed = preflight::rehearse(session, &plan, &desired, facts);
     let (blockers, unchecked) = tokio::try_join!(rollback_blockers, rehearsed)?;
-    plan.rollback_blockers = blockers;
+    plan.rollback_blockers.extend(blockers);
     plan.notes.extend(unchecked);
     plan.notes.extend(behind);
     let of_secrets = versions::notes(session, &plan, facts).await;
@@ -232,9 +245,12 @@ async fn desired(session: &Session, request: &Request) -> Result<Desired, Error>
             Ok(desired)
         }
         // What is moved, stopped or deleted is what stands there, whatever the folder says by now.
-        Request::Promote(_) | Request::Rollback(_) | Request::Abort | Request::Destroy => {
-            session.outline()
-        }
+        Request::Promote(_)
+        | Request::Rollback(_)
+        | Request::Abort
+        | Request::Destroy
+        | Request::Task { .. }
+        | Request::Settle => session.outline(),
     }
 }
 

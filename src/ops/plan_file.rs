@@ -257,6 +257,8 @@ pub fn command(plan: &Plan, file: Option<&str>) -> String {
         Intent::Destroy => with("destroy".to_owned()),
         Intent::Rollback(release) => format!("rollback --to {release}"),
         Intent::Abort => "abort".to_owned(),
+        Intent::Task(name) => format!("task {name}"),
+        Intent::Settle => "settle".to_owned(),
     }
 }
 

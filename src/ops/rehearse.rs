@@ -54,6 +54,11 @@ fn request(plan: &Plan) -> Request {
         Intent::Rollback(release) => Request::Rollback(Some(*release)),
         Intent::Abort => Request::Abort,
         Intent::Destroy => Request::Destroy,
+        Intent::Task(name) => Request::Task {
+            name: name.clone(),
+            again: false,
+        },
+        Intent::Settle => Request::Settle,
     }
 }
 

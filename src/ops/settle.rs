@@ -5,13 +5,19 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::schema::TaskConfig;
 use crate::model::facts::Overview;
+use crate::model::task::TaskMoment;
 use crate::model::{ReleaseNumber, Slot};
 use crate::ops::actor::actor;
 use crate::ops::apply::{permit, unless_interrupted};
-use crate::ops::plan::known_state;
+use crate::ops::plan::{Request, known_state, make_plan};
 use crate::ops::{Error, Session, lock};
 use crate::policy;
+
+/// How long what is due may take to be stopped, and how often it is looked.
+const STOPPING: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What was done, and what is due later.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -75,6 +81,37 @@ pub async fn settle(session: &Session, options: Options<'_>) -> Result<Settled, 
             _ => return Ok(Settled { done, pending }),
         }
     }
+}
+
+/// Whether tasks of the live release have come due.
+pub async fn tasks_are_due(session: &Session) -> Result<bool, Error> {
+    let tasks = session.configuration()?.tasks.values();
+    let mut moments = tasks.map(TaskConfig::moment);
+    if !moments.any(|moment| moment == TaskMoment::AfterKeepPrevious) {
+        return Ok(false);
+    }
+    until_stopped(session).await?;
+    let plan = make_plan(session, &Request::Settle).await?;
+    Ok(!plan.is_empty())
+}
+
+/// Waits a moment for what is due to be stopped, on an engine that does that by itself.
+async fn until_stopped(session: &Session) -> Result<(), Error> {
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < STOPPING {
+        let facts = session.ports.engine.observe(&session.scope()).await?;
+        let now = Timestamp::now();
+        let mut others = facts.slots.iter();
+        let is_stopping = others.any(|(slot, there)| {
+            let is_due = there.stops_at.is_some_and(|at| at <= now);
+            !facts.traffic.reaches(*slot) && is_due && there.is_running()
+        });
+        if !is_stopping {
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 /// What stands retained for a time, the earliest end first.

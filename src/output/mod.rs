@@ -24,6 +24,7 @@ pub mod reports;
 pub mod screen;
 pub mod state;
 pub mod status;
+mod task;
 #[cfg(test)]
 mod tests;
 pub mod verdicts;

@@ -9,6 +9,7 @@ use crate::output::{Line, Page};
 pub fn human(outcome: &Outcome) -> Page {
     let mut page = ending(outcome);
     page.extend(outcome.probe.as_ref().map(measured));
+    page.extend(outcome.notes.iter().map(Line::note));
     page.extend(outcome.urls.iter().map(|url| {
         Line::from(format!("  {} ", url.service))
             .paint(BOLD, &url.url)

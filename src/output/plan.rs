@@ -7,7 +7,7 @@ use crate::model::plan::{Action, Change, Intent, Plan, Step};
 use crate::model::workload::Known;
 use crate::model::{Address, LiveTraffic, Platform, Slot};
 use crate::output::paint::{BOLD, CHANGED, DIM, GONE, MOVED, NEW};
-use crate::output::{Line, Page};
+use crate::output::{Line, Page, task};
 
 /// The plan for a comment on a change request. What comes from outside is in a fence, where nothing
 /// of it is markup.
@@ -143,6 +143,8 @@ fn what(plan: &Plan) -> Option<String> {
         Intent::Rollback(release) => Some(format!("roll back to release {release}")),
         Intent::Abort => Some("abort".to_owned()),
         Intent::Destroy => Some("destroy".to_owned()),
+        Intent::Task(name) => Some(format!("task {name}")),
+        Intent::Settle => Some("settle".to_owned()),
     }
 }
 
@@ -176,7 +178,9 @@ fn sections(plan: &Plan) -> Vec<Section> {
 
 fn in_slot(slot: Slot) -> impl Fn(&Address) -> bool {
     move |address| match address {
-        Address::Slot(there) | Address::Workload(there, _) => *there == slot,
+        Address::Slot(there) | Address::Workload(there, _) | Address::Task(there, _) => {
+            *there == slot
+        }
         _ => false,
     }
 }
@@ -214,6 +218,7 @@ fn name(address: &Address) -> String {
         Address::Image(service) | Address::Route(service) | Address::Workload(_, service) => {
             service.to_string()
         }
+        Address::Task(_, task) => task.to_string(),
         Address::Slot(slot) => slot.to_string(),
         Address::Object(key) => key.short(),
         Address::Resource(key) => key.to_string(),
@@ -291,6 +296,7 @@ fn rows(plan: &Plan, step: &Step) -> Vec<Line> {
             let text = format!("retained until {until:.0}: {}", step.reason);
             one(DIM, "·", &text)
         }
+        Action::Task(of) => one(MOVED, "▷", &task::words(of, &step.reason)),
         Action::WaitUntilReady { .. } | Action::Check { .. } => Vec::new(),
     }
 }
@@ -431,6 +437,11 @@ pub fn summary(plan: &Plan) -> Line {
             "removals",
         ),
         (count(|step| step.action == Action::Stop), "stop", "stops"),
+        (
+            count(|step| matches!(step.action, Action::Task(_))),
+            "task",
+            "tasks",
+        ),
         (
             count(|step| step.action == Action::Forget),
             "forgotten",

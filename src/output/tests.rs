@@ -14,6 +14,7 @@ use crate::config::load;
 use crate::model::state::State;
 use crate::output::{Failure, report};
 use crate::plan::tests::images::plan as named;
+use crate::plan::tests::tasks::tasks;
 use crate::plan::tests::{Places, Wanted, World, data, object, replaced};
 use crate::plan::{abort, apply, destroy, promote, rollback};
 use crate::redact::Redactor;

@@ -18,8 +18,10 @@ use crate::model::{Address, ReleaseNumber, ServiceName, Slot};
 use crate::plan::draft::{Draft, Subject};
 use crate::plan::listeners::{Listeners, close_gone};
 use crate::plan::losses::remarks;
+use crate::plan::strategy::beside::AfterSwitch;
 use crate::plan::strategy::handover::{Handover, start_again, stop_elsewhere};
 use crate::plan::strategy::{New, beside, wait_until_ready};
+use crate::plan::tasks::{Before, Tasks};
 use crate::plan::{images, objects, resources, secrets, workload_changes};
 
 type Workloads = BTreeMap<ServiceName, Workload>;
@@ -77,6 +79,17 @@ struct Apply<'a> {
     workloads: Workloads,
     draft: Draft,
     listeners: Listeners,
+}
+
+impl<'a> Apply<'a> {
+    /// The tasks of a release in a slot.
+    fn tasks_of<'t>(&self, release: (Slot, ReleaseNumber), workloads: &'t Workloads) -> Tasks<'t>
+    where
+        'a: 't,
+    {
+        let live = self.observed.facts.traffic.slot();
+        Tasks::of(self.desired, self.state, live, release, workloads)
+    }
 }
 
 impl Apply<'_> {
@@ -172,10 +185,20 @@ impl Apply<'_> {
             alone = stop_elsewhere(&mut self.draft, facts, other, &self.workloads);
         }
         let is_started = beside::is_not_as_deployed;
-        let started = beside::start(&mut self.draft, &handover, there, is_started, &alone);
-        needs.extend([started, alone].concat());
-        self.promote(&handover, &needs);
+        let workloads = self.workloads.clone();
+        let tasks = self.tasks_of((slot, number), &workloads);
+        let before = [needs, alone].concat();
+        let waits = self.waits();
+        let behind = tasks.before(&mut self.draft, Before::Run, waits, &before);
+        let started = beside::start(&mut self.draft, &handover, there, is_started, &behind);
+        let needs = [started, behind, before].concat();
+        self.promote(&handover, &tasks, &needs);
         Some(self.target(slot, number))
+    }
+
+    /// Whether the release waits for its promotion.
+    fn waits(&self) -> bool {
+        self.desired.promotion.mode == Mode::Manual
     }
 
     /// Nothing runs the desired release: build it, place it, bring it to traffic.
@@ -185,11 +208,11 @@ impl Apply<'_> {
         let builds = self.builds();
         match self.desired.strategy.deployment(facts.traffic) {
             Deployment::Beside(slot) => {
-                self.deploy_beside(slot, &builds);
+                self.deploy_beside((slot, number), &builds);
                 self.target(slot, number)
             }
             Deployment::InPlace(slot, mode) => {
-                self.replace(slot, mode, &builds);
+                self.replace((slot, number), mode, &builds);
                 self.target(slot, number)
             }
         }
@@ -264,7 +287,11 @@ impl Apply<'_> {
     }
 
     /// Deploys the release into the slot without live traffic.
-    fn deploy_beside(&mut self, slot: Slot, builds: &BTreeMap<ServiceName, StepId>) {
+    fn deploy_beside(
+        &mut self,
+        (slot, number): (Slot, ReleaseNumber),
+        builds: &BTreeMap<ServiceName, StepId>,
+    ) {
         let mut before = self.objects();
         before.extend(self.listen(&before.clone()));
         // Every image is known before the first service is deployed: together they are what the
@@ -291,8 +318,19 @@ impl Apply<'_> {
         }
         let within = self.desired.ready_within;
         let handover = Handover::to_new(facts, slot, &self.workloads, within);
-        let deployed = beside::deploy(&mut self.draft, &handover, news, &before);
-        self.promote(&handover, &[deployed, before].concat());
+        let workloads = self.workloads.clone();
+        let tasks = self.tasks_of((slot, number), &workloads);
+        let waits = self.waits();
+        let draft = &mut self.draft;
+        let deployed = if tasks.any_before_start(waits) {
+            let run = |draft: &mut Draft, placed: &[StepId]| {
+                tasks.before(draft, Before::Run, waits, placed)
+            };
+            beside::deploy_behind_tasks(draft, &handover, news, run, &before)
+        } else {
+            beside::deploy(draft, &handover, news, &before)
+        };
+        self.promote(&handover, &tasks, &[deployed, before].concat());
     }
 
     /// What is deployed beside the live release, and how it differs from that.
@@ -318,15 +356,17 @@ impl Apply<'_> {
     }
 
     /// From deployed to live traffic, or to waiting for it.
-    fn promote(&mut self, handover: &Handover<'_>, deployed: &[StepId]) {
+    fn promote(&mut self, handover: &Handover<'_>, tasks: &Tasks<'_>, deployed: &[StepId]) {
         let slot = handover.to;
         let notes = handover.notes(self.desired.promotion.mode);
         self.draft.notes.extend(notes);
         let within = self.desired.ready_within;
         let reason = "only a ready slot gets traffic";
         let ready = wait_until_ready(&mut self.draft, slot, within, reason, deployed);
+        let waits = self.waits();
+        let inside = tasks.before(&mut self.draft, Before::Exec, waits, &[ready]);
         let checks = self.checks_before();
-        let checked = beside::check(&mut self.draft, slot, checks, ready);
+        let checked = beside::check(&mut self.draft, slot, checks, inside[0]);
         match self.desired.promotion.mode {
             Mode::Manual => {
                 self.say_that_it_waits();
@@ -338,7 +378,7 @@ impl Apply<'_> {
                 }
             }
             Mode::Auto => {
-                let after = (&self.desired.promotion).into();
+                let after = AfterSwitch::of(&self.desired.promotion, tasks);
                 let verified = beside::switch(&mut self.draft, &after, handover, checked);
                 self.settle_listeners(&[verified]);
                 self.prune(&[verified]);

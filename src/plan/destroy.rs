@@ -9,6 +9,7 @@ use crate::model::{Address, LiveTraffic};
 use crate::plan::draft::{Draft, Proposal, Subject};
 use crate::plan::objects;
 use crate::plan::pieces::restore;
+use crate::plan::tasks::{Tasks, specs};
 
 /// Makes the plan of `destroy`: live traffic off, then the listeners, then the slots. Images and
 /// history stay.
@@ -16,6 +17,12 @@ use crate::plan::pieces::restore;
 pub fn destroy(desired: &Desired, facts: &Facts, found: &[ObjectFacts], state: &State) -> Plan {
     let mut draft = Draft::default();
     let mut before = Vec::new();
+    if let Some((slot, there)) = facts.live() {
+        let workloads = specs(there);
+        let release = (slot, there.label.number);
+        let tasks = Tasks::of(desired, state, Some(slot), release, &workloads);
+        before = tasks.before_remove(&mut draft);
+    }
     let live = facts.traffic;
     if !live.is_off() {
         let off = Action::Switch {
@@ -27,7 +34,8 @@ pub fn destroy(desired: &Desired, facts: &Facts, found: &[ObjectFacts], state: &
             to: live,
         };
         let new = Proposal::new(Address::Traffic, off, "nothing answers after this")
-            .expecting(Some(facts.traffic_fingerprint()));
+            .expecting(Some(facts.traffic_fingerprint()))
+            .after(&before);
         before.push(draft.add_with_undo(
             new,
             Proposal::new(Address::Traffic, back, "live traffic as it was"),

@@ -103,6 +103,8 @@ pub(super) struct Draft {
     accounts: Vec<Account>,
     pub unchanged: Vec<Unchanged>,
     pub notes: Vec<String>,
+    /// Why there is no rollback once the plan is carried out.
+    pub rollback_blockers: Vec<String>,
 }
 
 impl Draft {
@@ -195,7 +197,7 @@ impl Draft {
             steps: self.steps,
             unchanged: self.unchanged,
             notes: self.notes,
-            rollback_blockers: Vec::new(),
+            rollback_blockers: self.rollback_blockers,
             losses: losses::named(self.accounts),
         }
     }

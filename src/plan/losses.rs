@@ -113,7 +113,12 @@ pub(super) fn of_slots(steps: &[Step], facts: &Facts) -> Vec<Account> {
 pub(super) const fn changes_entries(intent: &Intent) -> bool {
     match intent {
         Intent::Apply | Intent::PromoteFrom(_) => true,
-        Intent::Promote(_) | Intent::Rollback(_) | Intent::Abort | Intent::Destroy => false,
+        Intent::Promote(_)
+        | Intent::Rollback(_)
+        | Intent::Abort
+        | Intent::Destroy
+        | Intent::Task(_)
+        | Intent::Settle => false,
     }
 }
 

@@ -27,6 +27,7 @@ mod secrets;
 mod simulate;
 mod stale;
 mod strategy;
+mod tasks;
 #[cfg(test)]
 pub(crate) mod tests;
 mod verify;
@@ -45,9 +46,10 @@ pub use rollback::rollback;
 pub use same::{Difference, difference, reads_same};
 pub use simulate::simulate;
 pub use stale::stale;
+pub use tasks::{Again, settle, task};
 pub use verify::{PlanFault, verify};
 
-use crate::model::{EnvironmentName, ReleaseNumber, Slot};
+use crate::model::{EnvironmentName, ReleaseNumber, Slot, TaskName};
 
 /// Why there is no plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,10 +104,40 @@ pub enum PlanError {
         /// How it ended.
         word: String,
     },
+    /// `task` needs a release to run in.
+    #[error("nothing is live in {environment}: a task runs in the live release")]
+    NothingLive {
+        /// Of which environment.
+        environment: EnvironmentName,
+    },
+    /// `task` was given a name that no task has.
+    #[error("there is no task {name}; {}", known_tasks(.known))]
+    NoSuchTask {
+        /// The name.
+        name: TaskName,
+        /// The names that there are.
+        known: Vec<TaskName>,
+    },
+    /// A task cannot run in the live release.
+    #[error("the task {name} cannot run: {why}")]
+    TaskCannotRun {
+        /// Which task.
+        name: TaskName,
+        /// Why.
+        why: String,
+    },
     /// `abort` has nothing to give up.
     #[error("{environment} has no release that waits for its promotion")]
     NothingWaiting {
         /// Of which environment.
         environment: EnvironmentName,
     },
+}
+
+fn known_tasks(known: &[TaskName]) -> String {
+    let names: Vec<&str> = known.iter().map(TaskName::as_str).collect();
+    match names.as_slice() {
+        [] => "the configuration has none under `tasks`".to_owned(),
+        names => format!("the tasks are: {}", names.join(", ")),
+    }
 }

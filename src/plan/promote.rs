@@ -15,6 +15,7 @@ use crate::plan::listeners::close_former;
 use crate::plan::strategy::beside::AfterSwitch;
 use crate::plan::strategy::handover::{Handover, stop_elsewhere};
 use crate::plan::strategy::{beside, wait_until_ready};
+use crate::plan::tasks::{Before, Tasks};
 
 /// The slot without live traffic whose release waits for its promotion.
 #[must_use]
@@ -69,14 +70,24 @@ pub fn promote(
     if facts.traffic.is_off() {
         needs = stop_elsewhere(&mut draft, facts, slot.other(), &handover.next);
     }
+    let release = (slot, there.label.number);
+    let tasks = Tasks::of(
+        desired,
+        state,
+        facts.traffic.slot(),
+        release,
+        &handover.next,
+    );
+    needs = tasks.before(&mut draft, Before::Run, false, &needs);
     let started = beside::start(&mut draft, &handover, there, beside::is_stopped, &needs);
     needs.extend(started);
     let reason = "only a ready slot gets traffic";
     let ready = wait_until_ready(&mut draft, slot, desired.ready_within, reason, &needs);
+    let inside = tasks.before(&mut draft, Before::Exec, false, &[ready]);
     let checks = desired.promotion.before.clone();
-    let checked = beside::check(&mut draft, slot, checks, ready);
+    let checked = beside::check(&mut draft, slot, checks, inside[0]);
 
-    let after = AfterSwitch::from(&desired.promotion);
+    let after = AfterSwitch::of(&desired.promotion, &tasks);
     let verified = beside::switch(&mut draft, &after, &handover, checked);
     close_former(&mut draft, facts, there.workloads.keys(), &[verified]);
     Ok(draft.finish(

@@ -15,6 +15,7 @@ use crate::plan::strategy::beside::AfterSwitch;
 use crate::plan::strategy::handover::{Handover, stop_elsewhere};
 use crate::plan::strategy::in_place::Live;
 use crate::plan::strategy::{New, beside, in_place, verify, wait_until_ready};
+use crate::plan::tasks::passed;
 use crate::plan::{PlanError, workload_changes};
 
 /// Makes the plan of `rollback`: to `to`, or to the release that had live traffic last before this
@@ -43,6 +44,7 @@ pub fn rollback(
         return Ok(draft.finish(&subject, intent, None));
     }
 
+    draft.rollback_blockers = passed(state, release.number);
     let slot = match (desired.strategy.deployment(facts.traffic), live) {
         (Deployment::InPlace(slot, mode), Some((_, there))) => {
             let live = Live {
@@ -151,6 +153,7 @@ fn beside_it(
     let after = AfterSwitch {
         checks: &[],
         keep_previous: desired.promotion.keep_previous,
+        tasks: None,
     };
     beside::switch(draft, &after, &handover, ready);
 }

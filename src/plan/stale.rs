@@ -50,7 +50,7 @@ const fn binds(step: &Step) -> bool {
 
 fn current(step: &Step, facts: &Facts) -> Option<Fingerprint> {
     match &step.address {
-        Address::Image(_) | Address::Object(_) | Address::Resource(_) => None,
+        Address::Image(_) | Address::Object(_) | Address::Resource(_) | Address::Task(..) => None,
         Address::Route(_) => {
             facts.routes_fingerprint(step.action.routes().map(|route| &route.service))
         }

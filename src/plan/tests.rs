@@ -4,6 +4,7 @@ mod exclusive;
 pub(crate) mod images;
 mod listeners;
 mod secrets;
+pub(crate) mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,10 +26,11 @@ use crate::model::release::{Actor, ReleaseStatus};
 use crate::model::route::{Listeners, Route};
 use crate::model::source::Source;
 use crate::model::state::State;
+use crate::model::task::Task;
 use crate::model::workload::{EnvValue, Known, Process, SlotObjects, Workload, WorkloadKind};
 use crate::model::{
     Address, ContentHash, Digest, Fingerprint, LiveTraffic, Manifest, ObjectKey, Period,
-    ReleaseNumber, ServiceName, Slot,
+    ReleaseNumber, ServiceName, Slot, TaskName,
 };
 use crate::plan::graph::waves;
 use crate::rollout::record::{Ended, record};
@@ -45,6 +47,8 @@ pub(crate) struct Wanted {
     pub(crate) mode: Mode,
     /// Where listeners are.
     pub(crate) places: Places,
+    /// Tasks, by their names.
+    pub(crate) tasks: BTreeMap<TaskName, Task>,
     /// Objects of the environment, as they were found; those that are not gone are wanted.
     pub(crate) objects: Vec<ObjectFacts>,
 }
@@ -60,6 +64,7 @@ impl Wanted {
             strategy: Rollout::BlueGreen,
             own: BTreeMap::new(),
             mode: Mode::Auto,
+            tasks: BTreeMap::new(),
         }
     }
 
@@ -93,6 +98,7 @@ impl Wanted {
                 .map(|object| manifest(&object.key))
                 .collect(),
             services: services.collect(),
+            tasks: self.tasks.clone(),
         }
     }
 }
@@ -337,6 +343,7 @@ impl World {
             end: &End::Done,
             workloads: &workloads,
             probe: None,
+            tasks: &tasks::records(plan),
             actor: &actor,
             outside_window: None,
             approvals: &[],
@@ -1151,16 +1158,17 @@ fn wanted() -> impl Strategy<Value = Wanted> {
         (strategy, own),
         mode,
         places,
-        founds(),
+        (founds(), tasks::some()),
     )
         .prop_map(
-            |(services, log_level, (strategy, own), mode, places, objects)| Wanted {
+            |(services, log_level, (strategy, own), mode, places, (objects, tasks))| Wanted {
                 services,
                 log_level,
                 strategy,
                 own,
                 mode,
                 places,
+                tasks,
                 objects,
             },
         )
@@ -1173,6 +1181,7 @@ enum Command {
     Promote(Slot),
     Rollback(Option<u64>),
     Abort,
+    Settle,
     Destroy(Vec<ObjectFacts>),
 }
 
@@ -1182,6 +1191,7 @@ fn command() -> impl Strategy<Value = Command> {
         2 => prop_oneof![Just(Slot::Blue), Just(Slot::Green)].prop_map(Command::Promote),
         2 => proptest::option::of(1..6u64).prop_map(Command::Rollback),
         1 => Just(Command::Abort),
+        1 => Just(Command::Settle),
         1 => founds().prop_map(|found| {
             let gone = found.into_iter().filter(|object| object.state == ObjectState::Gone);
             Command::Destroy(gone.collect())
@@ -1197,6 +1207,7 @@ fn plan_of(command: &Command, last: &Wanted, world: &World) -> Option<Plan> {
         Command::Promote(slot) => promote(&desired, facts, state, *slot).ok(),
         Command::Rollback(to) => rollback(&desired, facts, state, to.map(ReleaseNumber)).ok(),
         Command::Abort => super::abort(&desired, facts, state).ok(),
+        Command::Settle => Some(super::settle(&desired, facts, state)),
         Command::Destroy(found) => Some(super::destroy(&desired, facts, found, state)),
     }
 }
@@ -1208,6 +1219,7 @@ proptest! {
     fn every_plan_of_every_history_keeps_the_rules(commands in proptest::collection::vec(command(), 1..12)) {
         let mut world = World::new();
         let mut last = Wanted::web(0);
+        let mut ran = tasks::Ran::new();
         for command in &commands {
             if let Command::Apply(wanted) = command {
                 last = wanted.clone();
@@ -1223,11 +1235,18 @@ proptest! {
             every_image_is_known_before_a_service_is_placed(&plan)?;
             live_listeners_go_on_until_the_switch(&plan, &world.facts)?;
             nothing_is_destroyed_by_surprise(&plan, &world.facts)?;
+            tasks::none_runs_twice(&plan, &mut ran)?;
+            tasks::each_runs_in_what_is_there(&plan, &world.facts)?;
             world.carry_out(&plan);
             what_waits_stands_in_its_slot(&world)?;
             if let Command::Apply(wanted) = command {
                 let settled = Wanted { objects: Vec::new(), ..wanted.clone() };
-                let again = world.apply(&settled);
+                let mut again = world.apply(&settled);
+                if again.steps.iter().all(tasks::is_contract) {
+                    tasks::none_runs_twice(&again, &mut ran)?;
+                    world.carry_out(&again);
+                    again = world.apply(&settled);
+                }
                 prop_assert!(again.is_empty(), "planned again: {:?}", words(&again));
             }
         }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::loss::{Holding, can_hold};
 use crate::model::plan::{Action, DeployMode, FORMAT, Plan, Step, StepId};
-use crate::model::workload::Workload;
+use crate::model::task::TaskClass;
+use crate::model::workload::{Known, Workload};
 use crate::model::{Address, LiveTraffic, Manifest, ServiceName, Slot};
 use crate::plan::graph::waves;
 use crate::plan::losses::{changes_entries, closes, must_account};
@@ -41,6 +42,15 @@ pub enum PlanFault {
     /// A step would destroy what no consent lets go.
     #[error("step {0} would destroy what {1} holds: {2}")]
     Destroys(StepId, String, Holding),
+    /// A task would run twice for its release.
+    #[error("step {0} runs {1}, which another step runs as well")]
+    TaskTwice(StepId, Address),
+    /// A task would run in a release that is not there yet.
+    #[error("step {0} runs {1} before what it runs in is there")]
+    TaskTooEarly(StepId, Address),
+    /// A task breaks the rollback, and the plan does not say so.
+    #[error("step {0} runs {1}, which leaves no rollback, and the plan does not say so")]
+    TaskBreaks(StepId, Address),
     /// A step that changes something has nothing that takes it back.
     #[error("step {0} has no rollback")]
     NoRollback(StepId),
@@ -71,6 +81,7 @@ pub fn verify(plan: &Plan) -> Vec<PlanFault> {
         faults.extend(live_touched(plan, step, &before[&step.id]));
         faults.extend(runs_twice(plan, step, &before[&step.id].stopped));
         faults.extend(has_no_rollback(plan, step, &undone));
+        faults.extend(task_fault(plan, step, &before[&step.id]));
     }
 
     faults.extend(runs_twice_during_the_rollback(plan));
@@ -159,6 +170,8 @@ struct Before {
     ready: BTreeMap<Slot, StepId>,
     /// The last step that started something in a slot.
     started: BTreeMap<Slot, StepId>,
+    /// What was built, fetched or deployed.
+    placed: BTreeSet<Address>,
     /// What was stopped, or taken out.
     stopped: BTreeSet<(Slot, ServiceName)>,
     /// Where traffic went, once a switch is done.
@@ -177,11 +190,15 @@ impl Before {
                 *known = (*known).max(*step);
             }
         }
+        self.placed.extend(other.placed.iter().cloned());
         self.stopped.extend(other.stopped.iter().cloned());
         self.traffic = other.traffic.or(self.traffic);
     }
 
     fn is_done(&mut self, step: &Step) {
+        if let Action::Build { .. } | Action::Fetch { .. } | Action::Deploy { .. } = step.action {
+            self.placed.insert(step.address.clone());
+        }
         match (&step.action, &step.address) {
             (Action::WaitUntilReady { .. }, Address::Slot(slot)) => {
                 let started = self.started.get(slot).copied().unwrap_or(StepId(0));
@@ -332,6 +349,43 @@ const fn started(step: &Step) -> Option<((Slot, &ServiceName), &Workload)> {
         ) => Some(((*slot, service), workload)),
         _ => None,
     }
+}
+
+/// A task runs once, in what is there by then; and the plan says what it breaks.
+fn task_fault(plan: &Plan, step: &Step, before: &Before) -> Option<PlanFault> {
+    let (Action::Task(of), Address::Task(slot, _)) = (&step.action, &step.address) else {
+        return None;
+    };
+    let (id, address) = (step.id, step.address.clone());
+    let is_same = |other: &&Step| other.id < id && other.address == address;
+    if plan.steps.iter().any(|other| is_same(&other)) {
+        return Some(PlanFault::TaskTwice(id, address));
+    }
+
+    let breaks = of.task.class == TaskClass::Breaking && plan.active.is_some();
+    if breaks && plan.rollback_blockers.is_empty() {
+        return Some(PlanFault::TaskBreaks(id, address));
+    }
+
+    let own = Address::Workload(*slot, of.task.service.clone());
+    let mut placing = plan.steps.iter().filter(|other| {
+        let is_fresh = matches!(
+            other.action,
+            Action::Deploy {
+                mode: DeployMode::Fresh,
+                label: None,
+                ..
+            }
+        );
+        is_fresh && other.address == own
+    });
+    let is_placed = placing.next().is_none_or(|_| before.placed.contains(&own));
+    let image = of.workload.as_ref().map(|workload| &workload.image);
+    let is_known = match image {
+        Some(Known::After(image)) => before.placed.contains(image),
+        Some(Known::Value(_)) | None => true,
+    };
+    (!is_placed || !is_known).then_some(PlanFault::TaskTooEarly(id, address))
 }
 
 fn has_no_rollback(plan: &Plan, step: &Step, undone: &BTreeSet<StepId>) -> Option<PlanFault> {

@@ -23,7 +23,7 @@ pub const KEY: &str = "approvals";
 pub const fn wants_approvals(intent: &Intent) -> bool {
     match intent {
         Intent::Apply | Intent::Promote(_) | Intent::PromoteFrom(_) | Intent::Destroy => true,
-        Intent::Rollback(_) | Intent::Abort => false,
+        Intent::Rollback(_) | Intent::Abort | Intent::Task(_) | Intent::Settle => false,
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod command;
 mod error;
+mod task;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use crate::model::outcome::Url;
 use crate::model::resource::ResourceKey;
 use crate::model::route::Route;
 use crate::model::secret::SecretValue;
+use crate::model::task::TaskId;
 use crate::model::{
     Fingerprint, LiveTraffic, Manifest, ObjectKey, Period, ReleaseNumber, Role, ServiceName, Slot,
 };
@@ -34,6 +36,7 @@ pub use command::{
     without_secrets,
 };
 pub use error::{EngineError, NotReady};
+pub use task::{TaskBegan, TaskEnd, TaskImage, TaskPlace, TaskRun};
 pub use values::{
     CheckResult, Diagnosis, Incoming, LogLine, LogQuery, Permit, Placement, Pull, Rehearsal,
     Rehearsed, Restart, Scope,
@@ -407,6 +410,31 @@ pub trait Engine: Send + Sync {
             reason: "this engine cannot run commands".to_owned(),
             help: String::new(),
         })
+    }
+
+    /// Runs a task, and returns when it has ended, however it did. `progress` is told its output,
+    /// a line at a time. An attempt that was begun before, by a run that died, is not begun again:
+    /// it is waited for, or its end is given, with what is kept of its output. One that
+    /// [`Engine::stop_task`] has ended counts as never begun. A task goes on when nobody waits for
+    /// it any more, up to its own time limit.
+    async fn run_task(
+        &self,
+        permit: &Permit,
+        run: TaskRun,
+        progress: Progress<'_>,
+    ) -> Result<TaskEnd, EngineError> {
+        let _ = (permit, progress);
+        Err(EngineError::Refused {
+            reason: format!("{}: this engine runs no tasks", run.id),
+            help: "take the task out of the environment".to_owned(),
+        })
+    }
+
+    /// Ends a task with all that it has started, and returns when nothing of it is left. One that
+    /// has ended, or was never begun, is left as it is.
+    async fn stop_task(&self, permit: &Permit, id: &TaskId) -> Result<(), EngineError> {
+        let _ = (permit, id);
+        Ok(())
     }
 
     /// The logs, oldest line first within an instance.

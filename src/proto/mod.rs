@@ -7,6 +7,7 @@
 pub mod commands;
 pub mod convert;
 mod directory;
+pub mod tasks;
 
 /// The messages, the client and the server.
 #[allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications)]

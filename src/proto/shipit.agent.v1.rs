@@ -322,6 +322,63 @@ pub mod command_output {
         Ended(u32),
     }
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TaskRequest {
+    #[prost(message, optional, tag = "1")]
+    pub permit: ::core::option::Option<Permit>,
+    /// What tells it from every other attempt: a DNS label.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub slot: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub service: ::prost::alloc::string::String,
+    /// For one that runs by itself; without it the command runs in an instance.
+    #[prost(message, optional, tag = "5")]
+    pub image: ::core::option::Option<TaskImage>,
+    #[prost(string, repeated, tag = "6")]
+    pub command: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "7")]
+    pub within_millis: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TaskImage {
+    /// A label, a workload and where its image is fetched, as JSON.
+    #[prost(bytes = "vec", tag = "1")]
+    pub label_json: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub workload_json: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub pull_json: ::prost::alloc::vec::Vec<u8>,
+    #[prost(map = "string, string", tag = "4")]
+    pub secrets: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskOutput {
+    #[prost(oneof = "task_output::Output", tags = "1, 2")]
+    pub output: ::core::option::Option<task_output::Output>,
+}
+/// Nested message and enum types in `TaskOutput`.
+pub mod task_output {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Output {
+        #[prost(string, tag = "1")]
+        Line(::prost::alloc::string::String),
+        /// How it ended, as JSON; nothing comes after it.
+        #[prost(bytes, tag = "2")]
+        EndJson(::prost::alloc::vec::Vec<u8>),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StopTaskRequest {
+    #[prost(message, optional, tag = "1")]
+    pub permit: ::core::option::Option<Permit>,
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+}
 /// Generated client implementations.
 pub mod agent_client {
     #![allow(
@@ -797,6 +854,52 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Command"));
             self.inner.streaming(req, path, codec).await
         }
+        /// Runs a task of a release, or goes on with one that was begun before. It goes on when nobody waits for it.
+        pub async fn run_task(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TaskRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TaskOutput>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/RunTask",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "RunTask"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        pub async fn stop_task(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StopTaskRequest>,
+        ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/StopTask",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "StopTask"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn shutdown(
             &mut self,
             request: impl tonic::IntoRequest<super::ShutdownRequest>,
@@ -946,6 +1049,21 @@ pub mod agent_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::CommandInput>>,
         ) -> std::result::Result<tonic::Response<Self::CommandStream>, tonic::Status>;
+        /// Server streaming response type for the RunTask method.
+        type RunTaskStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TaskOutput, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Runs a task of a release, or goes on with one that was begun before. It goes on when nobody waits for it.
+        async fn run_task(
+            &self,
+            request: tonic::Request<super::TaskRequest>,
+        ) -> std::result::Result<tonic::Response<Self::RunTaskStream>, tonic::Status>;
+        async fn stop_task(
+            &self,
+            request: tonic::Request<super::StopTaskRequest>,
+        ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
         async fn shutdown(
             &self,
             request: tonic::Request<super::ShutdownRequest>,
@@ -1778,6 +1896,95 @@ pub mod agent_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/shipit.agent.v1.Agent/RunTask" => {
+                    #[allow(non_camel_case_types)]
+                    struct RunTaskSvc<T: Agent>(pub Arc<T>);
+                    impl<
+                        T: Agent,
+                    > tonic::server::ServerStreamingService<super::TaskRequest>
+                    for RunTaskSvc<T> {
+                        type Response = super::TaskOutput;
+                        type ResponseStream = T::RunTaskStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TaskRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::run_task(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RunTaskSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/shipit.agent.v1.Agent/StopTask" => {
+                    #[allow(non_camel_case_types)]
+                    struct StopTaskSvc<T: Agent>(pub Arc<T>);
+                    impl<T: Agent> tonic::server::UnaryService<super::StopTaskRequest>
+                    for StopTaskSvc<T> {
+                        type Response = super::Done;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StopTaskRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::stop_task(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StopTaskSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -7,6 +7,7 @@ use crate::model::journal::{JournalEntry, What};
 use crate::model::outcome::{Ending, Outcome, ProbeReport};
 use crate::model::release::{Release, ReleaseStatus};
 use crate::model::state::State;
+use crate::model::task::TaskRecord;
 use crate::redact::Redactor;
 
 impl Redactor {
@@ -77,6 +78,7 @@ impl Redactor {
         Outcome {
             ending: self.ending(outcome.ending),
             probe: outcome.probe.map(|report| self.report(report)),
+            notes: self.lines(outcome.notes),
             ..outcome
         }
     }
@@ -106,6 +108,15 @@ impl Redactor {
                 hash,
                 approval,
                 outside_window: outside_window.map(|reason| self.text(&reason)),
+            },
+            What::Task {
+                step,
+                record,
+                output,
+            } => What::Task {
+                step,
+                record: Box::new(self.task(*record)),
+                output: self.lines(output),
             },
             other @ (What::Intent { .. } | What::Done { .. }) => other,
         };
@@ -139,7 +150,15 @@ impl Redactor {
             status,
             probe: release.probe.map(|report| self.report(report)),
             outside_window: release.outside_window.map(|reason| self.text(&reason)),
+            tasks: release.tasks.into_iter().map(|it| self.task(it)).collect(),
             ..release
+        }
+    }
+
+    fn task(&self, record: TaskRecord) -> TaskRecord {
+        TaskRecord {
+            log: self.lines(record.log),
+            ..record
         }
     }
 

@@ -10,11 +10,14 @@ pub mod record;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use crate::model::Address;
 use crate::model::check::Stage;
-use crate::model::plan::{Action, DeployMode, Intent, Plan, Step};
+use crate::model::plan::{Action, DeployMode, Intent, Plan, Step, StepId};
 use crate::model::promotion::Mode;
 use crate::model::route::Route;
+use crate::model::task::TaskClass;
 
 /// What a step can do to live traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -262,4 +265,35 @@ pub const fn probe_failure_reverts(plan: &Plan) -> bool {
     matches!(plan.intent, Intent::Apply | Intent::PromoteFrom(_))
         && matches!(plan.mode, Mode::Auto)
         && !plan.strategy.has_a_gap()
+}
+
+/// Whether a step may begin only while live traffic may be touched: it changes what live traffic
+/// sees, or what the live release works with.
+#[must_use]
+pub fn touches_live(plan: &Plan, step: &Step) -> bool {
+    let breaks = match &step.action {
+        Action::Task(of) => !of.task.class.keeps_rollback(),
+        _ => false,
+    };
+    breaks || Impact::of_step(plan, step) == Impact::Live
+}
+
+/// Why live traffic is not moved back, once a task has begun after which no earlier release works.
+/// Before the switch what was done beside the live release is taken back all the same.
+#[must_use]
+pub fn no_rollback(plan: &Plan, begun: &BTreeSet<StepId>) -> Option<String> {
+    let mut steps = plan.steps.iter().filter(|step| begun.contains(&step.id));
+    let has_switched = steps.clone().any(|step| {
+        let impact = Impact::of_step(plan, step);
+        impact == Impact::Live && plan.active.is_some()
+    });
+    let breaking = steps.find(|step| match &step.action {
+        Action::Task(of) => of.task.class == TaskClass::Breaking,
+        _ => false,
+    });
+    let breaking = breaking.filter(|_| has_switched)?;
+    Some(format!(
+        "{} is `breaking`: no earlier release works once it has begun, so live traffic stays",
+        breaking.address
+    ))
 }

@@ -12,6 +12,7 @@ use crate::model::plan::{Action, Intent, Plan, Step, Target};
 use crate::model::release::{Actor, Release, ReleaseStatus};
 use crate::model::source::Source;
 use crate::model::state::State;
+use crate::model::task::TaskRecord;
 use crate::model::workload::Workload;
 use crate::model::{Address, ContentHash, ServiceName, Slot};
 use crate::rollout::{End, Traffic};
@@ -31,6 +32,8 @@ pub struct Ended<'a> {
     pub actor: &'a Actor,
     /// Why it touched live traffic outside of its windows, where somebody said so.
     pub outside_window: Option<&'a str>,
+    /// The tasks that ended in it.
+    pub tasks: &'a [TaskRecord],
     /// Whose signatures it was carried out by.
     pub approvals: &'a [SignedBy],
     /// When.
@@ -59,7 +62,19 @@ pub fn record(state: &State, run: &Ended<'_>) -> State {
     if *run.end == End::Done {
         keep_closed(&mut next, run.plan);
     }
+    keep_tasks(&mut next, run.tasks);
     next
+}
+
+/// What a task did is done, whatever became of the run.
+fn keep_tasks(state: &mut State, tasks: &[TaskRecord]) {
+    for task in tasks {
+        let releases = &mut state.releases;
+        let mut release = releases.iter_mut().filter(|it| it.number == task.release);
+        if let Some(release) = release.next() {
+            release.tasks.push(task.clone());
+        }
+    }
 }
 
 /// A release that waited in a slot which a run has cleared waits no more.
@@ -186,6 +201,7 @@ fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: ReleaseStatu
         outside_window: run.outside_window.map(str::to_owned),
         approvals: run.approvals.to_vec(),
         probe: run.probe.cloned(),
+        tasks: Vec::new(),
     });
 }
 
@@ -244,5 +260,6 @@ fn adopted(slot: Slot, there: &SlotFacts, live: bool, actor: &Actor, now: Timest
         outside_window: None,
         approvals: Vec::new(),
         probe: None,
+        tasks: Vec::new(),
     }
 }

@@ -14,13 +14,15 @@ use crate::model::outcome::Url;
 use crate::model::plan::DeployMode;
 use crate::model::route::Route;
 use crate::model::secret::{HashKey, SecretValue};
+use crate::model::task::{TaskExit, TaskId};
 use crate::model::workload::Workload;
 use crate::model::{
     Address, Digest, Fingerprint, LiveTraffic, Manifest, ObjectKey, Period, Role, ServiceName, Slot,
 };
 use crate::port::Progress;
 use crate::port::engine::{
-    Engine, EngineError, LogLine, LogQuery, NotReady, Permit, Placement, Scope,
+    Engine, EngineError, LogLine, LogQuery, NotReady, Permit, Placement, Scope, TaskBegan, TaskEnd,
+    TaskPlace, TaskRun,
 };
 use crate::simulate::objects::Objects;
 
@@ -32,6 +34,18 @@ pub struct MemoryEngine {
     broken: Mutex<BTreeSet<Digest>>,
     /// What stands for the values of secrets where that was observed.
     hashes: BTreeMap<String, String>,
+    tasks: Mutex<Tasks>,
+}
+
+/// What became of tasks.
+#[derive(Debug, Default)]
+struct Tasks {
+    /// How the program of this name ends; with 0 where nothing is said.
+    exits: BTreeMap<String, TaskExit>,
+    /// What has ended.
+    ended: BTreeMap<(Scope, TaskId), TaskExit>,
+    /// What was begun, in order.
+    begun: Vec<TaskId>,
 }
 
 impl MemoryEngine {
@@ -49,6 +63,7 @@ impl MemoryEngine {
             objects: Mutex::new(Objects::seeded(objects)),
             broken: Mutex::default(),
             hashes,
+            tasks: Mutex::default(),
         }
     }
 
@@ -84,6 +99,34 @@ impl MemoryEngine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(image);
+    }
+
+    /// From now on tasks with this program end so.
+    pub fn task_ends(&self, program: &str, exit: TaskExit) {
+        self.tasks().exits.insert(program.to_owned(), exit);
+    }
+
+    /// The tasks that were begun, in order.
+    pub fn tasks_begun(&self) -> Vec<TaskId> {
+        self.tasks().begun.clone()
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Tasks> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// That what a task runs in is there.
+    fn task_can_run(run: &TaskRun, facts: &Facts) -> Result<(), EngineError> {
+        let there = facts.slots.get(&run.slot);
+        let own = there.and_then(|there| there.workloads.get(&run.service));
+        let runs = own.is_some_and(|own| own.running);
+        match run.place {
+            TaskPlace::Instance if !runs => Err(EngineError::Refused {
+                reason: format!("no instance of {} runs in {}", run.service, run.slot),
+                help: String::new(),
+            }),
+            TaskPlace::Instance | TaskPlace::OneOff(_) => Ok(()),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Scope, Facts>> {
@@ -481,6 +524,36 @@ impl Engine for MemoryEngine {
             self.objects().forget(key);
             Ok(())
         })
+    }
+
+    async fn run_task(
+        &self,
+        permit: &Permit,
+        run: TaskRun,
+        progress: Progress<'_>,
+    ) -> Result<TaskEnd, EngineError> {
+        self.change(permit, |facts, _| Self::task_can_run(&run, facts))?;
+        let key = (permit.scope.clone(), run.id.clone());
+        let mut tasks = self.tasks();
+        if let Some(exit) = tasks.ended.get(&key).copied() {
+            let began = TaskBegan::Before;
+            return Ok(TaskEnd { exit, began });
+        }
+
+        let program = run.command.first().cloned().unwrap_or_default();
+        progress(&format!("{program} runs"));
+        let said = tasks.exits.get(&program).copied();
+        // A script may be no more than its exit code.
+        let code = run
+            .command
+            .last()
+            .and_then(|word| word.strip_prefix("exit "));
+        let code = code.and_then(|code| code.parse().ok());
+        let exit = said.unwrap_or(TaskExit::Code(code.unwrap_or(0)));
+        tasks.begun.push(run.id);
+        tasks.ended.insert(key, exit);
+        let began = TaskBegan::Now;
+        Ok(TaskEnd { exit, began })
     }
 
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {

@@ -159,6 +159,7 @@ impl Locked {
             probe: finished.probe.as_ref(),
             actor: &self.runner.actor,
             outside_window: None,
+            tasks: &finished.tasks,
             approvals: &[],
             now: Timestamp::now(),
         };

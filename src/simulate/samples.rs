@@ -14,8 +14,9 @@ use crate::model::route::{Listeners, Route};
 use crate::model::secret::SecretRef;
 use crate::model::source::Source;
 use crate::model::state::State;
+use crate::model::task::{OnFailure, Once, Task, TaskClass, TaskMoment, TaskProgram, TaskSlot};
 use crate::model::workload::{EnvValue, Known, Process, Workload, WorkloadKind};
-use crate::model::{Address, ContentHash, Period, ServiceName};
+use crate::model::{Address, ContentHash, Period, ServiceName, TaskName};
 use crate::plan;
 use crate::simulate::Scenario;
 
@@ -75,6 +76,47 @@ fn service(name: &str, version: u8) -> (ServiceName, DesiredService) {
     (name, service)
 }
 
+fn task(program: TaskProgram, when: TaskMoment) -> Task {
+    Task {
+        service: "web".parse().expect("a name"),
+        program,
+        when,
+        once: Once::Release,
+        timeout: Period::from_secs(60),
+        on_failure: OnFailure::Stop,
+        class: TaskClass::Expand,
+    }
+}
+
+/// A migration, an index that is filled, and a mail.
+fn tasks(strategy: Rollout) -> BTreeMap<TaskName, Task> {
+    let words = |word: &str| vec![word.to_owned()];
+    let exec = |word: &str, inside| TaskProgram::Exec {
+        command: words(word),
+        inside,
+    };
+    let inside = if strategy.has_preview() {
+        TaskSlot::New
+    } else {
+        TaskSlot::Live
+    };
+    let tasks = [
+        (
+            "migrate",
+            task(TaskProgram::Run(words("migrate")), TaskMoment::BeforeSwitch),
+        ),
+        ("fill", task(exec("fill", inside), TaskMoment::BeforeSwitch)),
+        (
+            "mail",
+            task(exec("mail", TaskSlot::Live), TaskMoment::AfterSwitch),
+        ),
+    ];
+    let named = tasks.into_iter();
+    named
+        .map(|(name, task)| (name.parse().expect("a name"), task))
+        .collect()
+}
+
 /// Three services in this version, one of which never runs twice at once, with a check on each side of the switch.
 pub(crate) fn desired(version: u8, strategy: Rollout) -> Desired {
     let check = Check::Tcp(TcpCheck {
@@ -107,6 +149,7 @@ pub(crate) fn desired(version: u8, strategy: Rollout) -> Desired {
             queue(version),
         ]
         .into(),
+        tasks: tasks(strategy),
     }
 }
 

@@ -20,12 +20,15 @@ use shipit::model::plan::DeployMode;
 use shipit::model::port::Protocol;
 use shipit::model::route::{Listeners, ObjectsRoute, Route};
 use shipit::model::secret::{SecretRef, SecretValue};
+use shipit::model::task::TaskExit;
 use shipit::model::workload::{
     Container, ContainerKind, EnvValue, Process, SlotObjects, Workload, WorkloadKind,
 };
 use shipit::model::{Digest, LiveTraffic, Manifest, Period, Role, ServiceName, Slot};
 use shipit::port::Registry as _;
-use shipit::port::engine::{Engine, EngineError, Permit, Placement, Pull};
+use shipit::port::engine::{
+    Engine, EngineError, Permit, Placement, Pull, TaskBegan, TaskEnd, TaskImage, TaskPlace, TaskRun,
+};
 use shipit::proto::Directory;
 use shipit::redact::Redactor;
 use shipit::simulate::MemoryEngine;
@@ -308,6 +311,8 @@ suite!(
     another_value_of_a_secret_is_told_by_its_hash,
     a_kept_slot_is_stopped_in_its_time,
     services_take_over_each_others_addresses_in_one_step,
+    a_task_runs_once_and_its_end_is_found_again,
+    a_task_needs_what_it_runs_in,
 );
 
 impl Stage {
@@ -926,4 +931,90 @@ async fn services_take_over_each_others_addresses_in_one_step(stage: &Stage) {
     change(&swapped, None).await.expect("it is so");
     let found: Vec<Route> = stage.facts().await.routes.into_values().rev().collect();
     assert_eq!(found, swapped);
+}
+
+/// A task in blue, as a script.
+fn task(stage: &Stage, slot: Slot, release: u64, script: &str, is_inside: bool) -> TaskRun {
+    let words: &[&str] = match stage.contained {
+        Some(ContainerKind::Docker | ContainerKind::Own) => &["/bin/busybox", "sh", "-c"],
+        _ => &["/bin/sh", "-c"],
+    };
+    let words = words.iter().copied().chain([script]);
+    let workload = stage.workload(0, "x");
+    TaskRun {
+        id: format!("task-a-{release}").parse().expect("an id"),
+        slot,
+        service: web(),
+        place: if is_inside {
+            TaskPlace::Instance
+        } else {
+            TaskPlace::OneOff(Box::new(TaskImage {
+                label: label(release),
+                workload,
+                pull: stage.pull.clone(),
+                secrets: BTreeMap::new(),
+            }))
+        },
+        command: words.map(str::to_owned).collect(),
+        within: Period::from_secs(60),
+    }
+}
+
+/// Runs a task, and gives how it ended with what it wrote.
+async fn ran(stage: &Stage, permit: &Permit, run: TaskRun) -> (TaskEnd, Vec<String>) {
+    let told = std::sync::Mutex::new(Vec::new());
+    let say = |line: &str| told.lock().expect("told").push(line.to_owned());
+    let end = stage.engine.run_task(permit, run, &say).await;
+    (end.expect("it ended"), told.into_inner().expect("told"))
+}
+
+async fn a_task_runs_once_and_its_end_is_found_again(stage: &Stage) {
+    // A control plane without nodes runs no pod to its end.
+    if stage.cluster.is_some() {
+        return;
+    }
+    let permit = stage.live().await;
+    for (release, is_inside) in [(1, false), (2, true)] {
+        let run = || task(stage, Slot::Blue, release, "exit 3", is_inside);
+        let (end, _) = ran(stage, &permit, run()).await;
+        let (exit, began) = (TaskExit::Code(3), TaskBegan::Now);
+        assert_eq!(end, TaskEnd { exit, began }, "inside: {is_inside}");
+
+        let (end, _) = ran(stage, &permit, run()).await;
+        let began = TaskBegan::Before;
+        assert_eq!(end, TaskEnd { exit, began }, "inside: {is_inside}");
+        let stopped = stage.engine.stop_task(&permit, &run().id).await;
+        stopped.expect("what has ended is left as it is");
+    }
+
+    // Another attempt is another task.
+    let (end, _) = ran(stage, &permit, task(stage, Slot::Blue, 3, "exit 0", false)).await;
+    let (exit, began) = (TaskExit::Code(0), TaskBegan::Now);
+    assert_eq!(end, TaskEnd { exit, began });
+}
+
+async fn a_task_needs_what_it_runs_in(stage: &Stage) {
+    let permit = stage.live().await;
+    let run = task(stage, Slot::Green, 1, "exit 0", true);
+    let refused = stage.engine.run_task(&permit, run, &|_| {}).await;
+    assert!(
+        matches!(refused, Err(EngineError::Refused { .. })),
+        "{refused:?}"
+    );
+
+    // One that was overtaken begins nothing.
+    let newer = Permit {
+        fence: permit.fence + 1,
+        ..permit.clone()
+    };
+    stage
+        .place(&newer, Slot::Green, 2, 1)
+        .await
+        .expect("placed");
+    let run = task(stage, Slot::Blue, 1, "exit 0", true);
+    let overtaken = stage.engine.run_task(&permit, run, &|_| {}).await;
+    assert!(
+        matches!(overtaken, Err(EngineError::Fenced { .. })),
+        "{overtaken:?}"
+    );
 }

@@ -514,6 +514,7 @@ fn history(serial: u64) -> State {
         outside_window: None,
         approvals: Vec::new(),
         probe: None,
+        tasks: Vec::new(),
     };
     State {
         lineage: Some("ours".to_owned()),

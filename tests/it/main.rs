@@ -56,5 +56,6 @@ mod state;
 mod strategies;
 mod supply;
 mod systemd;
+mod tasks;
 mod trust;
 mod vault;

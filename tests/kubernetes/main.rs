@@ -52,6 +52,7 @@ mod settled;
 mod shown;
 mod silent;
 mod state;
+mod tasks;
 mod traffic;
 mod workloads;
 mod yaml;

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::agent::engine::environment_state::InstanceKey;
 use crate::agent::engine::held::Held;
 use crate::agent::engine::{Agent, Environment, failed};
-use crate::agent::instance::launch_beside;
+use crate::agent::instance::{InstanceSpec, launch_beside};
 use crate::agent::launch::InstanceFiles;
 use crate::agent::runtime::attached::{Attach, Attached};
 use crate::agent::trouble::Trouble;
@@ -45,7 +45,7 @@ impl Default for Room {
     }
 }
 
-fn refused(reason: impl Into<String>, help: &str) -> EngineError {
+pub(super) fn refused(reason: impl Into<String>, help: &str) -> EngineError {
     EngineError::Refused {
         reason: reason.into(),
         help: help.to_owned(),
@@ -59,13 +59,25 @@ pub(super) async fn run(
     request: CommandRequest,
 ) -> Result<RunningCommand, EngineError> {
     is_bounded(&request)?;
+    let spec = spec(agent, scope, &request).await?;
+    run_as(agent, scope, spec, request).await
+}
+
+/// Starts a command of an instance that is described already.
+pub(super) async fn run_as(
+    agent: &Agent,
+    scope: &Scope,
+    spec: InstanceSpec,
+    request: CommandRequest,
+) -> Result<RunningCommand, EngineError> {
+    is_bounded(&request)?;
     let permit = agent.commands.0.clone().try_acquire_owned();
     let permit = permit.map_err(|_| {
         let reason = format!("{MOST} commands run already, which is the most at a time");
         refused(reason, "end one of them")
     })?;
 
-    let (attached, files) = attach(agent, scope, &request).await?;
+    let (attached, files) = attach(agent, scope, spec, &request).await?;
     let (input, inputs) = mpsc::channel(WAITING);
     let (outputs, output) = mpsc::channel(WAITING);
     tokio::spawn(pump(
@@ -96,7 +108,7 @@ fn is_bounded(request: &CommandRequest) -> Result<(), EngineError> {
 }
 
 /// The values that a workload was given. Who deploys it holds them until that is done.
-async fn held(
+pub(super) async fn held(
     environment: &Environment,
     slot: Slot,
     service: &ServiceName,
@@ -113,11 +125,12 @@ async fn held(
     Ok(held.map(Held::values).unwrap_or_default())
 }
 
-async fn attach(
+/// What the instances of the service are, with the values that a command has.
+async fn spec(
     agent: &Agent,
     scope: &Scope,
     request: &CommandRequest,
-) -> Result<(Attached, OwnFiles), EngineError> {
+) -> Result<InstanceSpec, EngineError> {
     let (slot, service) = (request.slot, &request.service);
     let environment = agent.environment(scope);
     // An instance has its variables already.
@@ -138,7 +151,17 @@ async fn attach(
     if !there.workloads.contains_key(service) {
         return Err(nothing());
     }
-    let spec = agent.instance_spec(scope, there, service, secrets)?;
+    agent.instance_spec(scope, there, service, secrets)
+}
+
+async fn attach(
+    agent: &Agent,
+    scope: &Scope,
+    spec: InstanceSpec,
+    request: &CommandRequest,
+) -> Result<(Attached, OwnFiles), EngineError> {
+    let (slot, service) = (request.slot, &request.service);
+    let environment = agent.environment(scope);
     let runtime = spec.runtime.clone();
 
     let (key, process) = match request.place {

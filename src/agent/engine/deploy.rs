@@ -17,7 +17,7 @@ use crate::model::plan::DeployMode;
 use crate::model::workload::Workload;
 use crate::model::{Address, Fingerprint, ServiceName, Slot};
 use crate::port::Progress;
-use crate::port::engine::{EngineError, Incoming, NotReady, Permit, Placement};
+use crate::port::engine::{EngineError, Incoming, NotReady, Permit, Placement, Pull};
 
 /// Puts a workload into its slot.
 pub(in crate::agent) async fn deploy(
@@ -64,7 +64,7 @@ pub(in crate::agent) async fn deploy(
     }
 
     let secrets = Secrets::of(&work, &placement)?;
-    fetch(agent, &placement, progress).await?;
+    fetch(agent, &placement.workload, &placement.pull, progress).await?;
     instances::forget_oldest(&agent.folder().slot_logs(&permit.scope, slot));
     let swap = Swap {
         agent,
@@ -137,26 +137,24 @@ pub(in crate::agent) async fn room(
 }
 
 /// Every blob is read and verified before anything is stopped or started.
-async fn fetch(
+pub(super) async fn fetch(
     agent: &Agent,
-    placement: &Placement,
+    workload: &Workload,
+    pull: &Pull,
     progress: Progress<'_>,
 ) -> Result<(), EngineError> {
-    let digest = placement
-        .workload
+    let digest = workload
         .image
         .value()
         .cloned()
         .ok_or_else(|| EngineError::Refused {
-            reason: format!("the image of {} is not known", placement.workload.service),
+            reason: format!("the image of {} is not known", workload.service),
             help: "this is a fault of shipit; please report it".to_owned(),
         })?;
 
     progress(&format!("fetching {}", digest.short()));
-    let runtime = agent.runtimes().of(&placement.workload);
-    let fetched = runtime
-        .prepare(agent.folder(), &placement.pull, &digest)
-        .await;
+    let runtime = agent.runtimes().of(workload);
+    let fetched = runtime.prepare(agent.folder(), pull, &digest).await;
     fetched
         .map(drop)
         .map_err(|error| failed("fetching the image", &error))

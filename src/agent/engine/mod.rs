@@ -10,9 +10,11 @@ mod hash_key;
 pub(in crate::agent) mod held;
 pub(in crate::agent) mod listeners;
 mod logs;
+mod ready;
 mod restart;
 pub(in crate::agent) mod resume;
 mod stop;
+pub(in crate::agent) mod task;
 mod undeploy;
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,7 +24,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
-use crate::agent::engine::environment::{Environment, Work, without_log};
+use crate::agent::engine::environment::{Environment, Work};
 use crate::agent::engine::environment_state::EnvironmentState;
 use crate::agent::engine::record::{EnvironmentRecord, SlotRecord};
 use crate::agent::front::nginx::{self, Mark};
@@ -36,11 +38,12 @@ use crate::model::facts::Facts;
 use crate::model::outcome::Url;
 use crate::model::route::Route;
 use crate::model::secret::{HashKey, SecretValue};
+use crate::model::task::TaskId;
 use crate::model::{Address, Digest, Fingerprint, LiveTraffic, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
 use crate::port::engine::{
     CommandRequest, Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement, Restart,
-    RunningCommand, Scope,
+    RunningCommand, Scope, TaskEnd, TaskRun,
 };
 use crate::redact::Redactor;
 
@@ -53,6 +56,7 @@ pub struct Agent {
     environments: Mutex<HashMap<Scope, Arc<Environment>>>,
     /// How many more commands may run.
     commands: command::Room,
+    tasks: task::Tasks,
     /// Knows every secret that a service here was given since the agent began.
     redactor: Redactor,
     /// What the hashes of secrets are keyed with.
@@ -86,6 +90,7 @@ impl Agent {
             prober: Prober::default(),
             environments: Mutex::default(),
             commands: command::Room::default(),
+            tasks: task::Tasks::default(),
             redactor,
             hash_key,
         });
@@ -203,7 +208,7 @@ impl Agent {
 
     /// The images that slots refer to, and those that run.
     fn used(&self) -> Vec<Digest> {
-        let mut used: Vec<Digest> = Vec::new();
+        let mut used = self.tasks.images();
         for scope in self.scopes() {
             let state = Arc::clone(&self.environment(&scope).state);
             let record = state.record();
@@ -356,43 +361,7 @@ impl Engine for Arc<Agent> {
         within: Period,
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
-        let state = Arc::clone(&self.environment(scope).state);
-        let mut said = String::new();
-        let wait = state.wait(|facts| {
-            let there = facts.slots.get(&slot)?;
-            if there.is_up() {
-                return Some(Ok(()));
-            }
-            if let Some(hopeless) = self.hopeless(scope, slot, facts) {
-                return Some(Err(hopeless));
-            }
-            let words: Vec<String> = there
-                .workloads
-                .iter()
-                .map(|(name, w)| format!("{name} {}", w.health().word()))
-                .collect();
-            let words = words.join(", ");
-            if words != said {
-                progress(&words);
-                said = words;
-            }
-            None
-        });
-
-        if !state.facts().slots.contains_key(&slot) {
-            let not_ready = without_log("it is empty");
-            return Err(EngineError::NotReady { slot, not_ready });
-        }
-
-        match tokio::time::timeout(within.get(), wait).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(not_ready)) => Err(EngineError::NotReady { slot, not_ready }),
-            Err(_) => {
-                let mut not_ready = self.not_ready(scope, slot, &state.facts());
-                not_ready.reason = format!("not within {within}: {}", not_ready.reason);
-                Err(EngineError::NotReady { slot, not_ready })
-            }
-        }
+        ready::ready(self, scope, slot, within, progress).await
     }
 
     async fn switch(
@@ -475,6 +444,19 @@ impl Engine for Arc<Agent> {
         })?;
         self.stop_later(&permit.scope, slot, until);
         Ok(())
+    }
+
+    async fn run_task(
+        &self,
+        permit: &Permit,
+        run: TaskRun,
+        progress: Progress<'_>,
+    ) -> Result<TaskEnd, EngineError> {
+        task::run(self, permit, run, progress).await
+    }
+
+    async fn stop_task(&self, permit: &Permit, id: &TaskId) -> Result<(), EngineError> {
+        task::stop(self, permit, id).await
     }
 
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {

@@ -12,6 +12,7 @@ use crate::files;
 use crate::model::port::PortName;
 use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
+use crate::model::task::{TaskExit, TaskId};
 use crate::model::workload::{ContainerKind, Workload};
 use crate::model::{Digest, Fingerprint, LiveTraffic, ServiceName, Slot};
 use crate::port::engine::Scope;
@@ -208,6 +209,64 @@ impl Processes {
     pub fn load(directory: &Directory, scope: &Scope) -> Vec<ProcessRecord> {
         let bytes = fs::read(Self::path(directory, scope)).unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+}
+
+/// A task that was begun. Never holds a secret's value.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TaskFile {
+    /// How it ended; none while it runs, and of one whose agent has ended before it.
+    pub exit: Option<TaskExit>,
+    /// The last lines of its output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
+}
+
+/// Of how many tasks an environment keeps what became of them: the last ones.
+const TASKS: usize = 64;
+
+impl TaskFile {
+    fn folder(directory: &Directory, scope: &Scope) -> PathBuf {
+        EnvironmentRecord::folder(directory, scope).join("tasks")
+    }
+
+    fn path(directory: &Directory, scope: &Scope, id: &TaskId) -> PathBuf {
+        Self::folder(directory, scope).join(format!("{id}.json"))
+    }
+
+    /// What was recorded of a task; none when it was never begun. What cannot be read was begun,
+    /// and nobody knows how it ended.
+    #[must_use]
+    pub fn load(directory: &Directory, scope: &Scope, id: &TaskId) -> Option<Self> {
+        match fs::read(Self::path(directory, scope, id)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(_) => Some(Self::default()),
+            Ok(bytes) => Some(serde_json::from_slice(&bytes).unwrap_or_default()),
+        }
+    }
+
+    /// Writes it down; returns when the disk has it.
+    pub fn save(&self, directory: &Directory, scope: &Scope, id: &TaskId) -> io::Result<()> {
+        Self::forget_oldest(&Self::folder(directory, scope));
+        let path = Self::path(directory, scope, id);
+        files::replace(&path, &serde_json::to_vec_pretty(self)?)
+    }
+
+    /// Forgets a task.
+    pub fn remove(directory: &Directory, scope: &Scope, id: &TaskId) {
+        let _ = fs::remove_file(Self::path(directory, scope, id));
+    }
+
+    fn forget_oldest(folder: &std::path::Path) {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut files: Vec<_> = entries
+            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            .collect();
+        files.sort();
+        let over = files.len().saturating_sub(TASKS);
+        for (_, path) in files.into_iter().take(over) {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 

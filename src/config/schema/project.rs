@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::schema::{
     ApprovalsConfig, Approvers, Branches, ClusterConfig, Manifests, PolicyConfig, RegistryConfig,
-    SecretConfig, ServiceConfig, SourcesConfig, StateConfig, Text, TrafficConfig,
+    SecretConfig, ServiceConfig, SourcesConfig, StateConfig, TaskConfig, Text, TrafficConfig,
 };
 use crate::model::comparison::FieldPattern;
 use crate::model::promotion::{Promotion, Strategy};
 use crate::model::ticket::TicketRule;
 use crate::model::window::{Freeze, Window};
-use crate::model::{Period, ProjectName, ServiceName, Slot};
+use crate::model::{Period, ProjectName, ServiceName, Slot, TaskName};
 
 /// What a project is and where it goes: `shipit.yaml`. A file `environments/NAME.yaml` may override
 /// any key for its environment: maps are merged, everything else is replaced, and `null` takes a
@@ -72,6 +72,10 @@ pub struct EnvironmentConfig {
     pub retention: Retention,
     /// The services.
     pub services: BTreeMap<ServiceName, ServiceConfig>,
+    /// What runs once for each release, as a step of its plan: migrations, an index that is filled.
+    /// `shipit task NAME` runs one by hand.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tasks: BTreeMap<TaskName, TaskConfig>,
     /// `kubernetes`: objects of the environment that belong to no slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifests: Option<Manifests>,
@@ -110,6 +114,17 @@ impl EnvironmentConfig {
             .filter(|(_, service)| service.traffic_port().is_some())
             .map(|(name, _)| name.as_str())
             .collect()
+    }
+
+    /// The service that a task names; the only one without a name.
+    #[must_use]
+    pub fn service_of<'a>(&'a self, task: &'a TaskConfig) -> Option<&'a ServiceName> {
+        let mut services = self.services.keys();
+        match (&task.service, services.next(), services.next()) {
+            (Some(named), ..) => self.services.contains_key(named).then_some(named),
+            (None, Some(only), None) => Some(only),
+            (None, ..) => None,
+        }
     }
 }
 

@@ -19,14 +19,16 @@ use crate::model::facts::Facts;
 use crate::model::outcome::Url;
 use crate::model::route::Route;
 use crate::model::secret::SecretValue;
+use crate::model::task::TaskId;
 use crate::model::{Fingerprint, LiveTraffic, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
 use crate::port::engine::{
     CommandRequest, Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement, Restart,
-    RunningCommand, Scope, WAITING,
+    RunningCommand, Scope, TaskEnd, TaskRun, WAITING,
 };
 use crate::proto::commands;
 use crate::proto::convert::{decode, encode, parse};
+use crate::proto::tasks::{self, TaskPiece};
 use crate::proto::v1::agent_client::AgentClient;
 use crate::proto::{Directory, v1};
 
@@ -363,6 +365,49 @@ impl Engine for HostEngine {
             until: until.to_string(),
         };
         self.client().await?.retain(request(message, SHORT)).await?;
+        Ok(())
+    }
+
+    async fn run_task(
+        &self,
+        permit: &Permit,
+        run: TaskRun,
+        progress: Progress<'_>,
+    ) -> Result<TaskEnd, EngineError> {
+        let limit = run.within.get().saturating_add(LONG);
+        let message = tasks::request(permit, &run);
+        let begun = self.client().await?.run_task(request(message, limit)).await;
+        if let Err(status) = &begun
+            && status.code() == tonic::Code::Unimplemented
+        {
+            return Err(EngineError::Refused {
+                reason: "the agent is of an earlier version and runs no tasks".to_owned(),
+                help: "`shipit agent stop` ends it and leaves the services running; the next \
+                       command starts one of this version"
+                    .to_owned(),
+            });
+        }
+
+        let mut pieces = begun?.into_inner();
+        while let Some(message) = pieces.message().await? {
+            match tasks::piece(message)? {
+                TaskPiece::Line(line) => progress(&line),
+                TaskPiece::End(end) => return Ok(end),
+            }
+        }
+        Err(EngineError::Failed {
+            what: format!("waiting for {}", run.id),
+            reason: "the agent has ended before it".to_owned(),
+        })
+    }
+
+    async fn stop_task(&self, permit: &Permit, id: &TaskId) -> Result<(), EngineError> {
+        let message = v1::StopTaskRequest {
+            permit: Some(permit.into()),
+            id: id.to_string(),
+        };
+        let mut client = self.client().await?;
+        client.stop_task(request(message, SHORT)).await?;
         Ok(())
     }
 

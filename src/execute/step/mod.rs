@@ -10,6 +10,7 @@ mod resource;
 pub(super) mod room;
 mod secrets;
 mod switch;
+mod task;
 mod workload;
 
 use std::sync::Arc;
@@ -66,6 +67,9 @@ pub(super) async fn perform(
         (Action::Clear, Address::Slot(slot)) => workload::clear(run, step, direction, *slot).await,
         (Action::WaitUntilReady { within }, Address::Slot(slot)) => {
             workload::wait_until_ready(run, step, direction, *slot, *within).await
+        }
+        (Action::Task(of), Address::Task(slot, name)) => {
+            task::task(run, step, (*slot, name), of).await
         }
         (Action::Check { stage, checks }, _) => check::check(run, step, *stage, checks).await,
         (Action::Switch { from, to }, _) => switch::switch(run, direction, *from, *to).await,

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::model::release::Actor;
+use crate::model::task::TaskExit;
 use crate::model::{Address, Digest};
 use crate::port::builder::BuildError;
 use crate::port::checker::CheckFailed;
@@ -11,6 +12,7 @@ use crate::port::hold::LockLost;
 use crate::port::provider::ProviderError;
 use crate::port::registry::RegistryError;
 use crate::port::secret::{SecretError, SecretErrorKind};
+use crate::port::store::StoreError;
 use crate::rollout::{Cause, CutOff};
 
 /// A step that is done.
@@ -50,6 +52,12 @@ pub(in crate::execute) enum StepError {
     Secret(#[from] SecretError),
     #[error(transparent)]
     Check(#[from] CheckFailed),
+    /// A task has failed.
+    #[error("{exit}")]
+    Task { exit: TaskExit, log: Vec<String> },
+    /// What happened is not in the journal.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The prober saw requests fail.
     #[error("{failures} of {requests} requests failed while traffic was switched")]
     Lost {
@@ -76,7 +84,7 @@ impl StepError {
             ) => {
                 vec![format!("help: {help}")]
             }
-            Self::Build(BuildError::Command { log, .. }) => log.clone(),
+            Self::Build(BuildError::Command { log, .. }) | Self::Task { log, .. } => log.clone(),
             Self::Provider(ProviderError::Failed { help, .. }) => vec![format!("help: {help}")],
             Self::Registry(error) => vec![format!("help: {}", error.help())],
             Self::Check(failed) => failed.detail.clone(),
@@ -91,6 +99,7 @@ impl StepError {
         match self {
             Self::LockLost(_)
             | Self::Engine(EngineError::Fenced { .. } | EngineError::LockLost)
+            | Self::Store(StoreError::Lost { .. })
             | Self::Provider(ProviderError::LockLost) => Some(CutOff::LockLost),
             _ => None,
         }

@@ -151,12 +151,16 @@ fn what(address: &str) -> Result<What, Error> {
     };
     match Address::from_str(address) {
         Ok(Address::Object(key)) => Ok(What::Object(key)),
-        Ok(Address::Slot(_) | Address::Workload(..) | Address::Route(_) | Address::Traffic) => {
-            stays(
-                "it is the engine's own record of what runs, and no part of the state",
-                "`shipit abort` gives up what waits, `shipit destroy` ends the environment",
-            )
-        }
+        Ok(
+            Address::Slot(_)
+            | Address::Workload(..)
+            | Address::Task(..)
+            | Address::Route(_)
+            | Address::Traffic,
+        ) => stays(
+            "it is the engine's own record of what runs, and no part of the state",
+            "`shipit abort` gives up what waits, `shipit destroy` ends the environment",
+        ),
         Ok(Address::Resource(_)) => stays(
             "that it is this environment's is written at the provider, in its tags",
             "take the tags `shipit.dev/project` and `shipit.dev/environment` away from it there",

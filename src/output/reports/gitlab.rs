@@ -29,6 +29,7 @@ pub(super) fn text(report: &Report) -> String {
                 delete += 1;
             }
             Action::Forget
+            | Action::Task(_)
             | Action::WaitUntilReady { .. }
             | Action::Check { .. }
             | Action::Retain { .. }

@@ -15,6 +15,7 @@ fn outcome(ending: Ending) -> Outcome {
         waiting_release: None,
         urls: Vec::new(),
         probe: None,
+        notes: Vec::new(),
     }
 }
 
@@ -91,7 +92,12 @@ fn a_release_that_went_live_is_shown_with_its_measurement_and_where_it_answers()
         aborted: Some(ReleaseNumber(3)),
         ..outcome(Ending::Done)
     };
+    let noted = Outcome {
+        notes: vec!["the task warm has failed: exit code 3".to_owned()],
+        ..outcome(Ending::Done)
+    };
     let texts = [
+        ("with a task whose failure is noted", noted),
         ("live", live),
         ("waits for its promotion", waits),
         ("an earlier one waits", another_waits),

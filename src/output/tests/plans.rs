@@ -2,7 +2,7 @@
 
 use super::{
     Places, State, Wanted, World, abort, apply, data, destroy, is_as_before, named, object,
-    promote, replaced, rollback,
+    promote, replaced, rollback, tasks,
 };
 use crate::model::check::{Check, HttpCheck};
 use crate::model::desired::{ImageSource, PromotedImage};
@@ -123,6 +123,16 @@ fn a_code_change() {
     reads("code_change", &plan);
     is_as_before("plan_code_change_markdown", &markdown(&plan).plain());
     is_as_before("plan_code_change_json", &json(&plan));
+}
+
+#[test]
+fn a_code_change_with_tasks() {
+    let wanted = Wanted {
+        tasks: tasks(&["break", "drop", "load", "mail", "migrate"]),
+        ..Wanted::web(2)
+    };
+    let plan = after(&[Wanted::web(1)]).apply(&wanted);
+    reads("code_change_with_tasks", &plan);
 }
 
 #[test]

@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 
 use crate::model::facts::Facts;
 use crate::model::plan::{Action, DeployMode, StepId};
-use crate::model::{Address, ServiceName, Slot};
+use crate::model::{Address, ReleaseNumber, ServiceName, Slot};
 use crate::plan::apply::Apply;
 use crate::plan::draft::Proposal;
 use crate::plan::strategy::handover::stop_elsewhere;
 use crate::plan::strategy::in_place::{self, Live};
 use crate::plan::strategy::{New, verify, wait_until_ready};
+use crate::plan::tasks::Before;
 use crate::plan::{secrets, workload_changes};
 
 impl Apply<'_> {
     /// Replaces the workloads of the live slot in place.
     pub(super) fn replace(
         &mut self,
-        slot: Slot,
+        (slot, number): (Slot, ReleaseNumber),
         mode: DeployMode,
         builds: &BTreeMap<ServiceName, StepId>,
     ) {
@@ -41,6 +42,9 @@ impl Apply<'_> {
         }
 
         let next = self.workloads.clone();
+        let tasks = self.tasks_of((slot, number), &next);
+        before = tasks.before(&mut self.draft, Before::Run, false, &before);
+        before = tasks.before(&mut self.draft, Before::Exec, false, &before);
         let live = Live {
             slot,
             there: &there,
@@ -53,6 +57,8 @@ impl Apply<'_> {
         let added_back = |name| not_added(facts, &live, name);
         let replaced = in_place::replace(&mut self.draft, &live, news, added_back, before);
         let verified = self.verify_in_place(slot, &replaced);
+        let verified = tasks.after(&mut self.draft, &[verified])[0];
+        tasks.say_what_waits(&mut self.draft, None);
         let unrouted = self.settle_listeners(&[verified]);
         self.undeploy_gone(&live, verified, &unrouted);
         self.prune(&[verified]);

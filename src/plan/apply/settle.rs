@@ -37,6 +37,9 @@ impl Apply<'_> {
                 return Some(self.revive(slot, &routes));
             }
             let is_ready = facts.is_ready();
+            let workloads = self.workloads.clone();
+            let tasks = self.tasks_of((slot, number), &workloads);
+            tasks.after_keep(&mut self.draft, &self.observed.facts, &routes);
             self.settle_listeners(&routes);
             self.prune(&routes);
             self.give_up_cut_off(slot.other(), &routes);
@@ -61,6 +64,9 @@ impl Apply<'_> {
             [] => self.draft.add(verify),
             _ => self.draft.add_with_undos(verify, switch_back),
         };
+        let workloads = self.workloads.clone();
+        let tasks = self.tasks_of((slot, number), &workloads);
+        let verified = tasks.after(&mut self.draft, &[verified])[0];
         self.settle_listeners(&[verified]);
         self.prune(&[verified]);
         let (facts, keep) = (&self.observed.facts, self.desired.promotion.keep_previous);

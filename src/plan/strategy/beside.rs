@@ -4,11 +4,13 @@ use crate::model::check::{Check, Stage};
 use crate::model::facts::{Facts, SlotFacts, WorkloadFacts};
 use crate::model::plan::{Action, DeployMode, StepId};
 use crate::model::promotion::Promotion;
+use crate::model::workload::Workload;
 use crate::model::{Address, LiveTraffic, Period, Slot};
 use crate::plan::draft::{Draft, Proposal};
-use crate::plan::pieces::{as_it_was, ends_as_it_did, restore, runs_again};
+use crate::plan::pieces::{self, as_it_was, ends_as_it_did, restore, runs_again};
 use crate::plan::strategy::handover::Handover;
 use crate::plan::strategy::{New, verify};
+use crate::plan::tasks::Tasks;
 
 /// What holds after a switch.
 pub struct AfterSwitch<'a> {
@@ -16,13 +18,17 @@ pub struct AfterSwitch<'a> {
     pub checks: &'a [Check],
     /// How long the old slot runs on.
     pub keep_previous: Period,
+    /// What runs once they hold; nothing during a rollback.
+    pub tasks: Option<&'a Tasks<'a>>,
 }
 
-impl<'a> From<&'a Promotion> for AfterSwitch<'a> {
-    fn from(promotion: &'a Promotion) -> Self {
+impl<'a> AfterSwitch<'a> {
+    /// What a promotion asks for.
+    pub fn of(promotion: &'a Promotion, tasks: &'a Tasks<'a>) -> Self {
         Self {
             checks: &promotion.after,
             keep_previous: promotion.keep_previous,
+            tasks: Some(tasks),
         }
     }
 }
@@ -49,11 +55,57 @@ pub fn clear_for(
     Some(draft.add_with_undos(new, restore(facts, slot, there)))
 }
 
+/// Deploys a release with tasks that run before any of its instances starts: all of it is there
+/// first, stopped, so that a run that dies in a task finds its release again.
+pub fn deploy_behind_tasks(
+    draft: &mut Draft,
+    handover: &Handover<'_>,
+    release: Vec<New>,
+    run: impl FnOnce(&mut Draft, &[StepId]) -> Vec<StepId>,
+    needs: &[StepId],
+) -> Vec<StepId> {
+    let specs: Vec<Workload> = release.iter().map(|new| new.workload.clone()).collect();
+    let placed = place(draft, handover, release, Start::Later, needs);
+    let done = run(draft, &placed);
+
+    let mut started = done.clone();
+    for workload in specs {
+        if handover.waits(&workload.service) {
+            continue;
+        }
+        let address = Address::Workload(handover.to, workload.service.clone());
+        let action = pieces::place(workload, DeployMode::Fresh);
+        let start = Proposal::new(address.clone(), action, "starts").after(&done);
+        let undo = Proposal::new(address, Action::Stop, "stops again");
+        started.push(draft.add_with_undo(start, undo));
+    }
+    started
+}
+
+/// When what is deployed starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// At once, but for what waits for the switch.
+    Now,
+    /// By a later step.
+    Later,
+}
+
 /// Deploys into a slot without live traffic. What never runs twice at once does not start yet.
 pub fn deploy(
     draft: &mut Draft,
     handover: &Handover<'_>,
     release: impl IntoIterator<Item = New>,
+    needs: &[StepId],
+) -> Vec<StepId> {
+    place(draft, handover, release, Start::Now, needs)
+}
+
+fn place(
+    draft: &mut Draft,
+    handover: &Handover<'_>,
+    release: impl IntoIterator<Item = New>,
+    start: Start,
     needs: &[StepId],
 ) -> Vec<StepId> {
     let mut deployed = Vec::new();
@@ -65,12 +117,12 @@ pub fn deploy(
             workload: new.workload,
             mode: DeployMode::Fresh,
             label: None,
-            running: !waits,
+            running: !waits && start == Start::Now,
         };
-        let reason = if waits {
-            format!("{}; starts with the switch", new.reason)
-        } else {
-            new.reason
+        let reason = match (waits, start) {
+            (true, _) => format!("{}; starts with the switch", new.reason),
+            (false, Start::Later) => format!("{}; starts behind its tasks", new.reason),
+            (false, Start::Now) => new.reason,
         };
         let step = Proposal::new(address.clone(), action, reason)
             .changing(new.changes)
@@ -137,7 +189,7 @@ pub fn check(draft: &mut Draft, slot: Slot, checks: Vec<Check>, ready: StepId) -
 }
 
 /// The switch, with what has to stop and start before it, what verifies it, and how long the old
-/// slot is kept. Returns the step that verifies.
+/// slot is kept. Returns the step that verifies, or the last task behind it.
 pub fn switch(
     draft: &mut Draft,
     after: &AfterSwitch<'_>,
@@ -172,6 +224,12 @@ pub fn switch(
 
     let reason = "must hold on live traffic, or it moves back";
     let verified = verify(draft, after.checks, reason, &[switched]);
+    let mut done = vec![verified];
+    if let Some(tasks) = after.tasks {
+        done = tasks.after(draft, &done);
+        tasks.say_what_waits(draft, facts.traffic.slot().map(|_| after.keep_previous));
+    }
+    let verified = done[0];
     if handover.leaves_anything() {
         retain(draft, facts, slot.other(), after.keep_previous, &[verified]);
     }

@@ -11,10 +11,13 @@ use crate::model::object::ObjectFacts;
 use crate::model::outcome::Url;
 use crate::model::route::Route;
 use crate::model::secret::SecretValue;
-use crate::model::{Address, Fingerprint, Manifest, ObjectKey, Period, Role, ServiceName, Slot};
+use crate::model::task::TaskId;
+use crate::model::{
+    Address, Fingerprint, LiveTraffic, Manifest, ObjectKey, Period, Role, ServiceName, Slot,
+};
 use crate::port::Progress;
 use crate::port::engine::{
-    Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement, Scope,
+    Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement, Scope, TaskEnd, TaskRun,
 };
 use crate::simulate::fault::Call;
 use crate::simulate::world::Runner;
@@ -128,8 +131,8 @@ impl Engine for Runner {
     async fn switch(
         &self,
         permit: &Permit,
-        from: Option<Slot>,
-        to: Option<Slot>,
+        from: LiveTraffic,
+        to: LiveTraffic,
     ) -> Result<(), EngineError> {
         let call = Call::acts("switch").on(Address::Traffic);
         self.make(call, self.world.engine.switch(permit, from, to))
@@ -145,6 +148,23 @@ impl Engine for Runner {
         let call = Call::acts("retain").on(Address::Slot(slot));
         self.make(call, self.world.engine.retain(permit, slot, until))
             .await
+    }
+
+    async fn run_task(
+        &self,
+        permit: &Permit,
+        run: TaskRun,
+        progress: Progress<'_>,
+    ) -> Result<TaskEnd, EngineError> {
+        let call = Call::acts("run_task").on(Address::Slot(run.slot));
+        let run = self.world.engine.run_task(permit, run, progress);
+        self.make(call, run).await
+    }
+
+    async fn stop_task(&self, permit: &Permit, id: &TaskId) -> Result<(), EngineError> {
+        let call = Call::acts("stop_task");
+        let stop = self.world.engine.stop_task(permit, id);
+        self.make(call, stop).await
     }
 
     async fn compare(

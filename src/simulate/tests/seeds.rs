@@ -150,7 +150,8 @@ impl Story {
                 "a run said that live traffic is as it was, and it is not",
             ),
             Came::Ended(Ending::Done) => {
-                let switched = before.active.filter(|slot| after.active != Some(*slot));
+                let switched = before.traffic.slot();
+                let switched = switched.filter(|slot| !after.traffic.reaches(*slot));
                 let is_startable = switched.is_none_or(|slot| after.slots.contains_key(&slot));
                 self.expect(is_startable, "the previous release is gone");
             }

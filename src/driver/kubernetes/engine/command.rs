@@ -1,7 +1,7 @@
 //! Commands that people run: in a pod that is ready, or in one of their own, made from a pod of the
 //! service and deleted when the command has ended.
 
-mod pod;
+pub(super) mod pod;
 
 use std::sync::Arc;
 
@@ -28,7 +28,10 @@ use crate::port::engine::{
 };
 
 /// What marks the pod of a command.
-const COMMAND: &str = "shipit.dev/command";
+pub(super) const COMMAND: &str = "shipit.dev/command";
+
+/// What marks a task: its id. Its pod is that of a command, too.
+pub(super) const TASK: &str = "shipit.dev/task";
 
 /// Whether this is the pod of a command.
 pub(super) fn is_commands(pod: &Value) -> bool {

@@ -14,6 +14,7 @@ mod capabilities;
 mod command;
 pub mod compare;
 mod complete;
+mod connection;
 mod contents;
 mod definition;
 mod diagnose;
@@ -35,6 +36,7 @@ mod record;
 mod rehearse;
 mod slots;
 mod taken;
+mod task;
 mod traffic;
 mod wait;
 
@@ -55,7 +57,7 @@ use crate::driver::kubernetes::client::{ClusterConnection, connect};
 use crate::driver::kubernetes::engine::cache::{Announced, Newest, Seen};
 use crate::driver::kubernetes::engine::leavings::Leavings;
 use crate::driver::kubernetes::engine::ready::Rule;
-use crate::driver::kubernetes::engine::record::{Records, Workloads};
+use crate::driver::kubernetes::engine::record::Workloads;
 use crate::model::facts::{Facts, Overview};
 use crate::model::kind::{Capabilities, KindScopes};
 use crate::model::loss::Holding;
@@ -64,13 +66,14 @@ use crate::model::outcome::Url;
 use crate::model::resource::ResourceKey;
 use crate::model::route::Route;
 use crate::model::secret::{HashKey, SecretValue};
+use crate::model::task::TaskId;
 use crate::model::{
     Fingerprint, LiveTraffic, Manifest, ObjectKey, Period, ReleaseNumber, Role, ServiceName, Slot,
 };
 use crate::port::Progress;
 use crate::port::engine::{
     CheckResult, CommandRequest, Diagnosis, Engine, EngineError, LogLine, LogQuery, Permit,
-    Placement, Rehearsal, Rehearsed, Restart, RunningCommand, Scope,
+    Placement, Rehearsal, Rehearsed, Restart, RunningCommand, Scope, TaskEnd, TaskRun,
 };
 
 /// What to do with a field that another manager has changed.
@@ -124,59 +127,6 @@ pub struct KubernetesEngine {
 
 /// How often a record is read again when somebody else wrote it in between.
 const TRIES: usize = 8;
-
-impl KubernetesEngine {
-    /// An engine for one environment. Nothing is asked of the cluster yet.
-    #[must_use]
-    pub fn new(settings: Settings) -> Self {
-        Self {
-            settings,
-            api: OnceCell::new(),
-            newest: Mutex::default(),
-            placed: std::sync::Mutex::default(),
-            seen: std::sync::Mutex::default(),
-            observed: std::sync::Mutex::default(),
-            key: std::sync::Mutex::default(),
-            announced: std::sync::Mutex::default(),
-            leavings: std::sync::Mutex::default(),
-        }
-    }
-
-    async fn api(&self) -> Result<&Arc<Api>, EngineError> {
-        let connect = async {
-            let connected = connect::connect(&self.settings.connection).await?;
-            Ok::<_, EngineError>(Arc::new(Api::new(connected)))
-        };
-        self.api.get_or_try_init(|| connect).await
-    }
-
-    /// The same; none when the cluster is not there yet.
-    async fn try_api(&self) -> Result<Option<&Arc<Api>>, EngineError> {
-        if let Some(api) = self.api.get() {
-            return Ok(Some(api));
-        }
-        let Some(connected) = connect::try_connect(&self.settings.connection).await? else {
-            return Ok(None);
-        };
-        let made = async { Ok::<_, EngineError>(Arc::new(Api::new(connected))) };
-        self.api.get_or_try_init(|| made).await.map(Some)
-    }
-
-    /// How many requests were sent so far.
-    #[must_use]
-    pub fn requests(&self) -> u64 {
-        self.api.get().map_or(0, |api| api.requests())
-    }
-
-    fn records<'a>(&'a self, api: &'a Api, scope: &'a Scope) -> Records<'a> {
-        Records {
-            api,
-            scope,
-            namespaces: &self.settings.namespaces,
-            known_key: &self.key,
-        }
-    }
-}
 
 #[async_trait]
 impl Engine for KubernetesEngine {
@@ -488,6 +438,19 @@ impl Engine for KubernetesEngine {
         request: CommandRequest,
     ) -> Result<RunningCommand, EngineError> {
         command::run(self, scope, request).await
+    }
+
+    async fn run_task(
+        &self,
+        permit: &Permit,
+        run: TaskRun,
+        progress: Progress<'_>,
+    ) -> Result<TaskEnd, EngineError> {
+        task::run(self, permit, run, progress).await
+    }
+
+    async fn stop_task(&self, permit: &Permit, id: &TaskId) -> Result<(), EngineError> {
+        task::stop(self, permit, id).await
     }
 
     async fn logs(

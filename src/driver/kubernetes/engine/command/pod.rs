@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{COMMAND, container, text};
+use super::{COMMAND, TASK, container, text};
 use crate::driver::kubernetes::client::api::{Api, ApiError, Selector};
 use crate::driver::kubernetes::engine::observe;
 use crate::model::ObjectKey;
@@ -79,10 +79,9 @@ pub(super) async fn begin(
     })
 }
 
-fn pod_for(scope: &Scope, model: &Value, request: &CommandRequest) -> Value {
-    let (slot, service) = (request.slot, &request.service);
-    let id = uuid::Uuid::new_v4().simple().to_string();
-    let mut spec = model["spec"].clone();
+/// What runs a command in a container like the first one of these pods, once.
+pub(in super::super) fn spec_like(model: &Value, command: &[String]) -> Value {
+    let mut spec = model.clone();
     let mut first = spec["containers"][0].clone();
     for (of, fields) in [
         (&mut spec, &NOT_OF_POD[..]),
@@ -94,12 +93,20 @@ fn pod_for(scope: &Scope, model: &Value, request: &CommandRequest) -> Value {
             }
         }
     }
-    first["command"] = json!(request.command);
+    first["command"] = json!(command);
+    spec["containers"] = json!([first]);
+    spec["restartPolicy"] = json!("Never");
+    spec
+}
+
+fn pod_for(scope: &Scope, model: &Value, request: &CommandRequest) -> Value {
+    let (slot, service) = (request.slot, &request.service);
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    let mut spec = spec_like(&model["spec"], &request.command);
+    let first = &mut spec["containers"][0];
     first["stdin"] = json!(request.reads);
     first["stdinOnce"] = json!(request.reads);
     first["tty"] = json!(request.terminal.is_some());
-    spec["containers"] = json!([first]);
-    spec["restartPolicy"] = json!("Never");
     spec["activeDeadlineSeconds"] = json!(request.within.get().as_secs().max(1));
     spec["terminationGracePeriodSeconds"] = json!(5);
     json!({
@@ -120,7 +127,7 @@ fn pod_for(scope: &Scope, model: &Value, request: &CommandRequest) -> Value {
 /// Deletes the pods of commands that have ended and whose client has died.
 async fn sweep(api: &Api, scope: &Scope, namespace: &str) -> Result<(), ApiError> {
     let kind = api.must(("v1", "Pod")).await?;
-    let labels = format!("{},{COMMAND}", observe::of_scope(scope));
+    let labels = format!("{},{COMMAND},!{TASK}", observe::of_scope(scope));
     let mut over = Vec::new();
     api.list(&kind, Some(namespace), &Selector::Labels(labels), |pod| {
         if matches!(
@@ -144,7 +151,7 @@ async fn sweep(api: &Api, scope: &Scope, namespace: &str) -> Result<(), ApiError
 }
 
 /// Waits until the pod of a command runs, or has run.
-pub(super) async fn until_it_runs(
+pub(in super::super) async fn until_it_runs(
     api: &Api,
     key: &ObjectKey,
     what: &str,

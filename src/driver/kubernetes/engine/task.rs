@@ -1,0 +1,402 @@
+//! Tasks: a Job for each that runs by itself, named by its attempt, so that whoever comes later
+//! finds it; a command in a pod for each that runs in an instance.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::driver::kubernetes::client::api::{Api, ApiError, Selector};
+use crate::driver::kubernetes::engine::KubernetesEngine;
+use crate::driver::kubernetes::engine::command::{self, COMMAND, TASK, pod};
+use crate::driver::kubernetes::engine::logs::{self, Part};
+use crate::model::command::CommandPlace;
+use crate::model::object::mark;
+use crate::model::task::{TaskExit, TaskId};
+use crate::model::{Manifest, ObjectKey, Period};
+use crate::port::Progress;
+use crate::port::engine::{
+    CommandOutput, CommandRequest, EngineError, Permit, TaskBegan, TaskEnd, TaskImage, TaskPlace,
+    TaskRun,
+};
+
+/// How often a Job is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long the pod of a Job may take to start.
+const START: Duration = Duration::from_mins(5);
+/// How long the pods of a Job that is deleted may take to be gone.
+const GOING: Duration = Duration::from_mins(1);
+/// How long a Job is kept once it has ended: a run that died is gone on with in this time.
+const KEPT: u32 = 7 * 24 * 60 * 60;
+
+pub(super) async fn run(
+    engine: &KubernetesEngine,
+    permit: &Permit,
+    run: TaskRun,
+    progress: Progress<'_>,
+) -> Result<TaskEnd, EngineError> {
+    let api = engine.api().await?;
+    engine.enter(api, permit).await?;
+    match &run.place {
+        TaskPlace::Instance => in_instance(engine, permit, &run, progress).await,
+        TaskPlace::OneOff(image) => {
+            let job = Job::of(engine, api, &run);
+            let began = job.begin(permit, &run, image).await?;
+            let exit = job.follow(&run, progress).await?;
+            Ok(TaskEnd { exit, began })
+        }
+    }
+}
+
+pub(super) async fn stop(
+    engine: &KubernetesEngine,
+    permit: &Permit,
+    id: &TaskId,
+) -> Result<(), EngineError> {
+    let api = engine.api().await?;
+    engine.enter(api, permit).await?;
+    for namespace in engine.settings.namespaces.slots.values() {
+        let job = Job::named(api, namespace, id);
+        job.delete()
+            .await
+            .map_err(|fault| fault.while_(format!("stopping {id}")))?;
+    }
+    Ok(())
+}
+
+/// A command in a pod. It ends with whoever looks on, and nobody finds it again.
+async fn in_instance(
+    engine: &KubernetesEngine,
+    permit: &Permit,
+    run: &TaskRun,
+    progress: Progress<'_>,
+) -> Result<TaskEnd, EngineError> {
+    let slack = Duration::from_mins(1);
+    let request = CommandRequest {
+        slot: run.slot,
+        service: run.service.clone(),
+        place: CommandPlace::Instance,
+        command: run.command.clone(),
+        terminal: None,
+        reads: false,
+        within: Period::from_secs(run.within.get().saturating_add(slack).as_secs()),
+        secrets: std::collections::BTreeMap::new(),
+    };
+    let mut running = command::run(engine, &permit.scope, request).await?;
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let reading = async {
+        loop {
+            match running.output.next().await {
+                Some(Ok(CommandOutput::Out(bytes))) => tell(&mut out, &bytes, progress),
+                Some(Ok(CommandOutput::Err(bytes))) => tell(&mut err, &bytes, progress),
+                Some(Ok(CommandOutput::Ended(code))) => return Ok(TaskExit::Code(code)),
+                Some(Err(error)) => return Err(error),
+                None => return Ok(TaskExit::Unseen),
+            }
+        }
+    };
+    let exit = timeout(run.within.get(), reading).await;
+    for rest in [out, err] {
+        if !rest.is_empty() {
+            progress(&String::from_utf8_lossy(&rest));
+        }
+    }
+    let began = TaskBegan::Now;
+    let exit = exit.unwrap_or(Ok(TaskExit::TimedOut))?;
+    Ok(TaskEnd { exit, began })
+}
+
+/// Tells the lines that are complete.
+fn tell(rest: &mut Vec<u8>, bytes: &[u8], progress: Progress<'_>) {
+    rest.extend_from_slice(bytes);
+    let mut lines: VecDeque<&[u8]> = rest.split(|byte| *byte == b'\n').collect();
+    let last = lines.pop_back().unwrap_or_default().to_vec();
+    for line in lines {
+        progress(String::from_utf8_lossy(line).trim_end_matches('\r'));
+    }
+    *rest = last;
+}
+
+/// The Job of a task.
+struct Job<'a> {
+    api: &'a Api,
+    namespace: String,
+    id: TaskId,
+}
+
+impl<'a> Job<'a> {
+    fn of(engine: &KubernetesEngine, api: &'a Api, run: &TaskRun) -> Self {
+        let namespace = &engine.settings.namespaces.slots[&run.slot];
+        Self::named(api, namespace, &run.id)
+    }
+
+    fn named(api: &'a Api, namespace: &str, id: &TaskId) -> Self {
+        Self {
+            api,
+            namespace: namespace.to_owned(),
+            id: id.clone(),
+        }
+    }
+
+    fn key(&self) -> ObjectKey {
+        ObjectKey {
+            api_version: "batch/v1".to_owned(),
+            kind: "Job".to_owned(),
+            namespace: Some(self.namespace.clone()),
+            name: self.id.to_string(),
+        }
+    }
+
+    fn failed(&self, fault: ApiError) -> EngineError {
+        fault.while_(format!("running {}", self.id))
+    }
+
+    /// Makes the Job, unless it is there.
+    async fn begin(
+        &self,
+        permit: &Permit,
+        run: &TaskRun,
+        image: &TaskImage,
+    ) -> Result<TaskBegan, EngineError> {
+        let current = self.api.get(&self.key()).await;
+        if current.map_err(|fault| self.failed(fault))?.is_some() {
+            return Ok(TaskBegan::Before);
+        }
+        let model = self.model(run, image).await?;
+        permit.hold.confirmed().await?;
+        let body = self.body(permit, run, &model);
+        match self.api.create(&body).await {
+            Ok(_) => Ok(TaskBegan::Now),
+            Err(fault) if fault.is(StatusCode::CONFLICT) => Ok(TaskBegan::Before),
+            Err(fault) => Err(self.failed(fault)),
+        }
+    }
+
+    /// The object of the service whose pods the Job's is like.
+    async fn model(&self, run: &TaskRun, image: &TaskImage) -> Result<Value, EngineError> {
+        let manifests = image.workload.objects(run.slot).iter();
+        let mut with_pods =
+            manifests.filter(|it| it.body()["spec"]["template"]["spec"].is_object());
+        let key = with_pods.next().map(Manifest::key);
+        let nothing = || EngineError::Refused {
+            reason: format!("{} has no object with pods in {}", run.service, run.slot),
+            help: "a task runs in a service with a Deployment, StatefulSet or DaemonSet".to_owned(),
+        };
+        let key = key.ok_or_else(nothing)?;
+        let live = self.api.get(&key).await;
+        live.map_err(|fault| self.failed(fault))?
+            .ok_or_else(nothing)
+    }
+
+    fn body(&self, permit: &Permit, run: &TaskRun, model: &Value) -> Value {
+        let scope = &permit.scope;
+        let labels = json!({
+            mark::PROJECT: scope.project.as_str(),
+            mark::ENVIRONMENT: scope.environment.as_str(),
+            COMMAND: format!("{}.{}", run.slot, run.service),
+            TASK: self.id.as_str(),
+        });
+        let mut spec = pod::spec_like(&model["spec"]["template"]["spec"], &run.command);
+        spec["terminationGracePeriodSeconds"] = json!(10);
+        json!({
+            "apiVersion": "batch/v1", "kind": "Job",
+            "metadata": {
+                "name": self.id.as_str(),
+                "namespace": self.namespace,
+                "labels": {TASK: self.id.as_str()},
+                // It goes with its release.
+                "ownerReferences": [owner(model)],
+            },
+            "spec": {
+                "backoffLimit": 0,
+                "activeDeadlineSeconds": run.within.get().as_secs().max(1),
+                "ttlSecondsAfterFinished": KEPT,
+                "template": {"metadata": {"labels": labels}, "spec": spec},
+            },
+        })
+    }
+
+    /// Tells what its pod writes, and waits for its end.
+    async fn follow(&self, run: &TaskRun, progress: Progress<'_>) -> Result<TaskExit, EngineError> {
+        let limit = run.within.get().saturating_add(START);
+        let following = async {
+            if let Some(pod) = self.pod().await? {
+                self.log(&pod, progress).await;
+            }
+            self.end().await
+        };
+        match timeout(limit, following).await {
+            Ok(exit) => exit,
+            Err(_) => Ok(TaskExit::TimedOut),
+        }
+    }
+
+    /// Its pod, once that runs or has run; none when the Job has ended without one that is left.
+    async fn pod(&self) -> Result<Option<Value>, EngineError> {
+        let begun = Instant::now();
+        loop {
+            let found = self.pods().await.map_err(|fault| self.failed(fault))?;
+            let Some(pod) = found.into_iter().next() else {
+                if begun.elapsed() > START || self.exit().await?.is_some() {
+                    return Ok(None);
+                }
+                sleep(LOOK).await;
+                continue;
+            };
+            let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+            let key = ObjectKey {
+                api_version: "v1".to_owned(),
+                kind: "Pod".to_owned(),
+                namespace: Some(self.namespace.clone()),
+                name: name.to_owned(),
+            };
+            let what = format!("running {}", self.id);
+            return pod::until_it_runs(self.api, &key, &what).await.map(Some);
+        }
+    }
+
+    async fn pods(&self) -> Result<Vec<Value>, ApiError> {
+        let kind = self.api.must(("v1", "Pod")).await?;
+        let mut pods = Vec::new();
+        let labels = Selector::Labels(format!("{TASK}={}", self.id));
+        let namespace = Some(self.namespace.as_str());
+        self.api
+            .list(&kind, namespace, &labels, |pod| pods.push(pod))
+            .await?;
+        Ok(pods)
+    }
+
+    /// Tells what a pod writes, to its end. What cannot be read is no failure of the task.
+    async fn log(&self, pod: &Value, progress: Progress<'_>) {
+        let container = pod["spec"]["containers"][0]["name"].as_str();
+        let part = Part {
+            follow: true,
+            ..Part::default()
+        };
+        let path = logs::path(pod, container.unwrap_or_default(), part);
+        match self.api.lines(&path).await {
+            Ok(lines) => {
+                let mut lines = Box::pin(lines);
+                while let Some(Ok(line)) = lines.next().await {
+                    progress(&line);
+                }
+            }
+            Err(fault) => progress(&format!("its log cannot be read: {fault}")),
+        }
+    }
+
+    /// How it ended, once it has. The server ends what takes too long.
+    async fn end(&self) -> Result<TaskExit, EngineError> {
+        loop {
+            if let Some(exit) = self.exit().await? {
+                return Ok(exit);
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// How it ended; none while it runs.
+    async fn exit(&self) -> Result<Option<TaskExit>, EngineError> {
+        let job = self.api.get(&self.key()).await;
+        let Some(job) = job.map_err(|fault| self.failed(fault))? else {
+            return Ok(Some(TaskExit::Unseen));
+        };
+        let pods = self.pods().await.map_err(|fault| self.failed(fault))?;
+        Ok(exit_of(&job, &pods))
+    }
+
+    /// Deletes it with its pods, and waits until they are gone.
+    async fn delete(&self) -> Result<(), ApiError> {
+        self.api.delete(&self.key(), None).await?;
+        let begun = Instant::now();
+        while begun.elapsed() < GOING && !self.pods().await?.is_empty() {
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+}
+
+/// A reference to an object that something goes with.
+fn owner(of: &Value) -> Value {
+    json!({
+        "apiVersion": of["apiVersion"],
+        "kind": of["kind"],
+        "name": of["metadata"]["name"],
+        "uid": of["metadata"]["uid"],
+    })
+}
+
+/// How a Job ended, from what the server has of it and of its pods.
+fn exit_of(job: &Value, pods: &[Value]) -> Option<TaskExit> {
+    let conditions = job["status"]["conditions"].as_array();
+    let conditions = conditions.into_iter().flatten();
+    let mut is = conditions.filter(|condition| condition["status"] == "True");
+    let last = is.find(|it| it["type"] == "Complete" || it["type"] == "Failed");
+
+    let statuses = pods.iter().filter_map(|pod| {
+        let first = &pod["spec"]["containers"][0]["name"];
+        let statuses = pod["status"]["containerStatuses"].as_array()?;
+        statuses.iter().find(|status| status["name"] == *first)
+    });
+    let mut codes = statuses.filter_map(|it| it["state"]["terminated"]["exitCode"].as_u64());
+    let code = codes.next_back().and_then(|code| u8::try_from(code).ok());
+
+    match last {
+        Some(it) if it["type"] == "Complete" => Some(TaskExit::Code(0)),
+        Some(it) if it["reason"] == "DeadlineExceeded" => Some(TaskExit::TimedOut),
+        Some(_) => Some(
+            code.filter(|code| *code != 0)
+                .map_or(TaskExit::Unseen, TaskExit::Code),
+        ),
+        None => code.map(TaskExit::Code),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_has_ended_as_its_conditions_and_its_container_say() {
+        let job = |kind: &str, reason: &str| {
+            json!({"status": {"conditions": [
+                {"type": "Suspended", "status": "False"},
+                {"type": kind, "status": "True", "reason": reason},
+            ]}})
+        };
+        let pod = |state: Value| {
+            json!({"spec": {"containers": [{"name": "web"}]},
+                   "status": {"containerStatuses": [
+                       {"name": "proxy", "state": {"terminated": {"exitCode": 9}}},
+                       {"name": "web", "state": state}]}})
+        };
+        let ended = |code: u64| pod(json!({"terminated": {"exitCode": code}}));
+        let runs = pod(json!({"running": {}}));
+
+        assert_eq!(exit_of(&json!({}), &[]), None);
+        assert_eq!(exit_of(&json!({}), std::slice::from_ref(&runs)), None);
+        let code = TaskExit::Code;
+        assert_eq!(exit_of(&json!({}), &[ended(3)]), Some(code(3)));
+        assert_eq!(exit_of(&job("Complete", ""), &[]), Some(code(0)));
+        let late = job("Failed", "DeadlineExceeded");
+        assert_eq!(exit_of(&late, &[runs]), Some(TaskExit::TimedOut));
+        let failed = job("Failed", "BackoffLimitExceeded");
+        assert_eq!(exit_of(&failed, &[ended(7)]), Some(code(7)));
+        assert_eq!(exit_of(&failed, &[]), Some(TaskExit::Unseen));
+    }
+
+    #[test]
+    fn lines_are_told_when_they_are_complete() {
+        let told = std::sync::Mutex::new(Vec::new());
+        let say = |line: &str| told.lock().expect("told").push(line.to_owned());
+        let mut rest = Vec::new();
+        for bytes in [&b"on"[..], b"e\r\ntwo\nth", b"ree\n"] {
+            tell(&mut rest, bytes, &say);
+        }
+        assert_eq!(*told.lock().expect("told"), ["one", "two", "three"]);
+        assert!(rest.is_empty());
+    }
+}

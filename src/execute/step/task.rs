@@ -1,0 +1,239 @@
+//! Tasks: run once for a release, with their output shown and kept.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::timeout;
+
+use crate::execute::step::outcome::{Done, StepError};
+use crate::execute::step::{facts, secrets};
+use crate::execute::{Run, log};
+use crate::model::event::Event;
+use crate::model::journal::Direction;
+use crate::model::plan::Step;
+use crate::model::release::Label;
+use crate::model::task::{OnFailure, ReleaseTask, TaskId, TaskProgram, TaskRecord};
+use crate::model::{Slot, TaskName};
+use crate::port::engine::{TaskBegan, TaskEnd, TaskImage, TaskPlace, TaskRun};
+use crate::redact::LineStream;
+
+/// How long a task that is told to stop may take to be gone.
+const STOPPING: Duration = Duration::from_secs(30);
+/// How many bytes of a task's output the journal keeps: the last ones.
+const JOURNAL: usize = 64 << 10;
+/// How many of its last lines are kept with the release, and how many bytes of them.
+const RECORD_LINES: usize = 20;
+const RECORD: usize = 2 << 10;
+
+pub(super) async fn task(
+    run: &Arc<Run>,
+    step: &Step,
+    (slot, name): (Slot, &TaskName),
+    of: &ReleaseTask,
+) -> Result<Done, StepError> {
+    let of = known(run, of)?;
+    let id = TaskId::of(name, &of);
+    let say = run.teller(step);
+    let kept = Kept::new(run.job.ports.redactor.stream());
+    let tell = |line: &str| {
+        kept.push(line);
+        say(line);
+    };
+
+    let request = TaskRun {
+        id: id.clone(),
+        slot,
+        service: of.task.service.clone(),
+        place: place(run, slot, &of, &tell).await?,
+        command: of.task.program.command().to_vec(),
+        within: of.task.timeout,
+    };
+    let engine = &run.acting().await?.engine;
+    let end = tokio::select! {
+        biased;
+        end = engine.run_task(run.permit(), request, &tell) => end?,
+        () = run.soft.cancelled() => {
+            stop(run, &id).await;
+            return Err(StepError::Stopped);
+        }
+    };
+
+    let lines = kept.finish();
+    let record = record((name, &of), end, &lines);
+    run.keep_task(record.clone());
+    log::task(run, step, record, lines.clone()).await?;
+    result(run, (name, &of), end, &lines)
+}
+
+/// The attempt with its image filled in.
+fn known(run: &Run, of: &ReleaseTask) -> Result<ReleaseTask, StepError> {
+    let workload = of.workload.as_ref().map(|workload| {
+        let unbuilt = || {
+            let service = &workload.service;
+            StepError::Plan(format!("no step of this plan built the image of {service}"))
+        };
+        run.known(workload).ok_or_else(unbuilt)
+    });
+    Ok(ReleaseTask {
+        workload: workload.transpose()?,
+        ..of.clone()
+    })
+}
+
+async fn place(
+    run: &Run,
+    slot: Slot,
+    of: &ReleaseTask,
+    say: &(dyn Fn(&str) + Send + Sync),
+) -> Result<TaskPlace, StepError> {
+    let workload = match (&of.task.program, &of.workload) {
+        (TaskProgram::Exec { .. }, _) => return Ok(TaskPlace::Instance),
+        (TaskProgram::Run(_), Some(workload)) => workload.clone(),
+        (TaskProgram::Run(_), None) => {
+            let reason = "the plan runs a task in an image, and does not say in which";
+            return Err(StepError::Plan(reason.to_owned()));
+        }
+    };
+    let image = workload.image.value().ok_or_else(|| {
+        StepError::Plan(format!("the image of {} is not known", workload.service))
+    })?;
+
+    let registry = &run.job.ports.registry;
+    let pull = registry.bring(workload.home(), image, say).await?;
+    // A release that stands there has been given its values: what cannot be read here, the engine
+    // holds.
+    let target = run.plan().target.as_ref();
+    let direction = match target.filter(|target| target.release == of.release) {
+        Some(_) => Direction::Forward,
+        None => Direction::Back,
+    };
+    let secrets = secrets::of_workload(run, direction, &workload).await?;
+    Ok(TaskPlace::OneOff(Box::new(TaskImage {
+        label: label(run, slot, of).await?,
+        workload,
+        pull,
+        secrets,
+    })))
+}
+
+/// The release that a task is of: the plan's own, or the one that stands in the slot.
+async fn label(run: &Run, slot: Slot, of: &ReleaseTask) -> Result<Label, StepError> {
+    let target = run.target_label();
+    if let Some(label) = target.filter(|label| label.number == of.release) {
+        return Ok(label);
+    }
+    let facts = facts(run).await?;
+    let there = facts.slots.get(&slot).map(|there| there.label.clone());
+    there
+        .filter(|label| label.number == of.release)
+        .ok_or_else(|| StepError::Plan(format!("release {} is not in {slot}", of.release)))
+}
+
+/// Ends a task whose run is told to stop. One that cannot be ended is found by the next run.
+async fn stop(run: &Run, id: &TaskId) {
+    let Ok(ports) = run.acting().await else {
+        return;
+    };
+    let stopping = ports.engine.stop_task(run.permit(), id);
+    let reason = match timeout(STOPPING, stopping).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it does not end".to_owned(),
+    };
+    run.say(Event::Note {
+        text: format!("{id} could not be stopped: {reason}; the next run goes on with it"),
+    });
+}
+
+fn record((name, of): (&TaskName, &ReleaseTask), end: TaskEnd, lines: &[String]) -> TaskRecord {
+    TaskRecord {
+        name: name.clone(),
+        release: of.release,
+        class: of.task.class,
+        on_failure: of.task.on_failure,
+        exit: end.exit,
+        at: Timestamp::now(),
+        log: last(lines),
+    }
+}
+
+/// The last lines, as many as are kept with a release.
+fn last(lines: &[String]) -> Vec<String> {
+    let mut room = RECORD;
+    let mut kept: Vec<String> = Vec::new();
+    for line in lines.iter().rev().take(RECORD_LINES) {
+        if line.len() > room {
+            break;
+        }
+        room -= line.len();
+        kept.push(line.clone());
+    }
+    kept.reverse();
+    kept
+}
+
+fn result(
+    run: &Run,
+    (name, of): (&TaskName, &ReleaseTask),
+    end: TaskEnd,
+    lines: &[String],
+) -> Result<Done, StepError> {
+    let before = match end.began {
+        TaskBegan::Now => "",
+        TaskBegan::Before => ", begun by an earlier run",
+    };
+    match (end.exit.is_ok(), of.task.on_failure) {
+        (true, _) => Ok(Done::say(format!("done{before}"))),
+        (false, OnFailure::Note) => {
+            let text = format!(
+                "the task {name} has failed, which is noted only: {}",
+                end.exit
+            );
+            run.say(Event::Note { text });
+            Ok(Done::say(format!("failed, noted{before}: {}", end.exit)))
+        }
+        (false, OnFailure::Stop) => Err(StepError::Task {
+            exit: end.exit,
+            log: last(lines),
+        }),
+    }
+}
+
+/// The last of a task's output, without values of secrets.
+struct Kept(Mutex<(LineStream, VecDeque<String>, usize)>);
+
+impl Kept {
+    fn new(stream: LineStream) -> Self {
+        Self(Mutex::new((stream, VecDeque::new(), 0)))
+    }
+
+    fn push(&self, line: &str) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = kept.0.push(line.to_owned());
+        Self::take(&mut kept, shown);
+    }
+
+    fn take(kept: &mut (LineStream, VecDeque<String>, usize), lines: Vec<String>) {
+        let (_, all, bytes) = kept;
+        for mut line in lines {
+            line.truncate(line.floor_char_boundary(JOURNAL));
+            *bytes += line.len() + 1;
+            all.push_back(line);
+        }
+        while *bytes > JOURNAL {
+            let Some(first) = all.pop_front() else {
+                break;
+            };
+            *bytes -= first.len() + 1;
+        }
+    }
+
+    fn finish(&self) -> Vec<String> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = kept.0.finish();
+        Self::take(&mut kept, shown);
+        kept.1.drain(..).collect()
+    }
+}

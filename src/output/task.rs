@@ -1,0 +1,21 @@
+//! A task of a plan, for a person.
+
+use crate::model::task::{OnFailure, ReleaseTask, TaskProgram};
+
+/// What it runs and where, how long it may take, and what its failure means.
+pub(super) fn words(of: &ReleaseTask, reason: &str) -> String {
+    let task = &of.task;
+    let command = task.program.command().join(" ");
+    let place = match &task.program {
+        TaskProgram::Run(_) => format!("run {command} (image of {})", task.service),
+        TaskProgram::Exec { .. } => format!("exec {command} (in {})", task.service),
+    };
+    let failure = match task.on_failure {
+        OnFailure::Stop => "a failure stops the run",
+        OnFailure::Note => "a failure is noted",
+    };
+    format!(
+        "{reason}: {place}; {}, {} at the most, {failure}",
+        task.class, task.timeout
+    )
+}
