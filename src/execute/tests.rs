@@ -608,6 +608,7 @@ fn service(name: &str, version: u8) -> (ServiceName, DesiredService) {
 fn desired(version: u8, strategy: Rollout) -> Desired {
     let check = Check::Tcp(TcpCheck {
         service: None,
+        port: None,
         timeout: Period::from_secs(1),
     });
     Desired {
