@@ -12,7 +12,11 @@ use crate::config::schema::{
 use crate::config::suggest::suggest;
 use crate::config::{approvals, branches, engines, limits, own_rules, services, tasks};
 use crate::model::check::{Check, SignatureCheck};
+use crate::model::port::PortName;
 use crate::model::{EnvironmentName, ServiceName};
+
+/// What to do where a request would not be answered.
+const CONNECT: &str = "write `tcp: {}` to have a connection accepted";
 
 /// What is wrong with one environment.
 pub(super) fn validate(
@@ -91,6 +95,9 @@ fn check_check(
         }
     };
 
+    if let Some((service, port)) = check.port() {
+        return at_port(findings, environment, (path, check), service, port);
+    }
     let ports = environment.with_ports();
     match service {
         Some(name) if !ports.contains(&name.as_str()) => {
@@ -115,6 +122,49 @@ fn check_check(
     }
 }
 
+/// A port that a check names is one of the service's besides the one with the traffic.
+fn at_port(
+    findings: &mut Findings<'_>,
+    environment: &EnvironmentConfig,
+    (path, check): (&[&str], &Check),
+    service: Option<&ServiceName>,
+    port: &PortName,
+) {
+    let Some(name) = service else {
+        let message = "a port is one of a service's, and no service is named";
+        return findings.add(path, message, "add `service: NAME`");
+    };
+    let services = &environment.services;
+    let Some(service) = services.get(name) else {
+        let known: Vec<&str> = services.keys().map(ServiceName::as_str).collect();
+        let help = suggest(name.as_str(), &known, "services");
+        return findings.add(path, format!("there is no service {name}"), help);
+    };
+
+    let is_of_traffic = service.traffic_port().is_some_and(|(own, _)| own == *port);
+    let others = service.other_ports();
+    match others.get(port) {
+        None if is_of_traffic => {
+            let message = format!("`{port}` is the port of {name} with the traffic");
+            findings.add(path, message, "take `port` out: that one is asked anyway");
+        }
+        None => {
+            let known: Vec<&str> = others.keys().map(PortName::as_str).collect();
+            let help = suggest(
+                port.as_str(),
+                &known,
+                "ports besides the one with the traffic",
+            );
+            findings.add(path, format!("{name} has no port `{port}`"), help);
+        }
+        Some(asked) if matches!(check, Check::Http(_)) && !asked.protocol.is_http() => {
+            let message = format!("its port `{port}` answers no HTTP");
+            findings.add(path, message, CONNECT);
+        }
+        Some(_) => {}
+    }
+}
+
 /// A request can be sent to what answers one.
 fn speaks_http(
     findings: &mut Findings<'_>,
@@ -132,11 +182,7 @@ fn speaks_http(
         && !port.protocol.is_http()
     {
         let message = format!("its port `{name}` answers no HTTP");
-        findings.add(
-            path,
-            message,
-            "write `tcp: {}` to have a connection accepted",
-        );
+        findings.add(path, message, CONNECT);
     }
 }
 

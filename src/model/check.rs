@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::model::port::PortName;
 use crate::model::short::{self, Short};
-use crate::model::{Host, Period};
+use crate::model::{Host, Period, ServiceName};
 
 /// One check. Before the switch it is run against the preview slot, after it against live traffic.
 #[derive(
@@ -127,7 +128,11 @@ pub struct HttpCheck {
     pub path: String,
     /// Which service is asked; may be left out when only one has a port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<crate::model::ServiceName>,
+    pub service: Option<ServiceName>,
+    /// One of its `ports` that gets no traffic, by its name: on a host each instance is asked there,
+    /// on a cluster the slot's own Service. Without it the port with the traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<PortName>,
     /// The header `Host` of the request. Without it that of the address that is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Host>,
@@ -153,7 +158,11 @@ pub struct HttpCheck {
 pub struct TcpCheck {
     /// Which service is asked; may be left out when only one has a port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<crate::model::ServiceName>,
+    pub service: Option<ServiceName>,
+    /// One of its `ports` that gets no traffic, by its name: on a host each instance is asked there,
+    /// on a cluster the slot's own Service. Without it the port with the traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<PortName>,
     /// How long the connection may take.
     #[serde(default = "five_seconds")]
     pub timeout: Period,
@@ -236,14 +245,41 @@ const fn one_minute() -> Period {
     Period::from_secs(60)
 }
 
+impl Check {
+    /// The port that it asks besides the one with the traffic, and whose it is.
+    #[must_use]
+    pub const fn port(&self) -> Option<(Option<&ServiceName>, &PortName)> {
+        let (service, port) = match self {
+            Self::Http(check) => (&check.service, &check.port),
+            Self::Tcp(check) => (&check.service, &check.port),
+            Self::Run(_) | Self::Scan(_) | Self::Signature(_) => return None,
+        };
+        match port {
+            Some(port) => Some((service.as_ref(), port)),
+            None => None,
+        }
+    }
+}
+
+/// A port's name behind what is asked there.
+fn at(port: Option<&PortName>) -> String {
+    port.map_or_else(String::new, |port| format!(" at {port}"))
+}
+
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(check) => {
-                write!(f, "http {} → {}", check.path, check.expect)?;
+                write!(
+                    f,
+                    "http {}{} → {}",
+                    check.path,
+                    at(check.port.as_ref()),
+                    check.expect
+                )?;
                 check.hold.map_or(Ok(()), |hold| write!(f, " for {hold}"))
             }
-            Self::Tcp(_) => write!(f, "tcp connection"),
+            Self::Tcp(check) => write!(f, "tcp connection{}", at(check.port.as_ref())),
             Self::Run(check) => write!(f, "run {}", check.command.join(" ")),
             Self::Scan(check) => write!(
                 f,

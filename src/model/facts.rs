@@ -1,6 +1,7 @@
 //! What an engine says is there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use jiff::Timestamp;
 
@@ -152,17 +153,10 @@ impl Facts {
         }
     }
 
-    /// Where services answer: through the live listener, or through the preview one. Before
-    /// anything is live the first slot is the preview.
+    /// Where services answer: through the live listener, or through the preview one.
     #[must_use]
     pub fn urls(&self, role: Role) -> Vec<Url> {
-        let slot = match role {
-            Role::Active => self.traffic.slot(),
-            Role::Preview => self.traffic.slot().map_or_else(
-                || self.slots.keys().next().copied(),
-                |slot| Some(slot.other()),
-            ),
-        };
+        let slot = self.slot_with(role);
         let Some(slot) = slot.filter(|slot| self.slots.contains_key(slot)) else {
             return Vec::new();
         };
@@ -186,6 +180,35 @@ impl Facts {
             })
         });
         urls.collect()
+    }
+
+    /// Where the instances of a service in the slot with this role answer at one of its ports besides
+    /// the one with the traffic.
+    #[must_use]
+    pub fn port_addresses(
+        &self,
+        role: Role,
+        service: &ServiceName,
+        port: &PortName,
+    ) -> Vec<SocketAddr> {
+        let slot = self.slot_with(role).and_then(|slot| self.slots.get(&slot));
+        let workload = slot.and_then(|slot| slot.workloads.get(service));
+        let instances = workload.into_iter().flat_map(|one| &one.instances);
+        let ports = instances.filter_map(|instance| instance.ports.get(port));
+        ports
+            .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, *port)))
+            .collect()
+    }
+
+    /// The slot with a role. Before anything is live the first slot is the preview.
+    fn slot_with(&self, role: Role) -> Option<Slot> {
+        match role {
+            Role::Active => self.traffic.slot(),
+            Role::Preview => match self.traffic.slot() {
+                Some(slot) => Some(slot.other()),
+                None => self.slots.keys().next().copied(),
+            },
+        }
     }
 
     /// The services of the live release that never run beside what comes next: the one or the other

@@ -56,7 +56,7 @@ fn request(plan: &Plan) -> Request {
         Intent::Destroy => Request::Destroy,
         Intent::Task(name) => Request::Task {
             name: name.clone(),
-            again: false,
+            again: crate::plan::Again::No,
         },
         Intent::Settle => Request::Settle,
     }

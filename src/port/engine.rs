@@ -12,6 +12,7 @@ mod task;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -22,6 +23,7 @@ use crate::model::kind::{Capabilities, KindScopes};
 use crate::model::loss::Holding;
 use crate::model::object::ObjectFacts;
 use crate::model::outcome::Url;
+use crate::model::port::PortName;
 use crate::model::resource::ResourceKey;
 use crate::model::route::Route;
 use crate::model::secret::SecretValue;
@@ -387,6 +389,18 @@ pub trait Engine: Send + Sync {
 
     /// Where services answer: through the live listener, or through the preview one.
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError>;
+
+    /// Where a service answers in the slot with this role at one of its ports besides the one with
+    /// the traffic: each of its instances, or what stands before all of them.
+    async fn port_addresses(
+        &self,
+        scope: &Scope,
+        role: Role,
+        (service, port): (&ServiceName, &PortName),
+    ) -> Result<Vec<SocketAddr>, EngineError> {
+        let facts = self.observe(scope).await?;
+        Ok(facts.port_addresses(role, service, port))
+    }
 
     /// The addresses of the load balancers that a cloud has made for live traffic, whether they
     /// can be reached from here or not; none of one that has no address yet.

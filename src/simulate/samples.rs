@@ -121,6 +121,7 @@ fn tasks(strategy: Rollout) -> BTreeMap<TaskName, Task> {
 pub(crate) fn desired(version: u8, strategy: Rollout) -> Desired {
     let check = Check::Tcp(TcpCheck {
         service: None,
+        port: None,
         timeout: Period::from_secs(1),
     });
     Desired {

@@ -56,3 +56,22 @@ fn what_does_not_listen_where_it_is_asked_is_not_ready() {
     let said = world.apply().code(1);
     assert!(said.stderr.contains("(PORT_ADMIN)"), "{}", said.stderr);
 }
+
+#[test]
+fn a_check_asks_each_instance_at_the_port_that_it_names() {
+    let mut world = administered(World::new());
+    world.service.insert("replicas".to_owned(), "2".to_owned());
+    let check = |path: &str| format!("[{{http: {{path: {path}, service: web, port: admin}}}}]");
+    let promotion = |path: &str| {
+        vec![format!(
+            "promotion: {{mode: auto, before: {}}}",
+            check(path)
+        )]
+    };
+    world.staging = promotion("/healthz");
+    world.apply().code(0).says("http /healthz at admin → 200");
+    world.message("v2");
+    world.staging = promotion("/nowhere");
+    world.apply().code(1).says("http /nowhere at admin → 200");
+    assert_eq!(world.get(), "v1");
+}

@@ -124,3 +124,22 @@ fn an_entry_that_is_somebody_elses_by_now_or_protected_is_not_deleted() {
     let left = site.cluster.get(&theirs);
     assert_eq!(left["metadata"]["uid"], made["metadata"]["uid"]);
 }
+
+#[test]
+fn a_check_asks_the_slots_own_service_at_the_port_that_it_names() {
+    let Some(mut site) = Site::live() else { return };
+    let ports = "{metrics: 9090}".to_owned();
+    site.service.insert("ports".to_owned(), ports);
+    // Nobody answers well there: what is asked is in the words of the failure.
+    site.staging = vec![
+        "promotion: {mode: auto, probe: {rate: 0}, before: [{http: {path: /nowhere, service: web, port: metrics, \
+         contains: not-there, timeout: 1s}}]}"
+            .to_owned(),
+    ];
+    site.message("v2");
+    site.apply()
+        .code(1)
+        .says("http /nowhere at metrics → 200: http://")
+        .says(":9090/nowhere");
+    assert_eq!(site.active(), "blue");
+}

@@ -202,3 +202,32 @@ fn what_is_not_http_comes_in_on_a_cluster_alone() {
                 promotion: {before: [{tcp: {}}]}\n";
     project(&base(), &format!("{db}{good}")).expect("valid");
 }
+
+#[test]
+fn a_check_names_a_port_besides_the_one_with_the_traffic() {
+    let checked = |check: &str| {
+        let shipit = format!("{GOOD}    ports: {{metrics: 9090}}\n");
+        faults(&shipit, &format!("promotion: {{before: [{check}]}}"))
+    };
+    let shipit = format!("{GOOD}    ports: {{metrics: 9090}}\n");
+    let check = "promotion: {before: [{http: {path: /m, service: web, port: metrics}}]}";
+    project(&shipit, check).expect("valid");
+    for (check, said) in [
+        ("{http: {path: /m, port: metrics}}", "no service is named"),
+        ("{tcp: {service: web, port: http}}", "with the traffic"),
+        (
+            "{tcp: {service: web, port: metric}}",
+            "did you mean `metrics`?",
+        ),
+        (
+            "{tcp: {service: wib, port: metrics}}",
+            "there is no service wib",
+        ),
+    ] {
+        let found = checked(check);
+        assert!(
+            found.len() == 1 && found[0].contains(said),
+            "{check}: {found:?}"
+        );
+    }
+}

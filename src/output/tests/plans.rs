@@ -141,6 +141,7 @@ fn a_code_change_with_checks() {
         Check::Http(HttpCheck {
             path: path.to_owned(),
             service: None,
+            port: None,
             host: None,
             expect: 200,
             contains: None,

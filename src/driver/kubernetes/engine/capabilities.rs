@@ -6,11 +6,23 @@ use futures_util::future::try_join_all;
 use http::Method;
 
 use crate::driver::kubernetes::client::api::{Api, ApiError};
+use crate::driver::kubernetes::engine::KubernetesEngine;
 use crate::model::kind::{Capabilities, GroupKind, KindScope, KindScopes};
 use crate::port::engine::EngineError;
 
+/// What the engine's server is and serves; none of a cluster that is not there yet.
+pub(super) async fn of(engine: &KubernetesEngine) -> Result<Option<Capabilities>, EngineError> {
+    let Some(api) = engine.try_api().await? else {
+        return Ok(None);
+    };
+    let found = ask(api).await;
+    found
+        .map(Some)
+        .map_err(|fault| fault.while_("asking what the server serves"))
+}
+
 /// Asks a server what it is and serves. A group whose own server does not answer is left out.
-pub(super) async fn ask(api: &Api) -> Result<Capabilities, ApiError> {
+async fn ask(api: &Api) -> Result<Capabilities, ApiError> {
     let (version, groups) = tokio::try_join!(
         api.call(Method::GET, "/version", None),
         api.call(Method::GET, "/apis", None),

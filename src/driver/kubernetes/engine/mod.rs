@@ -44,6 +44,7 @@ mod wait;
 pub(crate) use hostile::bytes as hostile_object;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +64,7 @@ use crate::model::kind::{Capabilities, KindScopes};
 use crate::model::loss::Holding;
 use crate::model::object::{Namespaces, ObjectFacts};
 use crate::model::outcome::Url;
+use crate::model::port::PortName;
 use crate::model::resource::ResourceKey;
 use crate::model::route::Route;
 use crate::model::secret::{HashKey, SecretValue};
@@ -139,13 +141,7 @@ impl Engine for KubernetesEngine {
     }
 
     async fn fence(&self, scope: &Scope) -> Result<u64, EngineError> {
-        // A cluster that is not there yet has seen none.
-        let Some(api) = self.try_api().await? else {
-            return Ok(0);
-        };
-        let read = self.records(api, scope).read().await;
-        let read = read.map_err(|fault| fault.while_(format!("looking at {scope}")))?;
-        Ok(read.record.fence)
+        traffic::fence(self, scope).await
     }
 
     async fn observe_with(
@@ -176,13 +172,7 @@ impl Engine for KubernetesEngine {
     }
 
     async fn capabilities(&self) -> Result<Option<Capabilities>, EngineError> {
-        let Some(api) = self.try_api().await? else {
-            return Ok(None);
-        };
-        let found = capabilities::ask(api).await;
-        found
-            .map(Some)
-            .map_err(|fault| fault.while_("asking what the server serves"))
+        capabilities::of(self).await
     }
 
     async fn listen(
@@ -423,6 +413,15 @@ impl Engine for KubernetesEngine {
 
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {
         traffic::urls(self, scope, role).await
+    }
+
+    async fn port_addresses(
+        &self,
+        scope: &Scope,
+        role: Role,
+        port: (&ServiceName, &PortName),
+    ) -> Result<Vec<SocketAddr>, EngineError> {
+        traffic::port_addresses(self, scope, role, port).await
     }
 
     async fn load_balancers(

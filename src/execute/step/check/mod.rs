@@ -13,8 +13,9 @@ use crate::model::Role;
 use crate::model::check::{Check, Stage};
 use crate::model::event::Event;
 use crate::model::journal::Direction;
+use crate::model::outcome::Url;
 use crate::model::plan::Step;
-use crate::port::checker::CheckTarget;
+use crate::port::checker::{CheckFailed, CheckTarget};
 use crate::rollout::probe_failure_reverts;
 
 pub(super) async fn check(
@@ -62,12 +63,14 @@ async fn hold_all(
         match check {
             Check::Scan(scan) => scan::scanned(run, check, scan, &say).await?,
             Check::Signature(wanted) => signature::signed(run, check, wanted, &say).await?,
-            _ => {
-                run.acting()
-                    .await?
-                    .checker
-                    .check(check, &target, &say, &run.soft)
-                    .await?;
+            Check::Http(_) | Check::Tcp(_) | Check::Run(_) => {
+                for target in targets(run, role, check, &target).await? {
+                    let acting = run.acting().await?;
+                    acting
+                        .checker
+                        .check(check, &target, &say, &run.soft)
+                        .await?;
+                }
             }
         }
         say(&format!("✓ {check}"));
@@ -91,6 +94,44 @@ async fn check_target(run: &Run, role: Role) -> Result<CheckTarget, StepError> {
         root: run.job.root.clone(),
         env,
     })
+}
+
+/// What one check is made against: what all are, or each place where the port is that it names.
+async fn targets(
+    run: &Run,
+    role: Role,
+    check: &Check,
+    all: &CheckTarget,
+) -> Result<Vec<CheckTarget>, StepError> {
+    let Some((service, port)) = check.port() else {
+        return Ok(vec![all.clone()]);
+    };
+    let failed = |reason: String| CheckFailed {
+        check: check.to_string(),
+        reason,
+        detail: Vec::new(),
+    };
+    let service = service.ok_or_else(|| failed("say which `service` is meant".to_owned()))?;
+    let engine = run.engine();
+    let found = engine.port_addresses(run.scope(), role, (service, port));
+    let found = found.await?;
+
+    let slot = run.plan().target.as_ref().map(|target| target.slot);
+    let slot = slot.or_else(|| all.urls.first().map(|url| url.slot));
+    let targets = found.into_iter().zip(slot.into_iter().cycle());
+    let targets = targets.map(|(address, slot)| CheckTarget {
+        urls: vec![Url {
+            service: service.clone(),
+            slot,
+            url: format!("http://{address}"),
+        }],
+        ..all.clone()
+    });
+    let targets: Vec<CheckTarget> = targets.collect();
+    if targets.is_empty() {
+        return Err(failed(format!("{service} answers nowhere at its port {port}")).into());
+    }
+    Ok(targets)
 }
 
 /// What the prober saw from before the switch until now.

@@ -11,7 +11,7 @@ mod urls;
 pub(super) use balancer::load_balancers;
 pub(super) use route::{route, unroute};
 pub(super) use switch::switch;
-pub(super) use urls::urls;
+pub(super) use urls::{port_addresses, urls};
 
 use futures_util::future::try_join_all;
 use serde_json::Value;
@@ -46,6 +46,17 @@ async fn live(api: &Api, record: &Record) -> Result<Vec<Value>, ApiError> {
     let keys: Vec<ObjectKey> = objects(record).map(|(_, route)| route.off.key()).collect();
     let found = try_join_all(keys.iter().map(|key| api.get(key))).await?;
     Ok(found.into_iter().flatten().collect())
+}
+
+/// The highest fencing number that the environment has seen; a cluster that is not there yet has
+/// seen none.
+pub(super) async fn fence(engine: &KubernetesEngine, scope: &Scope) -> Result<u64, EngineError> {
+    let Some(api) = engine.try_api().await? else {
+        return Ok(0);
+    };
+    let read = engine.records(api, scope).read().await;
+    let read = read.map_err(|fault| fault.while_(format!("looking at {scope}")))?;
+    Ok(read.record.fence)
 }
 
 /// Where live traffic goes now.

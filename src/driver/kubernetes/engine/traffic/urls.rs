@@ -1,17 +1,19 @@
 //! Where services answer.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use super::{balancer, live, objects};
+use super::{active, balancer, live, objects};
 use crate::driver::kubernetes::client::api::Api;
 use crate::driver::kubernetes::engine::list::key_of;
+use crate::driver::kubernetes::engine::record::Record;
 use crate::driver::kubernetes::engine::{KubernetesEngine, observe};
 use crate::model::outcome::Url;
+use crate::model::port::PortName;
 use crate::model::route::ObjectsRoute;
-use crate::model::{ObjectKey, Role, Slot};
+use crate::model::{ObjectKey, Role, ServiceName, Slot};
 use crate::port::engine::{EngineError, Scope};
 
 /// Where services answer. Without a URL in the configuration the load balancer's address is one,
@@ -39,14 +41,7 @@ pub(in super::super) async fn urls(
         Role::Preview => live,
     };
 
-    let slot = match role {
-        Role::Active => traffic.slot(),
-        Role::Preview => match traffic.slot() {
-            Some(slot) => Some(slot.other()),
-            None => read.record.slots.keys().next().copied(),
-        },
-    };
-    let Some(slot) = slot.filter(|slot| read.record.slots.contains_key(slot)) else {
+    let Some(slot) = slot_with(&read.record, role, traffic) else {
         return Ok(Vec::new());
     };
 
@@ -72,6 +67,60 @@ pub(in super::super) async fn urls(
     Ok(join_all(asked).await.into_iter().flatten().collect())
 }
 
+/// Where the slot's own Service has a port of this name.
+pub(in super::super) async fn port_addresses(
+    engine: &KubernetesEngine,
+    scope: &Scope,
+    role: Role,
+    (service, port): (&ServiceName, &PortName),
+) -> Result<Vec<SocketAddr>, EngineError> {
+    let api = engine.api().await?;
+    let looking = || format!("looking at {scope}");
+    let read = engine.record(api, scope).await;
+    let read = read.map_err(|fault| fault.while_(looking()))?;
+    let active = active(engine, api, &read).await?;
+    let route = objects(&read.record).find(|(name, _)| *name == service);
+    let slot = slot_with(&read.record, role, active);
+    let key = route
+        .zip(slot)
+        .and_then(|((_, route), slot)| of_slot(route, slot));
+    let Some(key) = key else {
+        return Ok(Vec::new());
+    };
+
+    let found = api.get(&key).await;
+    let found = found.map_err(|fault| fault.while_(looking()))?;
+    let spec = &found.unwrap_or_default()["spec"];
+    let mut ports = spec["ports"].as_array().into_iter().flatten();
+    let number = ports.find(|one| one["name"] == port.as_str());
+    let number = number.and_then(|one| u16::try_from(one["port"].as_u64()?).ok());
+    let ip: Option<IpAddr> = spec["clusterIP"].as_str().and_then(|ip| ip.parse().ok());
+    Ok(ip.zip(number).map(SocketAddr::from).into_iter().collect())
+}
+
+/// The slot with a role, when something stands in it.
+fn slot_with(record: &Record, role: Role, traffic: LiveTraffic) -> Option<Slot> {
+    let slot = match role {
+        Role::Active => traffic.slot(),
+        Role::Preview => match traffic.slot() {
+            Some(slot) => Some(slot.other()),
+            None => record.slots.keys().next().copied(),
+        },
+    };
+    slot.filter(|slot| record.slots.contains_key(slot))
+}
+
+/// A slot's own Service.
+fn of_slot(route: &ObjectsRoute, slot: Slot) -> Option<ObjectKey> {
+    let (namespace, name) = route.targets.get(&slot)?.split_once('/')?;
+    Some(ObjectKey {
+        api_version: "v1".to_owned(),
+        kind: "Service".to_owned(),
+        namespace: Some(namespace.to_owned()),
+        name: name.to_owned(),
+    })
+}
+
 /// A Service's address, when somebody answers there.
 async fn address(
     api: &Api,
@@ -89,15 +138,7 @@ async fn address(
         }
         // Through an ingress or a gateway without a host there is no telling; the slot's own
         // Service is the same pods.
-        _ => {
-            let (namespace, name) = route.targets.get(&slot)?.split_once('/')?;
-            ObjectKey {
-                api_version: "v1".to_owned(),
-                kind: "Service".to_owned(),
-                namespace: Some(namespace.to_owned()),
-                name: name.to_owned(),
-            }
-        }
+        _ => of_slot(route, slot)?,
     };
 
     let seen = seen.iter().find(|live| key_of(live).as_ref() == Some(&key));
