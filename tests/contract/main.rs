@@ -18,3 +18,4 @@ mod upload;
 #[allow(dead_code)] // each test binary uses its own part of it
 #[path = "../it/support/vault.rs"]
 mod vault;
+mod writers;

@@ -27,13 +27,15 @@ use shipit::port::store::{Lease, StoreError};
 use crate::cluster::Cluster;
 use crate::support::actor;
 
-fn environment() -> EnvironmentName {
+pub(crate) fn environment() -> EnvironmentName {
     "staging".parse().expect("a name")
 }
 
 /// A store, and what it lives in.
-struct Place {
-    store: Arc<dyn StateStore>,
+pub(crate) struct Place {
+    pub(crate) store: Arc<dyn StateStore>,
+    /// What another process finds it by.
+    pub(crate) named: String,
     folder: tempfile::TempDir,
     cluster: Option<Cluster>,
     /// The client of the bucket, and its name.
@@ -92,12 +94,13 @@ impl Place {
     }
 }
 
-async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
+pub(crate) async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut place = if kind == "local" {
-        let store = Arc::new(LocalStore::new(folder.path().join("state")));
+        let state = folder.path().join("state");
         Place {
-            store,
+            named: format!("local\n{}", state.display()),
+            store: Arc::new(LocalStore::new(state)),
             folder,
             cluster: None,
             bucket: None,
@@ -107,10 +110,14 @@ async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
             return;
         };
         let client = (s3, bucket.name.clone());
+        let endpoint = std::env::var("SHIPIT_TEST_AWS").unwrap_or_default();
+        let state = folder.path().join("state");
+        let named = format!("s3\n{endpoint}\n{}\n{}", bucket.name, state.display());
         let (project, failures) = ("shop".parse().expect("a name"), folder.path().join("state"));
         let store = Arc::new(S3Store::new(aws, bucket, project, failures));
         Place {
             store,
+            named,
             folder,
             cluster: None,
             bucket: Some(client),
@@ -127,11 +134,14 @@ async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
         };
         let (namespace, failures) = (cluster.namespace.clone(), folder.path().join("state"));
         let project = "shop".parse().expect("a name");
+        let (kubeconfig, state) = (cluster.kubeconfig.display(), failures.display());
+        let named = format!("kubernetes\n{kubeconfig}\n{namespace}\n{state}");
         let store = Arc::new(KubernetesStore::new(
             connection, namespace, project, failures,
         ));
         Place {
             store,
+            named,
             folder,
             cluster: Some(cluster),
             bucket: None,
@@ -142,6 +152,37 @@ async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
     tokio::task::spawn_blocking(move || drop(cluster))
         .await
         .expect("deleted");
+}
+
+/// The store in a bucket that is there, for another process.
+pub(crate) fn bucket_at(endpoint: &str, name: &str, failures: &str) -> S3Store {
+    let bucket = Bucket {
+        name: name.to_owned(),
+        ..new_bucket()
+    };
+    let aws = Arc::new(Aws::with(played(endpoint)));
+    let project = "shop".parse().expect("a name");
+    S3Store::new(aws, bucket, project, failures.into())
+}
+
+/// How whoever plays Amazon is asked.
+fn played(endpoint: &str) -> SdkConfig {
+    let keys = Credentials::new("AKIAIOSFODNN7EXAMPLE", "secret", None, None, "test");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(SharedCredentialsProvider::new(keys))
+        .endpoint_url(endpoint)
+        .build()
+}
+
+fn new_bucket() -> Bucket {
+    Bucket {
+        name: format!("shop-{}", uuid::Uuid::new_v4().simple()),
+        prefix: "team/shipit".to_owned(),
+        endpoint: None,
+        path_style: true,
+    }
 }
 
 /// A new bucket of whoever plays Amazon.
@@ -155,20 +196,7 @@ async fn bucket() -> Option<(Arc<Aws>, Bucket, aws_sdk_s3::Client)> {
         }
         return None;
     };
-    let keys = Credentials::new("AKIAIOSFODNN7EXAMPLE", "secret", None, None, "test");
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-central-1"))
-        .credentials_provider(SharedCredentialsProvider::new(keys))
-        .endpoint_url(endpoint)
-        .build();
-    let bucket = Bucket {
-        name: format!("shop-{}", uuid::Uuid::new_v4().simple()),
-        prefix: "team/shipit".to_owned(),
-        endpoint: None,
-        path_style: true,
-    };
-
+    let (config, bucket) = (played(&endpoint), new_bucket());
     let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true);
     let s3 = aws_sdk_s3::Client::from_conf(s3.build());
     let place = aws_sdk_s3::types::CreateBucketConfiguration::builder()

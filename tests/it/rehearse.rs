@@ -19,11 +19,10 @@ fn a_plan_is_rehearsed_with_faults_and_nothing_is_touched() {
         for fault in step["faults"].as_array().expect("faults") {
             let is_live = fault["end"]["live"]["release"].is_number();
             assert!(is_live, "there is always something live: {fault:#}");
+            // A number that a failed release had is not used again.
             let next = &fault["next"]["end"]["live"]["release"];
-            assert!(
-                next.is_null() || *next == 2,
-                "the next run ends well: {fault:#}"
-            );
+            let is_new = next.as_u64().is_none_or(|release| release > 1);
+            assert!(is_new, "the next run ends well: {fault:#}");
         }
     }
     assert_eq!(world.get(), "v1", "nothing real is touched");

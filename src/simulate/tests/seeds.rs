@@ -30,6 +30,9 @@ struct Story {
     /// What is to be deployed.
     wanted: Scenario,
     runs: usize,
+    /// What was live when a run was done last: where another one, which finds what was cut off,
+    /// moves traffic back to.
+    settled: Vec<String>,
     /// What happened, for a reader.
     told: String,
     broken: Vec<String>,
@@ -45,6 +48,7 @@ impl Story {
             world: Arc::new(first.world()),
             wanted: scenario(2, strategy),
             runs: 0,
+            settled: Vec::new(),
             told: format!("{strategy:?}"),
             broken: Vec::new(),
             dice,
@@ -53,6 +57,7 @@ impl Story {
         if !story.dice.once_in(4) {
             let ran = story.undisturbed(&first).await;
             story.expect(ran.came.is_done(), "the first release is deployed");
+            story.settled = live(&story.world.engine.facts());
         }
         story
     }
@@ -119,6 +124,13 @@ impl Story {
         self.world.store.expire();
         let happened = chance.happened().join(", ");
         let _ = write!(self.told, "\n  run {name} ({happened}): {:?}", ran.came);
+        let _ = write!(
+            self.told,
+            "\n    {} → {}\n    {}",
+            shown(&before),
+            shown(&self.world.engine.facts()),
+            steps(&ran),
+        );
         if was_alone {
             self.is_true(&before, &ran);
         }
@@ -138,22 +150,28 @@ impl Story {
     fn is_true(&mut self, before: &Facts, ran: &Ran) {
         let after = self.world.engine.facts();
         let is_as_before = live(before) == live(&after);
+        let is_settled = self.settled == live(&after);
         match &ran.came {
             Came::Ended(
                 Ending::Failed { .. }
                 | Ending::Refused { .. }
-                | Ending::Reverted { .. }
                 | Ending::Stale { .. }
-                | Ending::Interrupted { .. },
+                | Ending::Interrupted { reverted: false },
             ) => self.expect(
                 is_as_before,
                 "a run said that live traffic is as it was, and it is not",
             ),
+            Came::Ended(Ending::Reverted { .. } | Ending::Interrupted { reverted: true }) => self
+                .expect(
+                    is_as_before || is_settled,
+                    "a run said that traffic was moved back, and it was not",
+                ),
             Came::Ended(Ending::Done) => {
                 let switched = before.traffic.slot();
                 let switched = switched.filter(|slot| !after.traffic.reaches(*slot));
                 let is_startable = switched.is_none_or(|slot| after.slots.contains_key(&slot));
                 self.expect(is_startable, "the previous release is gone");
+                self.settled = live(&after);
             }
             _ => {}
         }
@@ -202,6 +220,25 @@ impl Story {
 async fn later(hold: &crate::port::hold::Hold) {
     tokio::task::yield_now().await;
     hold.lose();
+}
+
+/// What stands where, for a reader: the release of each slot, and what does not run in it.
+fn shown(facts: &Facts) -> String {
+    let slots = facts.slots.iter().map(|(slot, there)| {
+        let sign = if facts.active == Some(*slot) { "*" } else { "" };
+        let workloads = there.workloads.iter();
+        let stopped = workloads.filter(|(_, workload)| !workload.running);
+        let stopped: String = stopped.map(|(name, _)| format!(" -{name}")).collect();
+        format!("{sign}{slot} {}{stopped}", there.label.number)
+    });
+    slots.collect::<Vec<_>>().join(", ")
+}
+
+/// The steps that a run was to take.
+fn steps(ran: &Ran) -> String {
+    let steps = ran.plan.iter().flat_map(|plan| &plan.steps);
+    let steps = steps.map(|step| format!("{} {}", step.address, step.action.title()));
+    steps.collect::<Vec<_>>().join(", ")
 }
 
 /// What live traffic sees.
