@@ -14,6 +14,7 @@ pub mod login;
 pub mod outputs;
 pub mod process;
 mod read;
+pub mod removal;
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write as _};

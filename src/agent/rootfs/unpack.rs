@@ -8,8 +8,6 @@
 //! Not taken over: devices and FIFOs, which become empty files; `setuid` and `setgid`; extended
 //! attributes.
 
-mod removal;
-
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -25,9 +23,9 @@ use rustix::io::Errno;
 use tar::EntryType;
 
 use crate::agent::rootfs::space::{NoSpace, Space};
-use crate::agent::rootfs::unpack::removal::{clear, remove};
 use crate::files::archive::{self, Budget, Exceeded, Member};
 use crate::files::beneath::{BeneathError, Folder, Links, Missing, Root};
+use crate::files::removal::{clear, remove};
 
 /// What a folder that no layer names is made with.
 const IMPLIED: u32 = 0o755;
