@@ -29,13 +29,21 @@ pub use read::{read, read_if_there, read_text};
 /// Replaces a file's content: written beside it, synced, renamed over it, the folder synced. Only
 /// its owner can read it.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace_with(path, |file| file.write_all(content))
+}
+
+/// The same with what is written bit by bit. Nothing is replaced when that fails.
+pub fn replace_with(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let mut beside = NamedTempFile::new_in(folder)?;
-    beside.write_all(content)?;
+    write(beside.as_file_mut())?;
     beside.as_file().sync_all()?;
     beside.persist(path).map_err(|error| error.error)?;
     sync_folder(folder)
