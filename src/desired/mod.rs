@@ -67,6 +67,7 @@ pub fn resolve(
             templates,
             sources,
             namespaces,
+            budget: Default::default(),
         })
     });
 
