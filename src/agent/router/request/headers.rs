@@ -6,6 +6,7 @@ use http::{Uri, Version, request};
 use crate::agent::router::request::hop_by_hop::{self, tokens};
 use crate::agent::router::request::identity::Origin;
 use crate::model::TrustedProxies;
+use crate::agent::router::request::trailers;
 
 /// Names one request in everybody's logs.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -43,7 +44,7 @@ pub fn towards_instance(
     id: HeaderValue,
 ) {
     let protocol = upgrade(parts.version, &parts.headers);
-    let trailers =
+    let takes_trailers =
         tokens(&parts.headers, &header::TE).any(|token| token.eq_ignore_ascii_case("trailers"));
     parts.uri = origin_form(&parts.uri);
     parts.version = Version::HTTP_11;
@@ -52,7 +53,7 @@ pub fn towards_instance(
     // The router asks the client to go on when the instance reads the body; nothing is left to
     // expect.
     headers.remove(header::EXPECT);
-    if trailers {
+    if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
@@ -62,6 +63,8 @@ pub fn towards_instance(
     }
     join_cookies(headers);
     origin.tell(headers, &host, trusted);
+    framing::settle_length(headers);
+    trailers::announce(headers);
     headers.insert(header::HOST, host);
     headers.insert(REQUEST_ID, id);
 }
