@@ -3,10 +3,11 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Uri, Version, request};
 
+use crate::agent::router::request::framing;
 use crate::agent::router::request::hop_by_hop::{self, tokens};
 use crate::agent::router::request::identity::Origin;
-use crate::model::TrustedProxies;
 use crate::agent::router::request::trailers;
+use crate::model::TrustedProxies;
 
 /// Names one request in everybody's logs.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -62,9 +63,9 @@ pub fn towards_instance(
         set_upgrade(headers, protocol);
     }
     join_cookies(headers);
-    origin.tell(headers, &host, trusted);
     framing::settle_length(headers);
     trailers::announce(headers);
+    origin.tell(headers, &host, trusted);
     headers.insert(header::HOST, host);
     headers.insert(REQUEST_ID, id);
 }
