@@ -135,7 +135,7 @@ impl Budget {
     /// There is none.
     pub fn in_time(&self) -> Result<(), Exceeded> {
         if Instant::now() > self.0.until {
-            return Err(Exceeded::Time(limits.within));
+            return Err(Exceeded::Time(self.0.limits.within));
         }
         Ok(())
     }
@@ -220,8 +220,15 @@ pub fn each<E: From<io::Error>>(
 
         let mut entry = entry?;
         budget.entries(1).map_err(io::Error::from)?;
+        let kind = entry.header().entry_type();
+        if let Some(name) = sparse_by_records(&mut entry)? {
+            let reason = format!(
+                "{name} is a sparse file as `tar --sparse --format=posix` writes one, which is not \
+                 understood: write it without `--sparse`"
+            );
+            return Err(io::Error::new(io::ErrorKind::Unsupported, reason).into());
+        }
         let header = entry.header();
-        let kind = header.entry_type();
         // Fields that some tools leave empty.
         let mode = header.mode().unwrap_or(0o755);
         let (uid, gid) = (header.uid().unwrap_or(0), header.gid().unwrap_or(0));
@@ -247,13 +254,6 @@ pub fn each<E: From<io::Error>>(
     }
 }
 
-/// A reader that ends with an error when the budget does.
-struct Bounded<R> {
-    inner: R,
-    budget: Budget,
-}
-
-impl<R: Read> Read for Bounded<R> {
 /// The name of an entry whose content is a map of a sparse file, and its parts: the `tar` crate would
 /// give that out as if it were the file.
 fn sparse_by_records(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<String>> {
@@ -265,6 +265,13 @@ fn sparse_by_records(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option
     Ok(is_sparse.then(|| String::from_utf8_lossy(&entry.path_bytes()).into_owned()))
 }
 
+/// A reader that ends with an error when the budget does.
+struct Bounded<R> {
+    inner: R,
+    budget: Budget,
+}
+
+impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.budget.read(count as u64)?;

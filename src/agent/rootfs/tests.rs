@@ -532,6 +532,18 @@ fn bytes_that_are_not_the_digest_are_named_before_what_is_wrong_with_them() {
 }
 
 #[test]
+fn the_checksum_behind_a_layer_is_compared() {
+    let machine = Machine::new();
+    let mut layer = gzip(&tar(&[file("a", "a")]));
+    let at = layer.len() - 8;
+    layer[at] ^= 1;
+    let reason = machine
+        .fetch(&machine.image(&[layer]))
+        .expect_err("other bytes");
+    assert!(reason.contains("unpacking it"), "{reason}");
+}
+
+#[test]
 fn a_blob_is_a_file_of_the_layout() {
     let machine = Machine::new();
     let layer = gzip(&tar(&[file("a", "a")]));
