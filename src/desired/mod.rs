@@ -68,6 +68,7 @@ pub fn resolve(
             templates,
             sources,
             namespaces,
+            budget: Default::default(),
         })
     });
 

@@ -115,7 +115,7 @@ impl Templates {
             "vars": self.vars,
             "server_names": server_names,
             "trusted_proxies": trusted,
-            "identity_headers": &identity::KNOWN[..],
+            "identity_headers": identity::KNOWN,
             "limits": {
                 // 0 is no limit to nginx.
                 "body": limits.body.bytes().max(1),

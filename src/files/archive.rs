@@ -21,6 +21,9 @@ use tar::EntryType;
 /// The most bytes that may say what an entry is: its header, its long name, its PAX records.
 const HEADING: u64 = 1 << 20;
 
+/// The most bytes that the paths of entries may have, for each entry that there may be.
+const PATH: u64 = 128;
+
 /// What may come out of archives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -47,6 +50,9 @@ pub enum Exceeded {
     /// Of the time.
     #[error("it is not unpacked within {} s", .0.as_secs())]
     Time(Duration),
+    /// Of the paths of all entries.
+    #[error("the paths in it have more than {} KiB together", .0 >> 10)]
+    Paths(u64),
     /// Of one entry's name and records.
     #[error("the name and records of one entry are larger than {} KiB", HEADING >> 10)]
     Heading,
@@ -81,6 +87,8 @@ struct Left {
     /// Bytes of content that may still come out of this archive, and how many could at first.
     archive: Cell<(u64, u64)>,
     entries: Cell<u64>,
+    /// Bytes that paths may still have.
+    paths: Cell<u64>,
     /// Bytes that may still be read before the next entry is known; none while its content is read.
     heading: Cell<Option<u64>>,
 }
@@ -97,6 +105,7 @@ impl Budget {
             content: Cell::new(limits.bytes),
             archive: Cell::new((u64::MAX, u64::MAX)),
             entries: Cell::new(limits.entries),
+            paths: Cell::new(limits.entries.saturating_mul(PATH)),
             heading: Cell::new(None),
         }))
     }
@@ -117,9 +126,16 @@ impl Budget {
         let limits = &self.0.limits;
         let left = from.get().checked_sub(count);
         from.set(left.ok_or(Exceeded::Bytes(limits.bytes))?);
+        self.in_time()
+    }
 
+    /// Whether there is time left.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn in_time(&self) -> Result<(), Exceeded> {
         if Instant::now() > self.0.until {
-            return Err(Exceeded::Time(limits.within));
+            return Err(Exceeded::Time(self.0.limits.within));
         }
         Ok(())
     }
@@ -141,6 +157,18 @@ impl Budget {
         self.0
             .entries
             .set(left.ok_or(Exceeded::Entries(self.0.limits.entries))?);
+        Ok(())
+    }
+
+    /// Takes the bytes of a path, which whoever walks through what came out reads again and again:
+    /// a link makes a short name a long one.
+    ///
+    /// # Errors
+    /// All paths together are too long.
+    pub fn path(&self, bytes: usize) -> Result<(), Exceeded> {
+        let most = self.0.limits.entries.saturating_mul(PATH);
+        let left = self.0.paths.get().checked_sub(bytes as u64);
+        self.0.paths.set(left.ok_or(Exceeded::Paths(most))?);
         Ok(())
     }
 }
@@ -192,8 +220,15 @@ pub fn each<E: From<io::Error>>(
 
         let mut entry = entry?;
         budget.entries(1).map_err(io::Error::from)?;
+        let kind = entry.header().entry_type();
+        if let Some(name) = sparse_by_records(&mut entry)? {
+            let reason = format!(
+                "{name} is a sparse file as `tar --sparse --format=posix` writes one, which is not \
+                 understood: write it without `--sparse`"
+            );
+            return Err(io::Error::new(io::ErrorKind::Unsupported, reason).into());
+        }
         let header = entry.header();
-        let kind = header.entry_type();
         // Fields that some tools leave empty.
         let mode = header.mode().unwrap_or(0o755);
         let (uid, gid) = (header.uid().unwrap_or(0), header.gid().unwrap_or(0));
@@ -217,6 +252,17 @@ pub fn each<E: From<io::Error>>(
         // What was not wanted is read here, so that what comes next is a heading and nothing else.
         io::copy(&mut member, &mut io::sink())?;
     }
+}
+
+/// The name of an entry whose content is a map of a sparse file, and its parts: the `tar` crate would
+/// give that out as if it were the file.
+fn sparse_by_records(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<String>> {
+    let Some(records) = entry.pax_extensions()? else {
+        return Ok(None);
+    };
+    let mut records = records.filter_map(Result::ok);
+    let is_sparse = records.any(|record| record.key_bytes().starts_with(b"GNU.sparse."));
+    Ok(is_sparse.then(|| String::from_utf8_lossy(&entry.path_bytes()).into_owned()))
 }
 
 /// A reader that ends with an error when the budget does.

@@ -16,6 +16,7 @@ pub mod outputs;
 pub mod process;
 pub mod program;
 mod read;
+pub mod removal;
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write as _};
@@ -30,13 +31,21 @@ pub use read::{read, read_if_there, read_text};
 /// Replaces a file's content: written beside it, synced, renamed over it, the folder synced. Only
 /// its owner can read it.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace_with(path, |file| file.write_all(content))
+}
+
+/// The same with what is written bit by bit. Nothing is replaced when that fails.
+pub fn replace_with(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
+    folders(folder, 0o755)?;
     let mut beside = NamedTempFile::new_in(folder)?;
-    beside.write_all(content)?;
+    write(beside.as_file_mut())?;
     beside.as_file().sync_all()?;
     beside.persist(path).map_err(|error| error.error)?;
     sync_folder(folder)
@@ -47,11 +56,33 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Makes a folder that only its owner can enter, unless it is there; one of ours that others can
+/// Makes a folder and those above it that are not there, with this mode at the most, whatever the
+/// umask allows.
+fn folders(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(mode).create(path)
+}
+
+/// Lets nobody else write in a folder of this user's: what was made with a umask that lets them is
+/// closed. Another user's folder is left as it is.
+pub fn close_to_others(path: &Path) -> io::Result<()> {
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
+    let found = fs::metadata(path)?;
+    let mode = found.mode() & 0o7777;
+    if found.uid() == rustix::process::geteuid().as_raw() && mode & 0o022 != 0 {
+        fs::set_permissions(path, Permissions::from_mode(mode & !0o022))?;
+    }
+    Ok(())
+}
+
+/// Makes a folder that only its owner can enter, with those above it that are not there, unless it is there; one of ours that others can
 /// enter is closed to them.
 pub fn private_folder(path: &Path) -> io::Result<()> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
+    if let Some(parent) = path.parent().filter(|path| !path.as_os_str().is_empty()) {
+        folders(parent, 0o700)?;
     }
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -65,4 +96,29 @@ pub fn private_folder(path: &Path) -> io::Result<()> {
         fs::set_permissions(path, Permissions::from_mode(0o700))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("it is there").mode() & 0o777
+    }
+
+    #[test]
+    fn a_private_folder_is_in_folders_that_nobody_else_may_write_in() {
+        let top = tempfile::tempdir().expect("a folder");
+        let folder = top.path().join("state/production");
+        private_folder(&folder).expect("made");
+        assert_eq!(
+            (mode(&folder), mode(&top.path().join("state"))),
+            (0o700, 0o700)
+        );
+
+        let store = top.path().join("state");
+        fs::set_permissions(&store, Permissions::from_mode(0o777)).expect("opened");
+        close_to_others(&store).expect("closed");
+        assert_eq!(mode(&store), 0o755);
+    }
 }

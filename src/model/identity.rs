@@ -5,101 +5,136 @@
 
 /// The family, of names that begin with `x-`; the rest of each. Who sends one of these to a service
 /// claims to be a proxy that knows: of an address, of a route, of a certificate, of a login.
-const EXTENSIONS: [&str; 24] = [
+const EXTENSIONS: &[&str] = &[
+    "auth-audience",
+    "auth-email",
+    "auth-groups",
+    "auth-name",
+    "auth-roles",
+    "auth-subject",
+    "auth-user",
+    "auth-userid",
+    "auth-username",
     "backend-host",
-    "client-ip",
     "client-subject-dn",
-    "cluster-client-ip",
+    "credential-identifier",
     "custom-ip-authorization",
     "host",
     "http-destinationurl",
     "http-host-override",
     "originating-ip",
     "override-url",
-    "proxy-url",
     "proxyuser-ip",
-    "real-ip",
-    "remote-addr",
-    "remote-ip",
-    "remote-user",
     "scheme",
     "script-name",
+    "sendfile",
     "sendfile-type",
-    "true-client-ip",
     "url-scheme",
-    "webauth-email",
-    "webauth-groups",
-    "webauth-user",
+    "userinfo",
 ];
 
 /// And how the rest begins.
-const EXTENSION_PREFIXES: [&str; 21] = [
+const EXTENSION_PREFIXES: &[&str] = &[
     "accel-",
+    "akamai-",
     "amzn-mtls-",
     "amzn-oidc-",
     "appengine-",
     "arr-",
     "auth-request-",
     "authenticated-",
+    "authentik-",
     "azure-",
     "client-cert",
     "client-dn",
     "client-ssl-",
     "client-verif",
+    "consumer-",
     "envoy-",
     "forward",
     "goog-authenticated-",
     "goog-iap-",
     "ms-client-principal",
+    "nf-",
     "original-",
+    "pomerium-",
+    "proxy-",
+    "real-",
+    "remote-",
     "rewrite-",
     "ssl-",
     "tls-",
+    "token-user-",
+    "vercel-",
+    "vouch-",
+    "webauth-",
 ];
 
 /// The family, of names that do not.
-const OTHERS: [&str; 16] = [
-    "ali-cdn-real-ip",
-    "cdn-real-ip",
+const OTHERS: &[&str] = &[
     "cdn-src-ip",
-    "client-ip",
-    "cluster-client-ip",
-    "fastly-client-ip",
     "fastly-client-ssl",
     "fastly-ssl",
     "front-end-https",
     "http-url",
     "https",
+    "path-info",
+    "path-translated",
     "real-ip",
     "request-uri",
     "script-name",
-    "true-client-ip",
-    "wl-proxy-client-ip",
 ];
 
 /// And how they begin.
-const OTHER_PREFIXES: [&str; 6] = [
+const OTHER_PREFIXES: &[&str] = &[
     "cf-",
     "client-cert",
+    "cloudfront-",
+    "fly-",
     "forwarded",
+    "oidc-claim-",
     "remote-",
     "ssl-client-",
+    "tailscale-",
     "wl-proxy-",
+];
+
+/// And how any of them ends: every content delivery network has a name of its own for the client.
+const ENDINGS: &[&str] = &[
+    "client-ip",
+    "connecting-ip",
+    "connection-ip",
+    "forwarded-for",
+    "real-ip",
 ];
 
 /// Whether a header's name belongs to the family.
 #[must_use]
 pub fn is_identity(name: &str) -> bool {
-    let (names, prefixes, name) = match name.strip_prefix("x-") {
-        Some(rest) => (&EXTENSIONS[..], &EXTENSION_PREFIXES[..], rest),
-        None => (&OTHERS[..], &OTHER_PREFIXES[..], name),
+    // A program behind CGI finds every header with this before it, and some read it twice.
+    let bare = name.strip_prefix("http-");
+    is_of_family(name) || bare.is_some_and(is_of_family)
+}
+
+fn is_of_family(name: &str) -> bool {
+    let (names, prefixes, rest) = match name.strip_prefix("x-") {
+        Some(rest) => (EXTENSIONS, EXTENSION_PREFIXES, rest),
+        None => (OTHERS, OTHER_PREFIXES, name),
     };
-    names.contains(&name) || prefixes.iter().any(|start| name.starts_with(start))
+    names.contains(&rest)
+        || prefixes.iter().any(|start| rest.starts_with(start))
+        || ENDINGS.iter().any(|end| ends_in_words(rest, end))
+}
+
+/// Whether the last words of a name are these.
+fn ends_in_words(name: &str, words: &str) -> bool {
+    let before = name.strip_suffix(words);
+    before.is_some_and(|before| before.is_empty() || before.ends_with('-'))
 }
 
 /// The family by whole names, for a proxy that cannot drop by how a name begins. Of the prefixes it
 /// has what is known.
-pub const KNOWN: [&str; 72] = [
+pub const KNOWN: &[&str] = &[
     "ali-cdn-real-ip",
     "cdn-real-ip",
     "cdn-src-ip",
@@ -111,13 +146,20 @@ pub const KNOWN: [&str; 72] = [
     "client-cert",
     "client-cert-chain",
     "client-ip",
+    "cloudfront-viewer-address",
     "cluster-client-ip",
+    "do-connecting-ip",
     "fastly-client-ip",
     "fastly-client-ssl",
     "fastly-ssl",
+    "fly-client-ip",
     "forwarded",
     "forwarded-for",
     "front-end-https",
+    "http-client-ip",
+    "http-x-forwarded-for",
+    "path-info",
+    "proxy-client-ip",
     "real-ip",
     "remote-addr",
     "remote-email",
@@ -129,10 +171,13 @@ pub const KNOWN: [&str; 72] = [
     "ssl-client-issuer-dn",
     "ssl-client-subject-dn",
     "ssl-client-verify",
+    "tailscale-user-login",
+    "tailscale-user-name",
     "true-client-ip",
     "wl-proxy-client-ip",
     "wl-proxy-ssl",
     "x-accel-mapping",
+    "x-akamai-client-ip",
     "x-amzn-oidc-accesstoken",
     "x-amzn-oidc-data",
     "x-amzn-oidc-identity",
@@ -140,6 +185,9 @@ pub const KNOWN: [&str; 72] = [
     "x-auth-request-email",
     "x-auth-request-groups",
     "x-auth-request-user",
+    "x-authentik-email",
+    "x-authentik-groups",
+    "x-authentik-username",
     "x-azure-clientip",
     "x-client-cert",
     "x-client-ip",
@@ -162,16 +210,26 @@ pub const KNOWN: [&str; 72] = [
     "x-forwarded-user",
     "x-host",
     "x-ms-client-principal",
+    "x-nf-client-connection-ip",
     "x-original-host",
     "x-original-uri",
     "x-original-url",
     "x-originating-ip",
+    "x-pomerium-jwt-assertion",
+    "x-proxy-user",
+    "x-real-port",
+    "x-remote-group",
     "x-remote-user",
     "x-rewrite-url",
     "x-scheme",
+    "x-sendfile",
     "x-sendfile-type",
     "x-ssl-client-verify",
+    "x-token-user-name",
     "x-url-scheme",
+    "x-vercel-forwarded-for",
+    "x-vouch-user",
+    "x-webauth-role",
 ];
 
 #[cfg(test)]
@@ -197,7 +255,10 @@ mod tests {
             "referer",
             "sec-fetch-site",
             "user-agent",
+            "x-auth-token",
             "x-client-version",
+            "x-api-client-ipad",
+            "http2-settings",
             "x-csrf-token",
             "x-http-method-override",
             "x-request-id",

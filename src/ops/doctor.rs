@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use futures_util::future::join_all;
 
+use crate::agent::launch::why_on_disk;
 use crate::agent::runtime::container;
 use crate::agent::runtime::systemd::{self, Unavailable};
 use crate::config::schema::{EnvironmentConfig, HostCluster, Runtime};
@@ -142,6 +143,7 @@ async fn instances(
     }
 
     let mut found = vec![ok(what)];
+    found.extend(files_on_disk(environment));
     let directory = || Directory::find(host.directory(&session.root));
     match runtime {
         Runtime::Systemd if !systemd::lingers().await => {
@@ -174,6 +176,18 @@ async fn instances(
         _ => {}
     }
     found
+}
+
+/// Whether the files of instances, which may be secrets, are not held in memory.
+fn files_on_disk(environment: &EnvironmentConfig) -> Option<CheckResult> {
+    let mut services = environment.services.values();
+    if !services.any(|service| !service.files.is_empty()) {
+        return None;
+    }
+    let reason = why_on_disk()?;
+    Some(ok(format!(
+        "the files of instances are written to the disk: {reason}"
+    )))
 }
 
 /// Whether a container's root is the machine's.

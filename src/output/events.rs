@@ -235,7 +235,7 @@ fn began(event: &Event) -> Page {
 fn words(event: &Event) -> Page {
     match event {
         Event::StepBegan { .. } | Event::Ended { .. } | Event::Began { .. } => Page::new(),
-        Event::StepSaid { line, .. } => Page::of(Line::from("      ").paint(DIM, line)),
+        Event::StepSaid { line, .. } => quoted(line).collect(),
         Event::StepDone {
             direction,
             address,

@@ -196,6 +196,12 @@ impl Directory {
         self.0.join("files")
     }
 
+    /// The name of the folder in memory that the files of instances are in.
+    #[must_use]
+    pub fn memory_name(&self) -> PathBuf {
+        self.0.join("files-in-memory")
+    }
+
     /// Where it is written down which commands run.
     #[must_use]
     pub fn commands(&self) -> PathBuf {

@@ -11,7 +11,7 @@ use crate::redact::search::automaton;
 use crate::redact::view::View;
 
 /// So much of a value is hidden at an end of a line even when the rest of it is not there.
-const CUT: usize = 8;
+pub(super) const CUT: usize = 8;
 
 /// The patterns by how they begin and how they end.
 pub(super) struct Ends {
@@ -95,6 +95,26 @@ impl Ends {
             &self.open
         };
         self.unfinished(begun, &view.bytes)
+    }
+
+    /// A pattern by its number.
+    pub fn pattern(&self, number: usize) -> &[u8] {
+        &self.patterns[number]
+    }
+
+    /// Where the beginnings of patterns are that go on past the end of a line, and of which ones.
+    pub fn begun(&self, line: &[u8]) -> Vec<(usize, usize)> {
+        let before = line.len() - line.len().min(self.longest);
+        let parts = self.open.find(&line[before..]);
+        let each = parts.flat_map(|(found, of)| {
+            let at = before + found.start;
+            of.iter().map(move |number| (at, *number))
+        });
+        each.filter(|(at, number)| {
+            let (pattern, rest) = (&self.patterns[*number], &line[*at..]);
+            pattern.len() > rest.len() && pattern.starts_with(rest)
+        })
+        .collect()
     }
 
     /// The long parts of patterns that the beginning and the end cut off.

@@ -10,7 +10,10 @@
 //! chooses its own, are undone in the text (`view`), so that no list of them can be too short.
 
 mod bytes;
+mod chain;
 mod cut;
+mod dump;
+mod encoded;
 mod forms;
 mod lines;
 mod search;

@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
+use crate::redact::chain;
 use crate::redact::cut::Ends;
+use crate::redact::dump;
 use crate::redact::forms::{Kind, Pattern, patterns};
 use crate::redact::view::{self, View};
 
@@ -80,14 +82,19 @@ impl Patterns {
     }
 
     fn find(&self, text: &[u8]) -> Match {
-        let views = view::all(text);
-        let hidden = views.iter().flat_map(|view| self.found_in(view)).collect();
+        let mut views = view::all(text);
+        views.extend(dump::views(text));
+        let found = views.iter().flat_map(|view| self.found_in(view));
+        let mut hidden: Vec<Range<usize>> = found.collect();
         let open = views.iter().filter_map(|view| {
             let at = self.ends.open(view)?;
             Some(view.source(at..view.bytes.len()).start)
         });
+
+        let chained = chain::find(&self.ends, text);
+        hidden.extend(chained.hidden);
         Match {
-            open: open.min(),
+            open: open.chain(chained.open).min(),
             hidden: joined(hidden),
         }
     }

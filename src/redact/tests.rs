@@ -1,5 +1,7 @@
 //! Whatever a program does to a value before it writes it, the value is not in what is shown.
 
+mod placed;
+
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -288,13 +290,14 @@ fn of_base64_that_is_broken_before_its_padding_less_than_a_byte_is_shown() {
     let last = last.replace('=', "%3D");
     let redactor = knowing(&[value]);
     let shown = redactor.text(&format!("PW={before}\n{last} OK"));
-    assert_eq!(shown, format!("PW=***\n{last} OK"));
+    let rest = format!("{MASK}{} OK", &last[1..]);
+    assert_eq!(shown, format!("PW=***\n{rest}"));
 
     let mut stream = redactor.stream();
     let mut shown = stream.push(format!("PW={before}"));
     shown.extend(stream.push(format!("{last} OK")));
     shown.extend(stream.finish());
-    assert_eq!(shown, ["PW=***".to_owned(), format!("{last} OK")]);
+    assert_eq!(shown, ["PW=***".to_owned(), rest]);
     assert!(is_nothing(&last) && !is_nothing(&format!("A{last}")));
 }
 

@@ -10,9 +10,9 @@ const DEPTH: usize = 3;
 pub(super) struct View {
     pub bytes: Vec<u8>,
     /// For each byte, the part of the text that stands for it.
-    from: Vec<Range<u32>>,
+    pub(super) from: Vec<Range<u32>>,
     /// Where the text ends.
-    end: usize,
+    pub(super) end: usize,
     /// Whether the text ends in the middle of an escape, which stands for something yet.
     pub ends_in_escape: bool,
 }
@@ -28,7 +28,17 @@ impl View {
         view
     }
 
-    fn empty(length: usize, end: usize) -> Self {
+    /// Bytes with the places in the text that stand for them.
+    pub fn of(bytes: Vec<(u8, Range<usize>)>) -> Self {
+        let end = bytes.last().map_or(0, |(_, place)| place.end);
+        let mut view = Self::empty(bytes.len(), end);
+        for (byte, place) in bytes {
+            view.push(&[byte], index(place.start)..index(place.end));
+        }
+        view
+    }
+
+    pub(super) fn empty(length: usize, end: usize) -> Self {
         Self {
             bytes: Vec::with_capacity(length),
             from: Vec::with_capacity(length),
@@ -37,7 +47,7 @@ impl View {
         }
     }
 
-    fn push(&mut self, bytes: &[u8], from: Range<u32>) {
+    pub(super) fn push(&mut self, bytes: &[u8], from: Range<u32>) {
         for byte in bytes.iter().filter(|byte| !matches!(byte, b'\n' | b'\r')) {
             self.bytes.push(*byte);
             self.from.push(from.clone());
@@ -98,7 +108,10 @@ pub(super) fn all(text: &[u8]) -> Vec<View> {
     for _ in 0..DEPTH {
         let undone: Vec<View> = views[last.clone()]
             .iter()
-            .flat_map(|view| ESCAPES.iter().filter_map(|escape| view.undone(*escape)))
+            .flat_map(|view| {
+                let undone = ESCAPES.iter().filter_map(|escape| view.undone(*escape));
+                undone.chain(view.decoded())
+            })
             .collect();
         last = views.len()..views.len() + undone.len();
         for view in undone {
@@ -112,8 +125,10 @@ pub(super) fn all(text: &[u8]) -> Vec<View> {
     views
 }
 
-const ESCAPES: [Escape; 4] = [
+const ESCAPES: [Escape; 6] = [
     Escape::Backslash,
+    Escape::Backtick,
+    Escape::Dollar,
     Escape::Percent,
     Escape::Form,
     Escape::Entity,
@@ -127,6 +142,10 @@ const LONGEST: usize = 12;
 enum Escape {
     /// Of JSON, programming languages and shells.
     Backslash,
+    /// Of PowerShell.
+    Backtick,
+    /// Of Compose files and Makefiles: `$$` is one.
+    Dollar,
     /// Of URLs.
     Percent,
     /// Of forms: a blank is `+`, the rest as in URLs.
@@ -139,6 +158,8 @@ impl Escape {
     const fn sign(self) -> u8 {
         match self {
             Self::Backslash => b'\\',
+            Self::Backtick => b'`',
+            Self::Dollar => b'$',
             Self::Percent => b'%',
             Self::Form => b'+',
             Self::Entity => b'&',
@@ -147,7 +168,7 @@ impl Escape {
 
     /// Whether these bytes are the beginning of an escape, and the rest of it is not there.
     fn is_cut_off(self, bytes: &[u8]) -> bool {
-        if bytes.len() > LONGEST || !matches!(bytes[0], b'\\' | b'%' | b'&') {
+        if bytes.len() > LONGEST || !matches!(bytes[0], b'\\' | b'`' | b'$' | b'%' | b'&') {
             return false;
         }
 
@@ -165,6 +186,7 @@ impl Escape {
             (Self::Percent | Self::Form, b'%') => {
                 bytes.len() < 3 && rest.all(|byte| is_digit(*byte))
             }
+            (Self::Backtick, b'`') | (Self::Dollar, b'$') => rest.next().is_none(),
             (Self::Entity, b'&') => rest.all(|byte| byte.is_ascii_alphanumeric() || *byte == b'#'),
             _ => false,
         }
@@ -174,6 +196,8 @@ impl Escape {
     fn read(self, bytes: &[u8]) -> (Vec<u8>, usize) {
         let read = match (self, bytes[0]) {
             (Self::Backslash, b'\\') => backslash(bytes),
+            (Self::Backtick, b'`') => backtick(bytes),
+            (Self::Dollar, b'$') => bytes.starts_with(b"$$").then(|| (vec![b'$'], 2)),
             (Self::Percent | Self::Form, b'%') => percent(bytes),
             (Self::Form, b'+') => Some((vec![b' '], 1)),
             (Self::Entity, b'&') => entity(bytes),
@@ -208,6 +232,22 @@ fn backslash(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
         b'U' => character(number(bytes.get(2..10)?, 16)?, 10),
         other => one(other),
     }
+}
+
+fn backtick(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let byte = match *bytes.get(1)? {
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'0' => 0,
+        b'a' => 7,
+        b'b' => 8,
+        b'e' => 27,
+        b'f' => 12,
+        b'v' => 11,
+        other => other,
+    };
+    Some((vec![byte], 2))
 }
 
 fn octal(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {

@@ -76,11 +76,11 @@ impl Agent {
             .map_err(|reason| failed("preparing the images' folder", &reason))?;
         let hash_key = hash_key::load(&directory)
             .map_err(|error| failed("reading the key of secrets' hashes", &error))?;
-        let access_log = Some(LogFile::access(directory.access_log()));
         let router = Router::new(Options {
-            access_log,
+            access_log: Some(LogFile::access(directory.access_log())),
             inherited,
             descriptors: Descriptors::of_this_process(),
+            redactor: redactor.clone(),
         });
 
         let agent = Arc::new(Self {

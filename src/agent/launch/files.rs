@@ -7,25 +7,17 @@
 //! PLACE/INSTANCE/etc/app/config.toml   what an instance finds as /etc/app/config.toml
 //! ```
 
+mod place;
+
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown,
-};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-
-use rustix::process::geteuid;
 
 use crate::agent::Directory;
 use crate::agent::launch::User;
-use crate::model::Digest;
-
-/// Where files are held in memory.
-const MEMORY: &str = "/dev/shm";
-
-/// What `statfs(2)` says of a file system in memory.
-const TMPFS: i64 = 0x0102_1994;
+use crate::agent::launch::files::place::Place;
 
 /// Who reads the files of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +101,10 @@ impl InstanceFiles {
 
     /// Deletes them.
     pub fn remove(&self) {
-        match fs::remove_dir_all(&self.folder) {
+        let Some((place, name)) = self.folder.parent().zip(self.folder.file_name()) else {
+            return;
+        };
+        match Place::open(place).and_then(|place| place.remove(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::error!(folder = %self.folder.display(), %error, "the files of an instance could not be deleted");
             }
@@ -135,96 +130,46 @@ fn give(path: &Path, user: User) -> io::Result<()> {
 
 /// Deletes what an agent left of instances that nobody knows any more.
 pub fn remove_stray_files(directory: &Directory, known: &[PathBuf]) {
-    for place in [in_memory(directory), directory.files()] {
-        let Ok(entries) = fs::read_dir(&place) else {
-            continue;
-        };
-        let entries = entries.filter_map(Result::ok).map(|entry| entry.path());
-        for path in entries.filter(|path| !known.contains(path)) {
-            InstanceFiles::found(path).remove();
+    let places = [
+        place::recorded(directory),
+        Some(place::predictable(directory)),
+        Some(directory.files()),
+    ];
+    for path in places.into_iter().flatten() {
+        match Place::open(&path) {
+            Ok(place) => place.remove_all_but(known),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::warn!(%error, "nothing is deleted in a folder that is not the agent's own");
+            }
         }
     }
+}
+
+/// Why the files of instances would be on the disk and not in memory; none where they are in
+/// memory. Nothing is left of the look.
+#[must_use]
+pub fn why_on_disk() -> Option<String> {
+    let looked = place::expect_memory().and_then(|()| tempfile::tempdir_in(place::MEMORY));
+    looked.err().map(|error| error.to_string())
 }
 
 /// Where this agent's instances have their files.
 fn place(directory: &Directory) -> io::Result<PathBuf> {
-    let memory = in_memory(directory);
-    if is_memory() && own(&memory).is_ok() {
-        return Ok(memory);
-    }
-    let place = directory.files();
-    own(&place)?;
-    Ok(place)
-}
+    let memory = place::in_memory(directory);
+    let error = match memory {
+        Ok(path) => return Ok(path),
+        Err(error) => error,
+    };
 
-fn in_memory(directory: &Directory) -> PathBuf {
-    let folder = Digest::of(directory.path().as_os_str().as_encoded_bytes());
-    let name = format!("shipit-{}-{}", geteuid().as_raw(), folder.short());
-    Path::new(MEMORY).join(name)
-}
-
-fn is_memory() -> bool {
-    rustix::fs::statfs(MEMORY).is_ok_and(|found| found.f_type == TMPFS)
-}
-
-/// Makes a folder of this user's own, which others may go through at the most: root's services may
-/// be of any user.
-fn own(path: &Path) -> io::Result<()> {
-    let mode = if geteuid().is_root() { 0o711 } else { 0o700 };
-    match DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        other => other?,
-    }
-    let found = fs::symlink_metadata(path)?;
-    if !found.is_dir() || found.uid() != geteuid().as_raw() {
-        let reason = format!("{} is not this user's own folder", path.display());
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
-    }
-    fs::set_permissions(path, Permissions::from_mode(mode))
+    let disk = directory.files();
+    tracing::warn!(
+        folder = %disk.display(), %error,
+        "the files of instances, secrets among them, are written to the disk"
+    );
+    place::own(&disk)?;
+    Ok(disk)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn agent() -> (tempfile::TempDir, Directory) {
-        let place = tempfile::tempdir().unwrap();
-        let directory = Directory::find(Some(place.path().join("agent")));
-        drop(directory.prepare().unwrap());
-        (place, directory)
-    }
-
-    #[test]
-    fn files_are_there_for_their_reader_alone_until_they_are_deleted() {
-        let (_place, directory) = agent();
-        let paths = ["/etc/app/a.toml", "/etc/b"].map(PathBuf::from);
-        let texts = paths.clone().map(|path| (path, "text".to_owned()));
-        let files = BTreeMap::from(texts);
-
-        for (reader, mode) in [(Reader::User(None), 0o400), (Reader::Container, 0o444)] {
-            let written = InstanceFiles::write(&directory, &files, reader).unwrap();
-            for path in &paths {
-                let source = written.source(path);
-                assert_eq!(fs::read_to_string(&source).unwrap(), "text");
-                assert_eq!(source.metadata().unwrap().mode() & 0o777, mode);
-            }
-            assert_eq!(written.folder().metadata().unwrap().mode() & 0o777, 0o700);
-            written.remove();
-            assert!(!written.folder().exists());
-        }
-        remove_stray_files(&directory, &[]);
-        let _ = fs::remove_dir(in_memory(&directory));
-    }
-
-    #[test]
-    fn what_nobody_knows_any_more_is_deleted() {
-        let (_place, directory) = agent();
-        let files = BTreeMap::from([("/a".into(), String::new())]);
-        let write = || InstanceFiles::write(&directory, &files, Reader::User(None)).unwrap();
-        let (known, stray) = (write(), write());
-        remove_stray_files(&directory, &[known.folder().to_owned()]);
-        assert!(known.folder().exists() && !stray.folder().exists());
-        known.remove();
-        let _ = fs::remove_dir(in_memory(&directory));
-    }
-}
+mod tests;

@@ -30,7 +30,7 @@ use std::path::PathBuf;
 
 pub use attached::{Streams, at_terminal, resize, with_pipes};
 pub use become_user::{become_user, becoming};
-pub use files::{InstanceFiles, Reader, remove_stray_files};
+pub use files::{InstanceFiles, Reader, remove_stray_files, why_on_disk};
 pub use hold::{Group, Held, hold, run};
 pub use launcher::{calm, launch};
 pub use memory::Handed;

@@ -17,6 +17,9 @@ use crate::model::{Digest, Platform, platform};
 /// The largest document that is read.
 const DOCUMENT_LIMIT: u64 = 8 << 20;
 
+/// The most that is read behind the end of a tar, which is zeros.
+const MOST_PADDING: u64 = 64 << 20;
+
 /// A layout folder.
 pub(super) struct Layout(Root);
 
@@ -81,7 +84,8 @@ impl Layout {
             Packing::Gzip => {
                 // A layer may be several archives, one after the other.
                 let packed = BufReader::with_capacity(256 << 10, &mut bytes);
-                work(&mut MultiGzDecoder::new(packed))
+                let mut plain = MultiGzDecoder::new(packed);
+                work(&mut plain).and_then(|done| finish(&layer.digest, plain).map(|()| done))
             }
             Packing::None => work(&mut bytes),
         };
@@ -107,6 +111,13 @@ impl Layout {
         let unpacked = u64::from(u32::from_le_bytes(size)).max(packed);
         Ok(Size { packed, unpacked })
     }
+}
+
+/// Reads what stands behind the end of a tar: the checksum of what was unpacked comes after it.
+fn finish(layer: &Digest, plain: impl Read) -> Result<(), Reason> {
+    let read = io::copy(&mut plain.take(MOST_PADDING), &mut io::sink());
+    read.map(drop)
+        .map_err(|error| format!("layer {}: unpacking it: {error}", layer.short()))
 }
 
 /// How large a layer is.

@@ -1,6 +1,8 @@
 //! How much an image may become. The agent's operator says so, by variables; what is deployed
 //! cannot.
 
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::agent::rootfs::Reason;
@@ -86,7 +88,7 @@ impl Limits {
 pub(super) fn explain(layer: &Digest, error: &UnpackError) -> Reason {
     let variable = match error {
         UnpackError::Exceeded(Exceeded::Bytes(_) | Exceeded::Expansion(_)) => SIZE,
-        UnpackError::Exceeded(Exceeded::Entries(_)) => FILES,
+        UnpackError::Exceeded(Exceeded::Entries(_) | Exceeded::Paths(_)) => FILES,
         UnpackError::Exceeded(Exceeded::Time(_)) => WITHIN,
         _ => return format!("layer {}: {error}", layer.short()),
     };
@@ -94,6 +96,17 @@ pub(super) fn explain(layer: &Digest, error: &UnpackError) -> Reason {
         "layer {}: {error}. If it is meant to be so, set {variable} for the agent and start it again",
         layer.short()
     )
+}
+
+/// Why an image was not sealed.
+pub(super) fn explain_sealing(image: &Path, error: &io::Error) -> Reason {
+    let why = format!("sealing {}: {error}", image.display());
+    match Exceeded::of(error) {
+        Some(Exceeded::Time(_)) => {
+            format!("{why}. If it is meant to be so, set {WITHIN} for the agent and start it again")
+        }
+        _ => why,
+    }
 }
 
 #[cfg(test)]

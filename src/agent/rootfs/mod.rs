@@ -28,6 +28,7 @@ use crate::agent::rootfs::seal::Condition;
 pub(super) use crate::agent::rootfs::seal::Tree;
 use crate::agent::rootfs::space::Space;
 use crate::agent::rootfs::unpack::{Owners, Unpacker};
+use crate::files::archive::Budget;
 use crate::files::replace;
 use crate::model::Digest;
 use crate::port::engine::Pull;
@@ -105,16 +106,18 @@ impl Unpacked {
             self.ensure()?;
             return Ok(meta);
         }
-        let fresh = self.unpack(pull)?;
-        seal::seal(fresh.path(), self.tree)
-            .map_err(|error| said("sealing", fresh.path(), &error))?;
+        let budget = Limits::of_agent()?.budget();
+        let fresh = self.unpack(pull, &budget)?;
+        let in_time = || Ok(budget.in_time()?);
+        seal::seal(fresh.path(), self.tree, &in_time)
+            .map_err(|error| limits::explain_sealing(fresh.path(), &error))?;
         settle(&fresh.keep(), &self.folder)?;
         self.remember(pull)?;
         self.meta()
     }
 
     /// The image anew, in a folder of its own beside the others.
-    fn unpack(&self, pull: &Pull) -> Result<TempDir, Reason> {
+    fn unpack(&self, pull: &Pull, budget: &Budget) -> Result<TempDir, Reason> {
         let Pull::Layout(layout) = pull else {
             return Err(
                 "only Docker fetches images from a registry by itself: apply again with this version of shipit"
@@ -138,7 +141,7 @@ impl Unpacked {
             .map_err(|error| said("making a folder in", images, &error))?;
         let files = fresh.path().join("files");
         fs::create_dir(&files).map_err(|error| said("making", &files, &error))?;
-        unpack_all(&layout, &layers, &files, self.tree)?;
+        unpack_all(&layout, &layers, &files, (self.tree, budget))?;
 
         let text = serde_json::to_vec(&meta(&config)).unwrap_or_default();
         let path = fresh.path().join("image.json");
@@ -241,7 +244,8 @@ impl Unpacked {
                 "where its layers are is not known; {again}"
             )));
         };
-        self.unpack(&from)
+        let budget = Limits::of_agent().map_err(Restoring)?.budget();
+        self.unpack(&from, &budget)
             .map_err(|reason| Restoring(format!("{reason}; {again}")))
     }
 }
@@ -275,7 +279,12 @@ impl From<io::Error> for Restoring {
 }
 
 /// Puts the layers over each other in an empty folder.
-fn unpack_all(layout: &Layout, layers: &[Layer], into: &Path, tree: Tree) -> Result<(), Reason> {
+fn unpack_all(
+    layout: &Layout,
+    layers: &[Layer],
+    into: &Path,
+    (tree, budget): (Tree, &Budget),
+) -> Result<(), Reason> {
     let limits = Limits::of_agent()?;
     let sizes = layers
         .iter()
@@ -289,7 +298,6 @@ fn unpack_all(layout: &Layout, layers: &[Layer], into: &Path, tree: Tree) -> Res
         .expect(needed)
         .map_err(|error| error.to_string())?;
 
-    let budget = limits.budget();
     let owners = match tree {
         Tree::Container if rustix::process::geteuid().is_root() => Owners::AsWritten,
         Tree::Container | Tree::Machine => Owners::Own,
@@ -435,7 +443,7 @@ pub(crate) fn hostile(bytes: &[u8]) {
         fs::write(beside.join("canary"), "s3cret")?;
         let before = fs::metadata(&beside)?;
 
-        let budget = crate::files::archive::Budget::new(limits);
+        let budget = Budget::new(limits);
         budget.next_archive(u64::MAX);
         let _ = Unpacker::new(&image, Owners::Own, budget)?.layer(bytes);
 

@@ -12,24 +12,30 @@
 //! each moves `ctime`, and nobody can set that. As long as no stamp has moved nothing has changed,
 //! and no content is read. Where one has, the content decides.
 
+mod delete;
 mod name;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::collections::{BTreeMap, HashMap, hash_map};
-use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind, Read as _};
+use std::fs::{self, File, Permissions};
+use std::io::{self, BufReader, BufWriter, ErrorKind, Read as _, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use serde::ser::{SerializeMap, Serializer as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::agent::rootfs::seal::name::Name;
+use crate::agent::rootfs::seal::walk::walk;
 use crate::files;
 use crate::files::beneath::plain_file;
 use crate::model::Digest;
+
+pub(super) use delete::remove_tree;
 
 /// How many times what was replaced is kept.
 const KEPT: usize = 10;
@@ -130,21 +136,40 @@ pub(super) fn in_words(changes: &[Change]) -> String {
     }
 }
 
+/// Fails when there is no time left.
+pub(super) type InTime<'a> = dyn Fn() -> io::Result<()> + 'a;
+
 /// Makes the files of an image what they are to be for their readers, and records what they are.
-pub(super) fn seal(image: &Path, tree: Tree) -> io::Result<()> {
+pub(super) fn seal(image: &Path, tree: Tree, in_time: &InTime<'_>) -> io::Result<()> {
     let files = image.join("files");
     if tree == Tree::Machine {
-        close(&files)?;
+        close(&files, in_time)?;
     }
-    write(image, &Entries::of(&files, None)?)
+
+    // Nothing is kept in memory of what was written.
+    let mut hasher = Sha256::new();
+    files::replace_with(&image.join("entries.json"), |file| {
+        let mut to = BufWriter::new(file);
+        let mut json = serde_json::Serializer::new(&mut to);
+        let mut map = (&mut json).serialize_map(None)?;
+        entries(&files, None, in_time, &mut |name, entry| {
+            entry.add_to(&mut hasher, &name);
+            Ok(map.serialize_entry(&name, &entry)?)
+        })?;
+        SerializeMap::end(map)?;
+        to.flush()
+    })?;
+    let digest = Digest::from_sha256(hasher);
+    files::replace(&image.join("seal"), digest.as_str().as_bytes())
 }
 
 /// Nobody may write, everybody may read, and what is a program stays one.
-pub(super) fn close(path: &Path) -> io::Result<()> {
+fn close(path: &Path, in_time: &InTime<'_>) -> io::Result<()> {
+    in_time()?;
     let meta = fs::symlink_metadata(path)?;
     if meta.is_dir() {
         for entry in fs::read_dir(path)? {
-            close(&entry?.path())?;
+            close(&entry?.path(), in_time)?;
         }
     }
     let is_open = meta.is_dir() || meta.mode() & 0o111 != 0;
@@ -158,7 +183,11 @@ pub(super) fn close(path: &Path) -> io::Result<()> {
 }
 
 fn write(image: &Path, entries: &Entries) -> io::Result<()> {
-    files::replace(&image.join("entries.json"), &serde_json::to_vec(entries)?)?;
+    files::replace_with(&image.join("entries.json"), |file| {
+        let mut to = BufWriter::new(file);
+        serde_json::to_writer(&mut to, entries)?;
+        to.flush()
+    })?;
     files::replace(&image.join("seal"), entries.digest().as_str().as_bytes())
 }
 
@@ -168,7 +197,7 @@ pub(super) fn check(image: &Path) -> io::Result<Condition> {
     let sealed = match fs::read_to_string(image.join("seal")) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             tracing::warn!(image = %image.display(), "an image without a seal is sealed as it is");
-            seal(image, Tree::Container)?;
+            seal(image, Tree::Container, &|| Ok(()))?;
             return Ok(Condition::Whole);
         }
         other => other?,
@@ -177,8 +206,8 @@ pub(super) fn check(image: &Path) -> io::Result<Condition> {
         return Ok(Condition::Whole);
     }
 
-    let known: Entries = serde_json::from_slice(&fs::read(image.join("entries.json"))?)?;
-    let found = Entries::of(&image.join("files"), Some(&known))?;
+    let known = Entries::read(image)?;
+    let found = Entries::of(&image.join("files"), &known)?;
     let changes = known.changes(&found);
     if !changes.is_empty() {
         return Ok(Condition::Changed(changes));
@@ -197,8 +226,7 @@ pub(super) fn restore<E: From<io::Error>>(
     changes: &[Change],
     fresh: impl FnOnce() -> Result<PathBuf, E>,
 ) -> Result<(), E> {
-    let known: Entries =
-        serde_json::from_slice(&fs::read(image.join("entries.json"))?).map_err(io::Error::from)?;
+    let known = Entries::read(image)?;
     let needs = |change: &Change| matches!(change.how, How::Removed | How::Content);
     let fresh = changes.iter().any(needs).then(fresh).transpose()?;
     let aside = aside(image)?;
@@ -272,7 +300,7 @@ fn put_aside(path: &Path, to: &Path) -> io::Result<()> {
 fn bring(from: &Path, to: &Path, tree: Tree) -> io::Result<()> {
     in_open_folder(to, || fs::rename(from, to))?;
     match tree {
-        Tree::Machine => close(to),
+        Tree::Machine => close(to, &|| Ok(())),
         Tree::Container => Ok(()),
     }
 }
@@ -292,29 +320,6 @@ fn in_open_folder(path: &Path, work: impl FnOnce() -> io::Result<()>) -> io::Res
     done
 }
 
-/// Takes a folder away, with folders in it that nobody may write.
-pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            open(path)?;
-            fs::remove_dir_all(path)
-        }
-        other => other,
-    }
-}
-
-fn open(folder: &Path) -> io::Result<()> {
-    fs::set_permissions(folder, Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 impl Stamp {
     fn of(meta: &fs::Metadata) -> Self {
         Self(
@@ -327,42 +332,20 @@ impl Stamp {
     }
 }
 
-/// Every name in a folder with what the machine says of it, in one order.
-fn walk(files: &Path) -> io::Result<BTreeMap<Name, fs::Metadata>> {
-    let mut found = BTreeMap::new();
-    let mut left = vec![PathBuf::new()];
-    while let Some(name) = left.pop() {
-        let path = files.join(&name);
-        let meta = fs::symlink_metadata(&path)?;
-        if meta.is_dir() {
-            for entry in fs::read_dir(&path)? {
-                left.push(name.join(entry?.file_name()));
-            }
-        }
-        found.insert(Name(name), meta);
-    }
-    Ok(found)
-}
-
 /// A digest over all names and stamps of a folder.
 fn stamps(files: &Path) -> io::Result<Digest> {
     let mut hasher = Sha256::new();
-    for (name, meta) in walk(files)? {
-        let stamp = Stamp::of(&meta);
-        add(
-            &mut hasher,
-            &name,
-            meta.mode(),
-            meta.uid(),
-            meta.gid(),
-            stamp,
-        );
-    }
+    walk(files, &mut |name, meta| {
+        let stamp = Stamp::of(meta);
+        let (mode, uid, gid) = (meta.mode(), meta.uid(), meta.gid());
+        add(&mut hasher, name, mode, uid, gid, stamp);
+        Ok(())
+    })?;
     Ok(Digest::from_sha256(hasher))
 }
 
-fn add(hasher: &mut Sha256, name: &Name, mode: u32, uid: u32, gid: u32, stamp: Stamp) {
-    hasher.update(name.0.as_os_str().as_bytes());
+fn add(hasher: &mut Sha256, name: &Path, mode: u32, uid: u32, gid: u32, stamp: Stamp) {
+    hasher.update(name.as_os_str().as_bytes());
     // No path has this byte in it.
     hasher.update([0]);
     for number in [mode, uid, gid] {
@@ -374,54 +357,79 @@ fn add(hasher: &mut Sha256, name: &Name, mode: u32, uid: u32, gid: u32, stamp: S
     }
 }
 
-impl Entries {
-    /// What is in a folder. The content of what has the stamp that is known of it is the content
-    /// that is known.
-    fn of(files: &Path, known: Option<&Self>) -> io::Result<Self> {
-        let mut entries = BTreeMap::new();
-        // A file may have a million names: it is read once.
-        let mut read: HashMap<(u64, u64), What> = HashMap::new();
-        for (name, meta) in walk(files)? {
-            let stamp = Stamp::of(&meta);
-            let same = known
-                .and_then(|known| known.0.get(&name))
-                .filter(|entry| entry.stamp == stamp);
-            let what = match same {
-                Some(entry) => entry.what.clone(),
-                None if meta.is_file() && meta.nlink() > 1 => {
-                    match read.entry((meta.dev(), meta.ino())) {
-                        hash_map::Entry::Occupied(read) => read.get().clone(),
-                        hash_map::Entry::Vacant(place) => {
-                            place.insert(What::of(&files.join(&name.0), &meta)?).clone()
-                        }
-                    }
+/// Visits each name of a folder as an entry. The content of what has the stamp that is known of it
+/// is the content that is known.
+fn entries(
+    files: &Path,
+    known: Option<&Entries>,
+    in_time: &InTime<'_>,
+    each: &mut dyn FnMut(Name, Entry) -> io::Result<()>,
+) -> io::Result<()> {
+    // A file may have a million names: it is read once.
+    let mut read: HashMap<(u64, u64), What> = HashMap::new();
+    walk(files, &mut |path, meta| {
+        in_time()?;
+        let (name, stamp) = (Name(path.to_path_buf()), Stamp::of(meta));
+        let same = known
+            .and_then(|known| known.0.get(&name))
+            .filter(|entry| entry.stamp == stamp);
+        let what = match same {
+            Some(entry) => entry.what.clone(),
+            None if meta.is_file() && meta.nlink() > 1 => {
+                match read.entry((meta.dev(), meta.ino())) {
+                    hash_map::Entry::Occupied(read) => read.get().clone(),
+                    hash_map::Entry::Vacant(place) => place
+                        .insert(What::of(&files.join(path), meta, in_time)?)
+                        .clone(),
                 }
-                None => What::of(&files.join(&name.0), &meta)?,
-            };
-            let entry = Entry {
-                what,
-                mode: meta.mode() & 0o7777,
-                uid: meta.uid(),
-                gid: meta.gid(),
-                stamp,
-            };
-            entries.insert(name, entry);
-        }
+            }
+            None => What::of(&files.join(path), meta, in_time)?,
+        };
+        let entry = Entry {
+            what,
+            mode: meta.mode() & 0o7777,
+            uid: meta.uid(),
+            gid: meta.gid(),
+            stamp,
+        };
+        each(name, entry)
+    })
+}
 
-        Ok(Self(entries))
+impl Entry {
+    fn add_to(&self, hasher: &mut Sha256, name: &Name) {
+        let kind = match self.what {
+            What::Folder => 0o040_000,
+            What::File { .. } => 0o100_000,
+            What::Link { .. } => 0o120_000,
+            What::Other => 0,
+        };
+        let mode = kind | self.mode;
+        add(hasher, &name.0, mode, self.uid, self.gid, self.stamp);
+    }
+}
+
+impl Entries {
+    /// What is recorded of an image.
+    fn read(image: &Path) -> io::Result<Self> {
+        let file = BufReader::new(File::open(image.join("entries.json"))?);
+        Ok(serde_json::from_reader(file)?)
+    }
+
+    /// What is in a folder.
+    fn of(files: &Path, known: &Self) -> io::Result<Self> {
+        let mut found = BTreeMap::new();
+        entries(files, Some(known), &|| Ok(()), &mut |name, entry| {
+            found.insert(name, entry);
+            Ok(())
+        })?;
+        Ok(Self(found))
     }
 
     fn digest(&self) -> Digest {
         let mut hasher = Sha256::new();
         for (name, entry) in &self.0 {
-            let kind = match entry.what {
-                What::Folder => 0o040_000,
-                What::File { .. } => 0o100_000,
-                What::Link { .. } => 0o120_000,
-                What::Other => 0,
-            };
-            let mode = kind | entry.mode;
-            add(&mut hasher, name, mode, entry.uid, entry.gid, entry.stamp);
+            entry.add_to(&mut hasher, name);
         }
         Digest::from_sha256(hasher)
     }
@@ -450,7 +458,7 @@ impl Entries {
 }
 
 impl What {
-    fn of(path: &Path, meta: &fs::Metadata) -> io::Result<Self> {
+    fn of(path: &Path, meta: &fs::Metadata, in_time: &InTime<'_>) -> io::Result<Self> {
         let kind = meta.file_type();
         if kind.is_dir() {
             return Ok(Self::Folder);
@@ -466,6 +474,7 @@ impl What {
         let (mut file, mut hasher) = (plain_file(path)?, Sha256::new());
         let mut buffer = vec![0; 128 << 10];
         loop {
+            in_time()?;
             match file.read(&mut buffer)? {
                 0 => break,
                 count => hasher.update(&buffer[..count]),

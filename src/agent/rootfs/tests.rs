@@ -478,20 +478,41 @@ fn folders_that_only_paths_imply_count_as_entries() {
         entries: 1000,
         within: std::time::Duration::from_mins(1),
     };
-    let budget = crate::files::archive::Budget::new(limits);
+    let budget = Budget::new(limits);
     budget.next_archive(u64::MAX);
-    let deep = |number: usize| file(&format!("{number}/{}x", "a/".repeat(200)), "");
+    let deep = |number: usize| file(&format!("{number}/{}x", "a/".repeat(100)), "");
     let entries: Vec<Entry> = (0..50).map(deep).collect();
 
     let unpacker = Unpacker::new(image.path(), Owners::Own, budget).expect("a folder");
     let error = unpacker
         .layer(&tar(&entries)[..])
-        .expect_err("10,000 folders");
+        .expect_err("5,000 folders");
     let said =
         std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
     assert!(said.contains("more than 1000 entries"), "{said}");
     let made = fs::read_dir(image.path()).expect("a folder").count();
-    assert!(made <= 5, "{made} of 50");
+    assert!(made <= 10, "{made} of 50");
+}
+
+#[test]
+fn short_names_behind_a_link_count_as_long_as_they_are() {
+    let image = tempfile::tempdir().expect("a folder");
+    let limits = crate::files::archive::Limits {
+        bytes: 1 << 20,
+        entries: 1000,
+        within: std::time::Duration::from_mins(1),
+    };
+    let budget = Budget::new(limits);
+    budget.next_archive(u64::MAX);
+    let deep = vec!["d".repeat(250); 14].join("/");
+    let mut entries = vec![file(&format!("{deep}/x"), ""), link("l", &deep)];
+    entries.extend((0..100).map(|number| file(&format!("l/{number}"), "")));
+
+    let unpacker = Unpacker::new(image.path(), Owners::Own, budget).expect("a folder");
+    let error = unpacker.layer(&tar(&entries)[..]).expect_err("350 KB");
+    assert!(error.to_string().contains("more than 125 KiB"), "{error}");
+    let made = fs::read_dir(image.path().join(deep)).expect("a folder");
+    assert!(made.count() < 40);
 }
 
 #[test]
@@ -508,6 +529,18 @@ fn bytes_that_are_not_the_digest_are_named_before_what_is_wrong_with_them() {
         let reason = machine.fetch(&image).expect_err("other bytes");
         assert!(reason.contains("the image is corrupt"), "{reason}");
     }
+}
+
+#[test]
+fn the_checksum_behind_a_layer_is_compared() {
+    let machine = Machine::new();
+    let mut layer = gzip(&tar(&[file("a", "a")]));
+    let at = layer.len() - 8;
+    layer[at] ^= 1;
+    let reason = machine
+        .fetch(&machine.image(&[layer]))
+        .expect_err("other bytes");
+    assert!(reason.contains("unpacking it"), "{reason}");
 }
 
 #[test]

@@ -8,8 +8,6 @@
 //! Not taken over: devices and FIFOs, which become empty files; `setuid` and `setgid`; extended
 //! attributes.
 
-mod removal;
-
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -25,9 +23,9 @@ use rustix::io::Errno;
 use tar::EntryType;
 
 use crate::agent::rootfs::space::{NoSpace, Space};
-use crate::agent::rootfs::unpack::removal::{clear, remove};
 use crate::files::archive::{self, Budget, Exceeded, Member};
 use crate::files::beneath::{BeneathError, Folder, Links, Missing, Root};
+use crate::files::removal::{clear, remove};
 
 /// What a folder that no layer names is made with.
 const IMPLIED: u32 = 0o755;
@@ -189,7 +187,13 @@ impl Layer<'_> {
         self.image.space.count_entries(1)?;
         let parent = self.parent(&above)?;
         // Links may lead deeper than the path says.
-        self.check_size(&parent.folder.real.join(&name))?;
+        let real = parent.folder.real.join(&name);
+        self.check_size(&real)?;
+        let target = match member.kind {
+            EntryType::Symlink => member.link.as_os_str().len(),
+            _ => 0,
+        };
+        self.count_path(real.as_os_str().len() + target)?;
         let placed = self.place(member, &parent, &name);
         placed.map_err(|error| match error {
             UnpackError::Archive(source) => UnpackError::Entry { path, source },
@@ -197,6 +201,11 @@ impl Layer<'_> {
         })?;
         self.made.insert((parent.inode, name));
         Ok(())
+    }
+
+    fn count_path(&self, bytes: usize) -> Result<(), UnpackError> {
+        let counted = self.image.budget.path(bytes);
+        Ok(counted.map_err(io::Error::from)?)
     }
 
     /// Refuses a path that could not be opened afterwards.
@@ -231,6 +240,9 @@ impl Layer<'_> {
             .entries(folder.made)
             .map_err(io::Error::from)?;
         self.image.space.count_entries(folder.made)?;
+        let made = usize::try_from(folder.made).unwrap_or(usize::MAX);
+        let made = folder.real.ancestors().take(made);
+        self.count_path(made.map(|path| path.as_os_str().len()).sum())?;
         let inode = inode(&folder)?;
         let parent = Rc::new(Parent { folder, inode });
         self.parent = Some((path.to_path_buf(), Rc::clone(&parent)));

@@ -8,7 +8,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::agent::Descriptors;
-use crate::agent::log::file::LogFile;
 use crate::agent::router::access::AccessLog;
 use crate::agent::router::connection::budget::{Budget, Side};
 use crate::agent::router::connection::clients::Clients;
@@ -34,10 +33,10 @@ pub struct Shared {
 
 impl Shared {
     /// Nothing routed yet.
-    pub fn new(log: Option<LogFile>, descriptors: Descriptors) -> Self {
+    pub fn new(access: AccessLog, descriptors: Descriptors) -> Self {
         Self {
             registry: Upstreams::default(),
-            access: AccessLog::new(log),
+            access,
             budget: Arc::new(Budget::new(descriptors)),
             clients: Arc::default(),
             ids: Ids::new(),

@@ -37,6 +37,8 @@ use crate::agent::Descriptors;
 use crate::agent::log::file::LogFile;
 use crate::model::route::Listeners;
 use crate::port::engine::Scope;
+use crate::redact::Redactor;
+use access::AccessLog;
 use config::Shared;
 use routes::Routes;
 
@@ -51,6 +53,8 @@ pub struct Options {
     pub inherited: Vec<TcpListener>,
     /// How many file descriptors there are.
     pub descriptors: Descriptors,
+    /// What knows the values that must not be in the log.
+    pub redactor: Redactor,
 }
 
 /// A handle to the router; a clone is the same router. Needs a Tokio runtime around its calls.
@@ -65,7 +69,10 @@ impl Router {
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self {
-            shared: Arc::new(Shared::new(options.access_log, options.descriptors)),
+            shared: Arc::new(Shared::new(
+                AccessLog::new(options.access_log, options.redactor),
+                options.descriptors,
+            )),
             routes: Arc::new(Routes::new(options.inherited)),
         }
     }

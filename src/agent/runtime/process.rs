@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ use crate::agent::posture::Limits;
 use crate::agent::rootfs::{ImageMeta, Tree, Unpacked};
 use crate::agent::runtime::attached::{Attach, Attached};
 use crate::agent::runtime::{Launch, Running, Runtime};
-use crate::agent::trouble::Trouble;
-use crate::files::beneath::{Links, Missing, Root};
+use crate::agent::trouble::{Trouble, is_local};
+use crate::files::beneath::{BeneathError, Links, Missing, Root};
 use crate::files::process::{kill_group, look, started};
 use crate::model::Digest;
 use crate::port::engine::Pull;
@@ -208,19 +208,23 @@ pub(super) fn program(launch: &Launch) -> io::Result<(PathBuf, &[String])> {
 }
 
 /// The folder that it starts in: one of the image, whatever its configuration and its links say.
-pub(super) fn workdir(launch: &Launch) -> PathBuf {
-    let found = Root::open(&launch.rootfs, Links::SeeRoot)
-        .ok()
-        .and_then(|root| root.folder(&launch.workdir, Missing::Refuse).ok());
-    let plain = || {
-        let parts = launch.workdir.components();
-        parts
-            .filter(|part| matches!(part, Component::Normal(_)))
-            .collect()
-    };
-    launch
-        .rootfs
-        .join(found.map_or_else(plain, |folder| folder.real))
+///
+/// # Errors
+/// The image has no such folder.
+pub(super) fn workdir(launch: &Launch) -> io::Result<PathBuf> {
+    let root = Root::open(&launch.rootfs, Links::SeeRoot)?;
+    match root.folder(&launch.workdir, Missing::Refuse) {
+        Ok(folder) => Ok(launch.rootfs.join(folder.real)),
+        // Nothing is known of the image then.
+        Err(BeneathError::Io { source, .. }) if is_local(&source) => Err(source),
+        Err(error) => {
+            let folder = launch.workdir.display();
+            let reason = format!(
+                "the image has no folder {folder} to start in ({error}): its Dockerfile's WORKDIR names one"
+            );
+            Err(io::Error::new(ErrorKind::InvalidInput, reason))
+        }
+    }
 }
 
 /// A service of another user than the agent's has to come to its image: through the folder that is
@@ -249,7 +253,7 @@ pub(super) fn start(launch: &Launch) -> io::Result<Start> {
         name: (program.file_name() != Path::new(&name).file_name()).then_some(name),
         program,
         arguments: arguments.to_vec(),
-        workdir: workdir(launch),
+        workdir: workdir(launch)?,
         env: launch.env.clone(),
         input: launch.input.clone(),
         handed: None,
@@ -466,14 +470,17 @@ mod tests {
         std::fs::create_dir_all(rootfs.path().join("srv/app")).expect("a folder");
         std::os::unix::fs::symlink("/srv/app", rootfs.path().join("app")).expect("a link");
         std::os::unix::fs::symlink("../../../../tmp", rootfs.path().join("out")).expect("a link");
+        std::fs::write(rootfs.path().join("file"), "").expect("a file");
         for (workdir, inside) in [
-            ("/srv/app", "srv/app"),
-            ("srv", "srv"),
-            ("/app", "srv/app"),
-            ("/../../srv", "srv"),
-            ("/out", "out"),
-            ("/../../none", "none"),
-            ("/", ""),
+            ("/srv/app", Some("srv/app")),
+            ("srv", Some("srv")),
+            ("/app", Some("srv/app")),
+            ("/../../srv", Some("srv")),
+            ("/", Some("")),
+            // Of the machine, and not of the image.
+            ("/out", None),
+            ("/../../none", None),
+            ("/file", None),
         ] {
             let launch = Launch {
                 input: None,
@@ -489,11 +496,14 @@ mod tests {
                 commands: None,
                 contained: None,
             };
-            assert_eq!(
-                self::workdir(&launch),
-                rootfs.path().join(inside),
-                "{workdir}"
-            );
+            let found = self::workdir(&launch).map_err(|error| error.to_string());
+            match inside {
+                Some(inside) => assert_eq!(found, Ok(rootfs.path().join(inside)), "{workdir}"),
+                None => {
+                    let error = found.expect_err(workdir);
+                    assert!(error.contains("the image has no folder"), "{error}");
+                }
+            }
         }
     }
 }

@@ -365,7 +365,7 @@ async fn begin(launch: &Launch, enclosure: &ContainerSpec, secret: &Path) -> Res
     command.args(arguments(launch, enclosure, secret)?);
     // A bare name is looked for on the service's own path, and another relative one from its
     // working folder.
-    command.current_dir(process::workdir(launch));
+    command.current_dir(process::workdir(launch)?);
     if let Some(path) = launch.env.get("PATH") {
         command.env("PATH", path);
     }
@@ -397,7 +397,7 @@ fn arguments(
         ),
         ("NoNewPrivileges", "yes".into()),
         ("TasksMax", TASKS.to_string().into()),
-        ("WorkingDirectory", process::workdir(launch).into()),
+        ("WorkingDirectory", process::workdir(launch)?.into()),
         ("EnvironmentFile", secret.into()),
     ];
     for stream in ["StandardOutput", "StandardError"] {
@@ -528,9 +528,10 @@ mod tests {
 
     #[test]
     fn no_argument_has_a_variables_value() {
+        let image = tempfile::tempdir().expect("a folder");
         let launch = Launch {
             input: None,
-            rootfs: "/agent/images/a/files".into(),
+            rootfs: image.path().to_path_buf(),
             command: vec![
                 "/bin/sh".to_owned(),
                 "-c".to_owned(),

@@ -97,6 +97,7 @@ fn part(document: &Document) -> Part {
 mod tests {
     use super::*;
     use crate::desired::cluster::own::read;
+    use crate::desired::cluster::yaml::Budget;
 
     const CHART: &str = "\
 ---
@@ -129,7 +130,8 @@ metadata: {name: migrate, annotations: {helm.sh/hook: 'pre-install,pre-upgrade'}
         rendered: &Rendered,
     ) -> Result<Vec<String>, String> {
         let mut documents = Vec::new();
-        read("chart", text, &mut documents).map_err(|error| error.to_string())?;
+        read("chart", text, &Budget::default(), &mut documents)
+            .map_err(|error| error.to_string())?;
         let service = service.map(|name| name.parse().expect("a name"));
         let all = as_helm_does("chart", service.as_ref(), rendered, documents);
         let all = all.map_err(|error| format!("{}; {}", error.what, error.help))?;

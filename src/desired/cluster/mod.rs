@@ -82,6 +82,8 @@ pub(super) struct Site<'a> {
     pub templates: &'a Templates,
     pub sources: &'a Sources,
     pub namespaces: Namespaces,
+    /// What all manifests together may still become.
+    pub budget: yaml::Budget,
 }
 
 /// Where an environment's objects are.

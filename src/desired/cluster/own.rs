@@ -171,7 +171,7 @@ fn documents(
             for (path, text) in files {
                 let path = path.to_string_lossy();
                 let text = site.templates.render_in(&path, service, slot, text)?;
-                read(&path, &text, &mut all)?;
+                read(&path, &text, &site.budget, &mut all)?;
             }
         }
         Manifests::Rendered(rendered) => {
@@ -184,7 +184,7 @@ fn documents(
                     what: format!("{at}: nothing was rendered"),
                     help: "look at the messages of kustomize or helm".to_owned(),
                 })?;
-            read(at, text, &mut all)?;
+            read(at, text, &site.budget, &mut all)?;
             if rendered.helm.is_some() {
                 return chart::as_helm_does(at, service, rendered, all);
             }
@@ -195,12 +195,18 @@ fn documents(
 }
 
 /// Reads the documents of a text.
-pub(super) fn read(file: &str, text: &str, all: &mut Vec<Document>) -> Result<(), DesiredError> {
+pub(super) fn read(
+    file: &str,
+    text: &str,
+    budget: &yaml::Budget,
+    all: &mut Vec<Document>,
+) -> Result<(), DesiredError> {
     let wrong = |place: &str, reason: &str| DesiredError {
         what: format!("{place}: {reason}"),
         help: "`shipit render` shows what the templates make".to_owned(),
     };
-    let documents = yaml::documents(text).map_err(|error| wrong(file, &error.to_string()))?;
+    let documents =
+        yaml::documents(text, budget).map_err(|error| wrong(file, &error.to_string()))?;
     let lines = text.lines().zip(1_usize..);
     let sources: Vec<(usize, &str)> = lines
         .filter_map(|(text, line)| Some((line, text.strip_prefix("# Source: ")?)))

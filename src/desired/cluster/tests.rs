@@ -574,7 +574,7 @@ fn a_name_that_would_leave_its_place_in_a_path_is_refused_where_it_is_written() 
 fn lists_are_opened_as_kubectl_opens_them() {
     let names = |text: &str| {
         let mut all = Vec::new();
-        super::own::read("own.yaml", text, &mut all).map(|()| {
+        super::own::read("own.yaml", text, &super::yaml::Budget::default(), &mut all).map(|()| {
             let names = all.iter().map(|document| document.manifest.key().short());
             names.collect::<Vec<_>>()
         })

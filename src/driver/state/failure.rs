@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path};
 
+use crate::files;
 use crate::model::{EnvironmentName, ReleaseNumber};
 use crate::port::store::StoreError;
 
@@ -40,7 +41,7 @@ pub(in crate::driver) async fn keep(
 
 fn write(folder: &Path, files: &BTreeMap<String, String>) -> Result<(), StoreError> {
     let parent = folder.parent().unwrap_or(folder);
-    fs::create_dir_all(parent).map_err(io("making", parent))?;
+    files::private_folder(parent).map_err(io("making", parent))?;
     let beside = tempfile::Builder::new()
         .prefix(".gathering-")
         .tempdir_in(parent)

@@ -93,3 +93,23 @@ fn holes_count_as_what_they_become() {
         Err(Some(Exceeded::Bytes(LIMITS.bytes)))
     );
 }
+
+#[test]
+fn a_sparse_file_of_posix_is_refused_and_not_taken_for_its_map() {
+    let mut tar = tar::Builder::new(Vec::new());
+    let records = [
+        ("GNU.sparse.major", &b"1"[..]),
+        ("GNU.sparse.name", b"holes"),
+    ];
+    tar.append_pax_extensions(records).expect("records");
+    let mut entry = header(EntryType::Regular, "x", 3);
+    tar.append_data(&mut entry, "GNUSparseFile.0/holes", &b"1\n0"[..])
+        .expect("an entry");
+    let bytes = tar.into_inner().expect("a tar");
+    let visited = each(&*bytes, &Budget::new(LIMITS), |_| Ok::<(), io::Error>(()));
+    let error = visited.expect_err("refused").to_string();
+    assert!(
+        error.contains("GNUSparseFile.0/holes is a sparse file"),
+        "{error}"
+    );
+}

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use crate::model::verdict::{Ruling, Verdict};
 use crate::output::reports::{Report, StepResult};
+use crate::output::visible::is_visible;
 
 /// The most characters of a text in it.
 const MOST_TEXT: usize = 8_000;
@@ -144,7 +145,7 @@ fn escaped(text: &str) -> String {
             '\n' => out.push_str("&#10;"),
             '\t' => out.push_str("&#9;"),
             '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            c if c.is_control() => {
+            c if !is_visible(c) => {
                 let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
             }
             c => out.push(c),

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::output::reports::{Fault, Report};
+use crate::output::visible;
 
 /// The most results: GitHub shows no more.
 const MOST: usize = 5_000;
@@ -30,7 +31,8 @@ pub(super) fn text(report: &Report) -> String {
             "results": faults.iter().map(|fault| result(fault, &rules)).collect::<Vec<_>>(),
         }],
     });
-    serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
+    let text = serde_json::to_string_pretty(&document).unwrap_or_default() + "\n";
+    visible::json(&text).into_owned()
 }
 
 fn result(fault: &Fault<'_>, rules: &[&str]) -> Value {
@@ -39,6 +41,7 @@ fn result(fault: &Fault<'_>, rules: &[&str]) -> Value {
         None => fault.message.to_owned(),
     };
     let message: String = message.chars().take(MOST_TEXT).collect();
+    let message = unlinked(message);
     // A result without a place is shown nowhere.
     let (file, line, column) = fault.place.map_or(("shipit.yaml", 1, 1), |place| {
         (place.file.as_str(), place.line.max(1), place.column.max(1))
@@ -53,6 +56,15 @@ fn result(fault: &Fault<'_>, rules: &[&str]) -> Value {
             "region": {"startLine": line, "startColumn": column},
         }}],
     })
+}
+
+/// A text in which no link is: `[a](b)` would be one.
+fn unlinked(text: String) -> String {
+    if text.contains("](") {
+        text.replace('[', r"\[").replace(']', r"\]")
+    } else {
+        text
+    }
 }
 
 /// A path as a relative reference: what has a meaning in one is written by its number.

@@ -70,6 +70,25 @@ fn sarif_has_each_fault_with_its_place() {
 }
 
 #[test]
+fn what_nobody_sees_is_shown_and_no_text_is_a_link() {
+    let refused = Verdict::refused("ticket", "commit [a](https://b) \u{202e}gnp", "none");
+    let report = Report {
+        verdicts: vec![refused],
+        ..Report::default()
+    };
+    let junit = report.text(Kind::Junit);
+    assert!(junit.contains(r"\u{202e}gnp"), "{junit}");
+    let sarif = report.text(Kind::Sarif);
+    assert!(
+        !sarif.contains('\u{202e}') && sarif.contains(r"\u202egnp"),
+        "{sarif}"
+    );
+    let document: serde_json::Value = serde_json::from_str(&sarif).expect("JSON");
+    let text = document["runs"][0]["results"][0]["message"]["text"].to_string();
+    assert!(text.contains(r"\\[a\\](https"), "{text}");
+}
+
+#[test]
 fn gitlab_gets_three_numbers() {
     let text = Report::default().text(Kind::Gitlab);
     assert_eq!(text, "{\"create\":0,\"update\":0,\"delete\":0}\n");

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
+use super::delete::open;
 use super::*;
 
 fn image() -> tempfile::TempDir {
@@ -43,7 +44,7 @@ fn forge(path: &Path, content: &str) {
 fn nothing_can_be_changed_without_its_being_seen_and_brought_back() {
     let image = image();
     let (image, files) = (image.path(), image.path().join("files"));
-    seal(image, Tree::Machine).expect("sealed");
+    seal(image, Tree::Machine, &|| Ok(())).expect("sealed");
     assert_eq!(changes(image), [""; 0]);
 
     open(&files).expect("whoever wants to can");
@@ -86,7 +87,7 @@ fn nothing_can_be_changed_without_its_being_seen_and_brought_back() {
 fn what_was_only_added_is_put_aside_without_the_layers() {
     let image = image();
     let image = image.path();
-    seal(image, Tree::Container).expect("sealed");
+    seal(image, Tree::Container, &|| Ok(())).expect("sealed");
     fs::write(image.join("files/app/cache"), "c").expect("a file");
     let Condition::Changed(found) = check(image).expect("read") else {
         panic!("it has changed");
@@ -101,7 +102,7 @@ fn what_was_only_added_is_put_aside_without_the_layers() {
 fn stamps_alone_are_no_change() {
     let image = image();
     let image = image.path();
-    seal(image, Tree::Machine).expect("sealed");
+    seal(image, Tree::Machine, &|| Ok(())).expect("sealed");
     let sealed = fs::read(image.join("seal")).expect("a seal");
     let file = image.join("files/app/s.py");
     fs::hard_link(&file, image.join("another")).expect("another name");
@@ -116,7 +117,38 @@ fn stamps_alone_are_no_change() {
 #[test]
 fn a_sealed_image_can_be_taken_away() {
     let image = image();
-    seal(image.path(), Tree::Machine).expect("sealed");
+    seal(image.path(), Tree::Machine, &|| Ok(())).expect("sealed");
     remove_tree(image.path()).expect("gone");
     assert!(!image.path().exists());
+}
+
+#[test]
+fn names_come_in_the_order_that_they_are_recorded_in() {
+    let image = image();
+    let files = image.path().join("files");
+    for name in ["a/b/c", "a!", "a.b/x", "a-b", "a/!", "ab", "a/b.c"] {
+        let path = files.join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, "").expect("a file");
+    }
+
+    let mut found = Vec::new();
+    let walked = walk(&files, &mut |name, _| {
+        found.push(Name(name.to_path_buf()));
+        Ok(())
+    });
+    walked.expect("read");
+    assert_eq!(found.len(), 17);
+    assert!(found.is_sorted(), "{found:?}");
+}
+
+#[test]
+fn sealing_ends_with_the_time() {
+    let image = image();
+    let late = || Err(io::Error::other("late"));
+    for tree in [Tree::Machine, Tree::Container] {
+        let error = seal(image.path(), tree, &late).expect_err("no time");
+        assert_eq!(error.to_string(), "late");
+    }
+    assert!(!image.path().join("seal").exists());
 }

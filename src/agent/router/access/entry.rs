@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use crate::agent::router::Listener;
 use crate::agent::router::config::ListenerConfig;
 use crate::agent::router::connection::serve::Peer;
+use crate::redact::Redactor;
 
 /// What is logged for a client that went away before it had an answer; nginx's number for it.
 const CLIENT_WENT_AWAY: u16 = 499;
@@ -72,6 +73,18 @@ impl Line {
             request_id: String::new(),
             complete: true,
             error: Some(error),
+        }
+    }
+
+    /// The same without the secrets that the agent knows, in what the client chose: the addresses of
+    /// webhooks have them in their paths.
+    pub fn without_values(self, redactor: &Redactor) -> Self {
+        Self {
+            method: redactor.text(&self.method),
+            path: redactor.text(&self.path),
+            request_id: redactor.text(&self.request_id),
+            error: self.error.map(|error| redactor.text(&error)),
+            ..self
         }
     }
 

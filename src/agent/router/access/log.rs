@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::agent::log::file::{LogFile, Quota, Rotating};
 use crate::agent::router::access::Line;
 use crate::agent::router::connection::clients::network;
+use crate::redact::Redactor;
 
 /// How many lines wait at most.
 const QUEUE: usize = 8192;
@@ -36,9 +37,9 @@ pub struct AccessLog {
 
 impl AccessLog {
     /// Starts the writing thread; it ends with the log. Without one, lines go nowhere.
-    pub fn new(file: Option<LogFile>) -> Self {
+    pub fn new(file: Option<LogFile>, redactor: Redactor) -> Self {
         let dropped = Arc::new(AtomicU64::new(0));
-        let queue = file.and_then(|file| start(file, Arc::clone(&dropped)));
+        let queue = file.and_then(|file| start(file, redactor, Arc::clone(&dropped)));
         Self { queue, dropped }
     }
 
@@ -77,12 +78,17 @@ impl AccessLog {
     }
 }
 
-fn start(file: LogFile, dropped: Arc<AtomicU64>) -> Option<SyncSender<Message>> {
+fn start(
+    file: LogFile,
+    redactor: Redactor,
+    dropped: Arc<AtomicU64>,
+) -> Option<SyncSender<Message>> {
     let (sender, receiver) = sync_channel(QUEUE);
     let now = Instant::now();
     let writer = Writer {
         quota: Quota::of(&file, now),
         file: Rotating::new(file),
+        redactor,
         dropped,
         reported: 0,
         report_at: now,
@@ -106,6 +112,7 @@ struct Dropped {
 
 struct Writer {
     file: Rotating,
+    redactor: Redactor,
     quota: Quota,
     dropped: Arc<AtomicU64>,
     reported: u64,
@@ -117,7 +124,7 @@ impl Writer {
     fn run(mut self, queue: &Receiver<Message>) {
         while let Some(message) = self.next(queue) {
             match message {
-                Message::Line(line) => self.line(&line),
+                Message::Line(line) => self.line(&line.without_values(&self.redactor)),
                 Message::Flush(done) => {
                     self.report();
                     let flushed = self.file.flush();

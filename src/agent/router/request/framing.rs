@@ -1,7 +1,7 @@
 //! What of a message's head the router cannot honour, and must not pass on as if it had: codings
 //! and expectations.
 
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Uri};
 
@@ -20,6 +20,9 @@ pub enum FramingError {
     /// A target in a form that only another method has (RFC 9112 §3.2).
     #[error("its target is neither a path nor a URL")]
     Target,
+    /// A value with a blank at its beginning or end, which HTTP/2 must not have (RFC 9113 §8.2.1).
+    #[error("a header's value begins or ends with a blank")]
+    Blanks,
     /// Something else than `100-continue` (RFC 9110 §10.1.1).
     #[error("its Expect is not `100-continue`")]
     Expectation,
@@ -36,12 +39,30 @@ pub fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Fram
         return Err(FramingError::Target);
     }
     codings(headers)?;
+    if headers.values().any(has_blanks_around) {
+        return Err(FramingError::Blanks);
+    }
     let is_known = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
     let mut expectations = headers.get_all(header::EXPECT).iter();
     if expectations.all(|value| is_known(value.as_bytes())) {
         Ok(())
     } else {
         Err(FramingError::Expectation)
+    }
+}
+
+fn has_blanks_around(value: &HeaderValue) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let bytes = value.as_bytes();
+    is_blank(bytes.first()) || is_blank(bytes.last())
+}
+
+/// Leaves one length of several equal ones, written as a number is (RFC 9110 §8.6).
+pub fn settle_length(headers: &mut HeaderMap) {
+    let first = headers.get(header::CONTENT_LENGTH);
+    let length = first.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if let Some(length) = length {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 
@@ -66,7 +87,7 @@ pub fn codings(headers: &HeaderMap) -> Result<(), FramingError> {
 
 #[cfg(test)]
 mod tests {
-    use http::header::{HeaderName, HeaderValue};
+    use http::header::HeaderName;
 
     use super::*;
 
@@ -91,6 +112,30 @@ mod tests {
                 checked(Method::GET, target),
                 Err(FramingError::Target),
                 "{target}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_length_goes_on_once() {
+        let mut headers = HeaderMap::new();
+        for length in ["05", "5"] {
+            headers.append(header::CONTENT_LENGTH, HeaderValue::from_static(length));
+        }
+        settle_length(&mut headers);
+        let left: Vec<&HeaderValue> = headers.get_all(header::CONTENT_LENGTH).iter().collect();
+        assert_eq!(left, ["5"]);
+    }
+
+    #[test]
+    fn a_value_has_no_blanks_around_it() {
+        let x = || HeaderName::from_static("x-a");
+        assert_eq!(checked(&[(x(), "a b")]), Ok(()));
+        for value in [" a", "a ", "\ta", "a\t", " "] {
+            assert_eq!(
+                checked(&[(x(), value)]),
+                Err(FramingError::Blanks),
+                "{value:?}"
             );
         }
     }

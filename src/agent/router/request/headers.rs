@@ -3,8 +3,10 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Uri, Version, request};
 
+use crate::agent::router::request::framing;
 use crate::agent::router::request::hop_by_hop::{self, tokens};
 use crate::agent::router::request::identity::Origin;
+use crate::agent::router::request::trailers;
 use crate::model::TrustedProxies;
 
 /// Names one request in everybody's logs.
@@ -43,7 +45,7 @@ pub fn towards_instance(
     id: HeaderValue,
 ) {
     let protocol = upgrade(parts.version, &parts.headers);
-    let trailers =
+    let takes_trailers =
         tokens(&parts.headers, &header::TE).any(|token| token.eq_ignore_ascii_case("trailers"));
     parts.uri = origin_form(&parts.uri);
     parts.version = Version::HTTP_11;
@@ -52,7 +54,7 @@ pub fn towards_instance(
     // The router asks the client to go on when the instance reads the body; nothing is left to
     // expect.
     headers.remove(header::EXPECT);
-    if trailers {
+    if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
@@ -61,6 +63,8 @@ pub fn towards_instance(
         set_upgrade(headers, protocol);
     }
     join_cookies(headers);
+    framing::settle_length(headers);
+    trailers::announce(headers);
     origin.tell(headers, &host, trusted);
     headers.insert(header::HOST, host);
     headers.insert(REQUEST_ID, id);

@@ -151,13 +151,21 @@ fn remove(headers: &mut HeaderMap, is_one: impl Fn(&str) -> bool) {
 /// Whether a name is another one to a program behind CGI or WSGI, which reads `-`, `_` and other
 /// marks alike: `X_Forwarded_For` would be the same variable as the router's own header.
 fn is_disguised(name: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if name.bytes().all(is_plain) {
         return false;
     }
-    let fold = |byte: u8| char::from(if is_plain(byte) { byte } else { b'-' });
-    let folded: String = name.bytes().map(fold).collect();
+    let folded = folded(name);
     is_identity(&folded) || hop_by_hop::is_framing(&folded)
+}
+
+/// A name as a program behind CGI or WSGI reads it.
+pub fn folded(name: &str) -> String {
+    let fold = |byte: u8| char::from(if is_plain(byte) { byte } else { b'-' });
+    name.bytes().map(fold).collect()
+}
+
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-'
 }
 
 #[cfg(test)]
@@ -229,6 +237,18 @@ mod tests {
             "x-remote-user",
             "x-auth-request-email",
             "x-accel-mapping",
+            "proxy-client-ip",
+            "http_client_ip",
+            "http_x_forwarded_for",
+            "fly-client-ip",
+            "do-connecting-ip",
+            "x-nf-client-connection-ip",
+            "x-vercel-forwarded-for",
+            "cloudfront-viewer-address",
+            "tailscale-user-login",
+            "x-authentik-username",
+            "x-real-port",
+            "x_sendfile",
             "x_forwarded_for",
             "x-forwarded_for",
             "x.real.ip",

@@ -9,6 +9,7 @@ pub(in crate::agent::router) mod host;
 pub(in crate::agent::router) mod identity;
 pub(in crate::agent::router) mod proxy;
 pub(in crate::agent::router) mod replay;
+mod trailers;
 pub(in crate::agent::router) mod upgrade;
 pub(in crate::agent::router) mod upload;
 pub(in crate::agent::router) mod watched;

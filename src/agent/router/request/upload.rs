@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::agent::router::connection::pace::{Pace, PaceVerdict};
 use crate::agent::router::connection::wait::Wait;
+use crate::agent::router::request::trailers;
 use crate::agent::router::upstream::InFlight;
 use crate::model::limits::Limits;
 
@@ -206,7 +207,13 @@ impl Upload {
         if waited == Some(PaceVerdict::TooSlow) {
             return Err(self.too_slow());
         }
-        Ok(frame)
+        Ok(match frame.into_trailers() {
+            Ok(mut trailers) => {
+                trailers::clean(&mut trailers);
+                Frame::trailers(trailers)
+            }
+            Err(frame) => frame,
+        })
     }
 
     fn too_slow(&mut self) -> UploadError {

@@ -10,6 +10,8 @@ use tokio::net::TcpStream;
 use super::support::{Client, Instance, World, request, short_hold, text};
 use crate::agent::log::file::LogFile;
 use crate::agent::router::Options;
+use crate::model::secret::SecretValue;
+use crate::redact::Redactor;
 
 #[tokio::test]
 async fn each_request_is_one_line_without_its_query() {
@@ -66,6 +68,32 @@ async fn each_request_is_one_line_without_its_query() {
     );
     assert!(!log.contains("hidden"));
     assert_eq!(world.router.dropped_log_lines(), 0);
+}
+
+#[tokio::test]
+async fn what_the_agent_knows_for_a_secret_is_in_no_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let redactor = Redactor::default();
+    let value = "s3cr3t-of/a hook";
+    redactor.remember(&SecretValue::new(value.to_owned()));
+    let options = Options {
+        access_log: Some(LogFile::access(path.clone())),
+        redactor,
+        ..Options::default()
+    };
+    let world = World::start(short_hold(), options).await;
+    let instance = Instance::named("hello").await;
+    world.live(&[instance.address]);
+    let mut client = world.client().await;
+    client.get("/hooks/s3cr3t-of%2Fa%20hook/push").await;
+    let method = Method::from_bytes(b"s3cr3t-of").unwrap();
+    client.send(request(method, "/", text(""))).await;
+    world.router.shutdown(Duration::from_secs(20)).await;
+
+    let log = std::fs::read_to_string(&path).unwrap();
+    assert!(log.contains(r#""path":"/hooks/***/push""#), "{log}");
+    assert!(!log.contains("s3cr3t-of"), "{log}");
 }
 
 #[tokio::test]

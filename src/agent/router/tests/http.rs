@@ -106,6 +106,42 @@ async fn trailers_pass_both_ways() {
     );
 }
 
+/// Answers with the names that stood in the trailers, and in `Trailer`.
+async fn naming_trailers(request: Request<Incoming>) -> Response<AnyBody> {
+    let announced = request.headers().get("trailer").cloned();
+    let sent = request.into_body().collect().await.unwrap();
+    let trailers = sent.trailers().cloned().unwrap_or_default();
+    let names: Vec<&str> = trailers.keys().map(|name| name.as_str()).collect();
+    let names = format!("{announced:?} {}", names.join(","));
+    Response::new(with_trailer(names.into(), HeaderMap::new()))
+}
+
+#[tokio::test]
+async fn trailers_tell_a_service_nothing_of_who_asked() {
+    let world = World::new().await;
+    let instance = Instance::serving(naming_trailers).await;
+    world.live(&[instance.address]);
+    let names = [
+        "x-forwarded-for",
+        "remote-user",
+        "x_real_ip",
+        "cookie",
+        "x-sum",
+    ];
+    let trailers: HeaderMap = names
+        .iter()
+        .map(|name| (name.parse().unwrap(), HeaderValue::from_static("6.6.6.6")))
+        .collect();
+    let mut request = request(Method::POST, "/", with_trailer("data".into(), trailers));
+    let announced = HeaderValue::from_str(&names.join(", ")).unwrap();
+    request.headers_mut().insert("trailer", announced);
+
+    let mut client = world.client().await;
+    let response = client.try_send(request).await.unwrap();
+    let received = soon(response.into_body().collect()).await.unwrap();
+    assert_eq!(received.to_bytes(), "Some(\"x-sum\") x-sum");
+}
+
 #[tokio::test]
 async fn a_get_with_chunks_keeps_its_body() {
     let (world, instance) = (World::new().await, Instance::echo().await);

@@ -7,6 +7,7 @@
 
 mod scalar;
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
@@ -18,8 +19,89 @@ use scalar::{Resolved, Tagged, key, resolve};
 /// A file of manifests may be long; it is bounded all the same.
 const DEPTH: usize = 128;
 const DOCUMENTS: usize = 20_000;
-const NODES: usize = 4_000_000;
-const ALIASES: usize = 10_000;
+
+/// What all files of an environment may become together, read once for each slot. A value takes about
+/// a kilobyte by the time that its object is planned.
+const NODES: usize = 600_000;
+/// And bytes of text in them.
+const BYTES: usize = 64 << 20;
+
+/// How many of those may come from aliases: a few letters each, and as many values as they like.
+const ALIAS_NODES: usize = 100_000;
+/// And bytes of text.
+const ALIAS_BYTES: usize = 16 << 20;
+
+/// What is left of that.
+#[derive(Debug)]
+pub(in crate::desired) struct Budget {
+    written: Cell<Size>,
+    aliases: Cell<Size>,
+}
+
+/// How many values there are, and how many bytes of text they have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Size {
+    nodes: usize,
+    bytes: usize,
+}
+
+impl Size {
+    const fn plus(self, other: Self) -> Self {
+        Self {
+            nodes: self.nodes.saturating_add(other.nodes),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+
+    fn minus(self, other: Self) -> Option<Self> {
+        Some(Self {
+            nodes: self.nodes.checked_sub(other.nodes)?,
+            bytes: self.bytes.checked_sub(other.bytes)?,
+        })
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            written: Cell::new(Size {
+                nodes: NODES,
+                bytes: BYTES,
+            }),
+            aliases: Cell::new(Size {
+                nodes: ALIAS_NODES,
+                bytes: ALIAS_BYTES,
+            }),
+        }
+    }
+}
+
+impl Budget {
+    fn take(&self, size: Size) -> Result<(), String> {
+        let left = self.written.get().minus(size).ok_or_else(|| {
+            let mebibytes = BYTES >> 20;
+            format!(
+                "all manifests of the environment together have more than {NODES} values, or \
+                 {mebibytes} MiB of text"
+            )
+        })?;
+        self.written.set(left);
+        Ok(())
+    }
+
+    /// Takes what is there once more.
+    fn take_again(&self, size: Size) -> Result<(), String> {
+        let left = self.aliases.get().minus(size).ok_or_else(|| {
+            let mebibytes = ALIAS_BYTES >> 20;
+            format!(
+                "anchors and aliases make more than {ALIAS_NODES} values, or {mebibytes} MiB of text, \
+                 of all manifests of the environment together"
+            )
+        })?;
+        self.aliases.set(left);
+        self.take(size)
+    }
+}
 
 /// Why a text is not what kubectl could read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,14 +123,13 @@ pub(super) struct Document {
     pub value: Value,
 }
 
-/// Reads all documents of a text.
-pub(super) fn documents(text: &str) -> Result<Vec<Document>, YamlFault> {
+/// Reads all documents of a text, as far as the budget goes.
+pub(super) fn documents(text: &str, budget: &Budget) -> Result<Vec<Document>, YamlFault> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
         anchors: HashMap::new(),
-        nodes: 0,
-        aliases: 0,
+        budget,
     };
 
     let mut all = Vec::new();
@@ -99,14 +180,13 @@ struct Node {
     key: Option<String>,
     /// Whether it is the plain `<<`, which takes in the keys of other maps.
     is_merge: bool,
-    size: usize,
+    size: Size,
 }
 
 struct Reader<'a> {
     parser: Parser<'a, granit_parser::StrInput<'a>>,
     anchors: HashMap<usize, Node>,
-    nodes: usize,
-    aliases: usize,
+    budget: &'a Budget,
 }
 
 impl<'a> Reader<'a> {
@@ -132,12 +212,17 @@ impl<'a> Reader<'a> {
         next.ok_or_else(|| fault(around, "it ends in the middle"))
     }
 
-    fn count(&mut self, nodes: usize, span: &Span) -> Result<(), YamlFault> {
-        self.nodes += nodes;
-        if self.nodes > NODES {
-            return Err(fault(span, format!("more than {NODES} values")));
-        }
-        Ok(())
+    /// Counts one value with the text that it has itself.
+    fn count(&self, bytes: usize, span: &Span) -> Result<Size, YamlFault> {
+        let size = Size { nodes: 1, bytes };
+        let taken = self.budget.take(size);
+        taken.map(|()| size).map_err(|reason| fault(span, reason))
+    }
+
+    /// Counts what is there once more.
+    fn count_again(&self, size: Size, span: &Span) -> Result<(), YamlFault> {
+        let taken = self.budget.take_again(size);
+        taken.map_err(|reason| fault(span, reason))
     }
 
     fn node(&mut self, event: Event<'a>, span: &Span, depth: usize) -> Result<Node, YamlFault> {
@@ -148,7 +233,7 @@ impl<'a> Reader<'a> {
         let (anchor, node) = match event {
             Event::Alias(id) => return self.alias(id, span),
             Event::Scalar(text, style, anchor, tag) => {
-                self.count(1, span)?;
+                let size = self.count(text.len(), span)?;
                 let tag = Tagged::from(tag.as_deref());
                 let is_plain = style == ScalarStyle::Plain;
                 let resolved =
@@ -157,7 +242,7 @@ impl<'a> Reader<'a> {
                     key: key(&resolved),
                     is_merge: is_plain && resolved == Resolved::Text("<<".to_owned()),
                     value: resolved.value().map_err(|reason| fault(span, reason))?,
-                    size: 1,
+                    size,
                 };
                 (anchor, node)
             }
@@ -167,35 +252,31 @@ impl<'a> Reader<'a> {
         };
 
         if anchor != 0 {
+            self.count_again(node.size, span)?;
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
     }
 
     fn alias(&mut self, id: usize, span: &Span) -> Result<Node, YamlFault> {
-        let node = self.anchors.get(&id).cloned();
+        let node = self.anchors.get(&id);
         let node = node.ok_or_else(|| fault(span, "it refers to itself"))?;
-        self.aliases += 1;
-        if self.aliases > ALIASES {
-            return Err(fault(span, format!("more than {ALIASES} aliases")));
-        }
-        self.count(node.size, span)?;
+        self.count_again(node.size, span)?;
         Ok(Node {
             is_merge: false,
-            ..node
+            ..node.clone()
         })
     }
 
     fn sequence(&mut self, span: &Span, depth: usize) -> Result<Node, YamlFault> {
-        self.count(1, span)?;
-        let (mut items, mut size) = (Vec::new(), 1);
+        let (mut items, mut size) = (Vec::new(), self.count(0, span)?);
         loop {
             let (event, place) = self.inner(span)?;
             if event == Event::SequenceEnd {
                 break;
             }
             let node = self.node(event, &place, depth + 1)?;
-            size += node.size;
+            size = size.plus(node.size);
             items.push(node.value);
         }
         Ok(Node {
@@ -207,8 +288,7 @@ impl<'a> Reader<'a> {
     }
 
     fn mapping(&mut self, span: &Span, depth: usize) -> Result<Node, YamlFault> {
-        self.count(1, span)?;
-        let (mut map, mut size) = (Map::new(), 1);
+        let (mut map, mut size) = (Map::new(), self.count(0, span)?);
         let mut written = BTreeSet::new();
         loop {
             let (event, place) = self.inner(span)?;
@@ -218,7 +298,7 @@ impl<'a> Reader<'a> {
             let name = self.node(event, &place, depth + 1)?;
             let (event, inside) = self.inner(span)?;
             let node = self.node(event, &inside, depth + 1)?;
-            size += name.size + node.size;
+            size = size.plus(name.size).plus(node.size);
             if name.is_merge {
                 merge(&mut map, node.value, &inside)?;
                 continue;
@@ -276,13 +356,15 @@ mod tests {
     use super::*;
 
     fn one(text: &str) -> Value {
-        let mut all = documents(text).expect(text);
+        let mut all = documents(text, &Budget::default()).expect(text);
         assert_eq!(all.len(), 1, "{text}");
         all.remove(0).value
     }
 
     fn refused(text: &str) -> String {
-        documents(text).expect_err(text).to_string()
+        documents(text, &Budget::default())
+            .expect_err(text)
+            .to_string()
     }
 
     #[test]
@@ -314,7 +396,7 @@ mod tests {
         let text = "# first\na: 1 # one\n# last\n";
         assert_eq!(one(text), json!({"a": 1}));
         let text = "\u{feff}a: |\n  ---\n  b\n---\n# nothing\n---\nc: '---'\r\nd: |\r\n  e\r\n  f\r\n...\n";
-        let all = documents(text).expect("yaml");
+        let all = documents(text, &Budget::default()).expect("yaml");
         let values: Vec<&Value> = all.iter().map(|document| &document.value).collect();
         assert_eq!(
             values,
@@ -338,5 +420,49 @@ mod tests {
         assert!(refused(&bomb).contains("more than"));
         assert!(!refused(&"[".repeat(1000)).is_empty());
         assert!(refused("a: &a [*a]").contains("itself"));
+    }
+
+    /// Lists of eight, each of the one before.
+    fn bomb(levels: usize) -> String {
+        let mut text = "l0: &l0 [x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..levels {
+            let before = vec![format!("*l{}", level - 1); 8].join(", ");
+            let _ = writeln!(text, "l{level}: &l{level} [{before}]");
+        }
+        text
+    }
+
+    #[test]
+    fn what_aliases_make_is_counted_over_all_files() {
+        let budget = Budget::default();
+        documents(&bomb(4), &budget).expect("a few thousand values");
+        let files = (0..100).find_map(|_| documents(&bomb(4), &budget).err());
+        let fault = files.expect("half a million values");
+        assert!(fault.reason.contains("anchors and aliases"), "{fault}");
+        assert!(refused(&bomb(6)).contains("anchors and aliases"));
+    }
+
+    #[test]
+    fn what_aliases_repeat_is_counted_in_bytes_too() {
+        let text = format!(
+            "a: &a {}\nb: [{}]\n",
+            "x".repeat(1 << 20),
+            "*a, ".repeat(20)
+        );
+        assert!(refused(&text).contains("MiB of text"));
+        // Anchors in each other are kept once for each.
+        let deep = (0..100)
+            .map(|level| format!("&a{level} ["))
+            .collect::<String>();
+        let text = format!("{deep}{}{}", "x, ".repeat(2000), "]".repeat(100));
+        assert!(refused(&text).contains("anchors and aliases"));
+    }
+
+    #[test]
+    fn a_long_file_is_taken_and_an_endless_one_is_not() {
+        let line = "- {name: a, value: b}\n";
+        let long = line.repeat(50_000);
+        assert_eq!(one(&long).as_array().map(Vec::len), Some(50_000));
+        assert!(refused(&line.repeat(150_000)).contains("600000 values"));
     }
 }

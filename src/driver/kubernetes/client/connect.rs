@@ -317,12 +317,13 @@ async fn configuration(how: &ClusterConnection) -> Result<Config, EngineError> {
     let chosen = choose(&file, how.context.as_deref())?;
     chosen.check(how, how.kubeconfig.as_deref())?;
     let options = KubeConfigOptions {
-        context: Some(chosen.context),
+        context: Some(chosen.context.clone()),
         ..KubeConfigOptions::default()
     };
     let mut config = Config::from_custom_kubeconfig(file, &options)
         .await
         .map_err(|error| unreadable(&error))?;
+    chosen.clean_token(&mut config.auth_info, how.kubeconfig.as_deref())?;
     if let Some(exec) = &mut config.auth_info.exec {
         // As every program that is started here, it sees no variable that secrets are read from.
         let withheld = environment::withheld();

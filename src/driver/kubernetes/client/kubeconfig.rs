@@ -206,6 +206,40 @@ impl Chosen {
         }
     }
 
+    /// Makes the token one that can be sent: `token: |` leaves a line end behind it.
+    pub fn clean_token(
+        &self,
+        login: &mut AuthInfo,
+        file: Option<&Path>,
+    ) -> Result<(), EngineError> {
+        // The one way to see it, as the library shows it to nobody by mistake.
+        let shown = serde_json::to_value(&*login).unwrap_or_default();
+        let Some(token) = shown["token"].as_str() else {
+            return Ok(());
+        };
+
+        let clean = token.trim();
+        if http::HeaderValue::from_str(clean).is_err() {
+            let user = self.user.escape_debug();
+            let place = file.map_or_else(
+                || "the kubeconfig".to_owned(),
+                |file| file.display().to_string(),
+            );
+            return Err(refused(
+                format!(
+                    "{place}: the token of user `{user}` has a line end or a control character in it"
+                ),
+                "write it in one line, as it was given",
+            ));
+        }
+        if clean != token {
+            let clean: AuthInfo = serde_json::from_value(serde_json::json!({"token": clean}))
+                .map_err(|error| refused(error.to_string(), ""))?;
+            login.token = clean.token;
+        }
+        Ok(())
+    }
+
     /// What somebody should know of it who relies on it.
     pub fn warnings(&self) -> Vec<String> {
         let mut all = Vec::new();
@@ -367,6 +401,28 @@ mod tests {
         let error = named(Path::new("/etc/shadow")).check(&how, Some(&elsewhere));
         let said = reason(&error.expect_err("outside"));
         assert!(said.contains("`tokenFile` outside"), "{said}");
+    }
+
+    #[test]
+    fn a_token_is_one_that_a_header_can_have() {
+        let cleaned = |token: &str| {
+            let chosen = chosen(SERVER, &serde_json::json!({"token": token}).to_string());
+            let mut login = chosen.login.clone();
+            let file = Path::new("/home/kim/.kube/config");
+            let checked = chosen.clean_token(&mut login, Some(file));
+            let shown = serde_json::to_value(&login).expect("a login");
+            checked.map(|()| shown["token"].as_str().map(str::to_owned))
+        };
+        for token in ["abc", "abc\n", "abc\r\n", " abc \n\n"] {
+            let clean = cleaned(token).expect("a token");
+            assert_eq!(clean.as_deref(), Some("abc"), "{token:?}");
+        }
+        for token in ["a\nb", "a\0b"] {
+            let said = reason(&cleaned(token).expect_err(token));
+            assert!(said.contains("/home/kim/.kube/config: "), "{said}");
+            assert!(said.contains("the token of user `kim`"), "{said}");
+            assert!(!said.contains(token), "{said}");
+        }
     }
 
     #[test]

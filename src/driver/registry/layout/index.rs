@@ -1,8 +1,9 @@
 //! `index.json`: which images there are, and by which tags.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{DirBuilder, File};
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -103,7 +104,12 @@ fn tag_of(descriptor: &Descriptor) -> Option<&str> {
 /// Makes the folder a layout, if it is not one yet.
 pub(super) fn prepare(folder: &Path) -> Result<(), RegistryError> {
     let blobs = blobs::folder(folder);
-    fs::create_dir_all(&blobs).map_err(io("making", &blobs))?;
+    let mut made = DirBuilder::new();
+    let made = made.recursive(true).mode(0o700).create(&blobs);
+    made.map_err(io("making", &blobs))?;
+    for folder in [folder, &folder.join("blobs"), &blobs] {
+        files::close_to_others(folder).map_err(io("closing", folder))?;
+    }
     let marker = folder.join("oci-layout");
     if !marker.exists() {
         files::replace(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#)

@@ -31,6 +31,8 @@ fn path(folder: &Path) -> PathBuf {
 /// Held while `lock.json` or the state is read and written.
 pub(super) fn guard(folder: &Path) -> Result<File, StoreError> {
     files::private_folder(folder).map_err(io("making", folder))?;
+    let store = folder.parent().unwrap_or(folder);
+    files::close_to_others(store).map_err(io("closing", store))?;
     let path = folder.join("lock.guard");
     files::lock_within(&path, PATIENCE).map_err(io("locking", &path))
 }

@@ -16,6 +16,7 @@ mod commands;
 pub(in crate::driver::state) mod document;
 mod journal;
 mod lock_file;
+mod owner;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use document::hostile as hostile_state;
@@ -51,13 +52,19 @@ impl LocalStore {
         Self { folder }
     }
 
-    fn of(&self, environment: &EnvironmentName) -> PathBuf {
+    fn path(&self, environment: &EnvironmentName) -> PathBuf {
         self.folder.join(environment.as_str())
+    }
+
+    /// An environment's folder, if nobody else may have written what is in it.
+    async fn of(&self, environment: &EnvironmentName) -> Result<PathBuf, StoreError> {
+        let (store, folder) = (self.folder.clone(), self.path(environment));
+        blocking(move || owner::check(&store, &folder).map(|()| folder)).await
     }
 
     fn place(&self, environment: &EnvironmentName) -> Folder {
         Folder {
-            path: self.of(environment),
+            path: self.path(environment),
             environment: environment.clone(),
         }
     }
@@ -85,16 +92,18 @@ fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
 #[async_trait]
 impl StateStore for LocalStore {
     fn place(&self, environment: &EnvironmentName) -> String {
-        document::path(&self.of(environment)).display().to_string()
+        document::path(&self.path(environment))
+            .display()
+            .to_string()
     }
 
     async fn read(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError> {
-        let folder = self.of(environment);
+        let folder = self.of(environment).await?;
         blocking(move || document::read(&folder)).await
     }
 
     async fn save(&self, lease: &dyn Lease, state: &State) -> Result<(), StoreError> {
-        let folder = self.of(&state.environment);
+        let folder = self.of(&state.environment).await?;
         let (fence, state) = (lease.fence(), state.clone());
         blocking(move || {
             let _guard = lock_file::guard(&folder)?;
@@ -105,7 +114,7 @@ impl StateStore for LocalStore {
     }
 
     async fn replace(&self, lease: &dyn Lease, state: &State) -> Result<State, StoreError> {
-        let folder = self.of(&state.environment);
+        let folder = self.of(&state.environment).await?;
         let (fence, state) = (lease.fence(), state.clone());
         blocking(move || {
             let _guard = lock_file::guard(&folder)?;
@@ -123,6 +132,7 @@ impl StateStore for LocalStore {
         fence_above: u64,
         wait: Duration,
     ) -> Result<Box<dyn Lease>, StoreError> {
+        self.of(environment).await?;
         let taker = lock::Taker {
             actor: actor.clone(),
             command: command.to_owned(),
@@ -135,10 +145,12 @@ impl StateStore for LocalStore {
         &self,
         environment: &EnvironmentName,
     ) -> Result<Option<LockHolder>, StoreError> {
+        self.of(environment).await?;
         lock::holder(&self.place(environment)).await
     }
 
     async fn request_abort(&self, environment: &EnvironmentName) -> Result<bool, StoreError> {
+        self.of(environment).await?;
         lock::request_abort(&self.place(environment)).await
     }
 
@@ -146,6 +158,7 @@ impl StateStore for LocalStore {
         &self,
         environment: &EnvironmentName,
     ) -> Result<Option<LockHolder>, StoreError> {
+        self.of(environment).await?;
         lock::break_lock(&self.place(environment)).await
     }
 
@@ -155,7 +168,7 @@ impl StateStore for LocalStore {
         run: &str,
         entry: &JournalEntry,
     ) -> Result<(), StoreError> {
-        let folder = self.of(environment);
+        let folder = self.of(environment).await?;
         let (run, entry) = (run.to_owned(), entry.clone());
         blocking(move || journal::append(&folder, &run, &entry)).await
     }
@@ -166,6 +179,7 @@ impl StateStore for LocalStore {
         release: ReleaseNumber,
         files: &BTreeMap<String, String>,
     ) -> Result<Option<String>, StoreError> {
+        self.of(environment).await?;
         failure::keep(&self.folder, environment, release, files).await
     }
 
@@ -173,12 +187,12 @@ impl StateStore for LocalStore {
         &self,
         environment: &EnvironmentName,
     ) -> Result<Option<Journal>, StoreError> {
-        let folder = self.of(environment);
+        let folder = self.of(environment).await?;
         blocking(move || journal::last(&folder)).await
     }
 
     async fn journals(&self, environment: &EnvironmentName) -> Result<Vec<Journal>, StoreError> {
-        let folder = self.of(environment);
+        let folder = self.of(environment).await?;
         blocking(move || journal::all(&folder)).await
     }
 
@@ -187,7 +201,7 @@ impl StateStore for LocalStore {
         environment: &EnvironmentName,
         journals: &[Journal],
     ) -> Result<usize, StoreError> {
-        let (folder, journals) = (self.of(environment), journals.to_vec());
+        let (folder, journals) = (self.of(environment).await?, journals.to_vec());
         blocking(move || journal::keep(&folder, &journals)).await
     }
 
@@ -196,7 +210,7 @@ impl StateStore for LocalStore {
         environment: &EnvironmentName,
         record: &CommandRecord,
     ) -> Result<(), StoreError> {
-        let (folder, record) = (self.of(environment), record.clone());
+        let (folder, record) = (self.of(environment).await?, record.clone());
         blocking(move || commands::keep(&folder, &record)).await
     }
 
@@ -205,7 +219,7 @@ impl StateStore for LocalStore {
         environment: &EnvironmentName,
         records: &[CommandRecord],
     ) -> Result<usize, StoreError> {
-        let (folder, records) = (self.of(environment), records.to_vec());
+        let (folder, records) = (self.of(environment).await?, records.to_vec());
         blocking(move || commands::take(&folder, &records)).await
     }
 
@@ -213,7 +227,7 @@ impl StateStore for LocalStore {
         &self,
         environment: &EnvironmentName,
     ) -> Result<Vec<CommandRecord>, StoreError> {
-        let folder = self.of(environment);
+        let folder = self.of(environment).await?;
         blocking(move || commands::all(&folder)).await
     }
 
@@ -226,13 +240,13 @@ impl StateStore for LocalStore {
 impl LocalStore {
     /// Goes back to the state before a damaged one.
     pub async fn restore(&self, environment: &EnvironmentName) -> Result<State, StoreError> {
-        let folder = self.of(environment);
+        let folder = self.of(environment).await?;
         blocking(move || document::restore(&folder)).await
     }
 
     /// Takes a hand-edited state as it is.
     pub async fn accept(&self, environment: &EnvironmentName) -> Result<State, StoreError> {
-        let folder = self.of(environment);
+        let folder = self.of(environment).await?;
         blocking(move || document::accept(&folder)).await
     }
 }

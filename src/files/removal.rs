@@ -1,4 +1,4 @@
-//! Taking away what a layer hides or takes the place of.
+//! Deleting what is in a folder that is open, by names alone: no link in it leads elsewhere.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -10,10 +10,10 @@ use rustix::fs::{fstat, openat, statat, unlinkat};
 use rustix::io::Errno;
 
 /// Whether something stays: by the folder that has it and its name there.
-pub(super) type Stays<'a> = dyn Fn(u64, &OsStr) -> bool + 'a;
+pub type Stays<'a> = dyn Fn(u64, &OsStr) -> bool + 'a;
 
 /// Takes a name away, and all that is below it; what stays keeps the folders that it is in.
-pub(super) fn remove(folder: &impl AsFd, name: &OsStr, stays: &Stays<'_>) -> io::Result<()> {
+pub fn remove(folder: &impl AsFd, name: &OsStr, stays: &Stays<'_>) -> io::Result<()> {
     let inode = fstat(folder)?.st_ino;
     let is_folder = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(()),
@@ -40,14 +40,15 @@ pub(super) fn remove(folder: &impl AsFd, name: &OsStr, stays: &Stays<'_>) -> io:
 }
 
 /// Takes away all that is in a folder.
-pub(super) fn clear(folder: &impl AsFd, stays: &Stays<'_>) -> io::Result<()> {
+pub fn clear(folder: &impl AsFd, stays: &Stays<'_>) -> io::Result<()> {
     for name in names(folder)? {
         remove(folder, &name, stays)?;
     }
     Ok(())
 }
 
-fn names(folder: &impl AsFd) -> io::Result<Vec<OsString>> {
+/// The names that are in a folder.
+pub fn names(folder: &impl AsFd) -> io::Result<Vec<OsString>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let readable = openat(folder, ".", flags, Mode::empty())?;
     let mut names = Vec::new();
