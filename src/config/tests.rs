@@ -9,6 +9,7 @@ mod ports;
 mod refused;
 mod schemas;
 mod slips;
+mod values;
 
 use std::fs;
 use std::path::Path;
