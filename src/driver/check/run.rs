@@ -8,8 +8,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 
 use crate::driver::check::CheckFailure;
-use crate::files::environment;
 use crate::files::process::Group;
+use crate::files::{environment, interpreter};
 use crate::model::Period;
 use crate::model::check::RunCheck;
 use crate::model::own_rule::ProgramRule;
@@ -69,9 +69,10 @@ async fn start(
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    let mut child = command
-        .spawn()
-        .map_err(|error| CheckFailure::say(format!("`{program}` cannot be started: {error}")))?;
+    let mut child = command.spawn().map_err(|error| {
+        let reason = interpreter::explained(program, &target.root, &error);
+        CheckFailure::say(format!("`{program}` cannot be started: {reason}"))
+    })?;
     let group = Group::of(&child);
     let fed = feed(child.stdin.take(), input);
     let (stdout, stderr) = (read(child.stdout.take()), read(child.stderr.take()));
