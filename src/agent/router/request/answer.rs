@@ -99,7 +99,9 @@ impl Refusal {
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::Framing(FramingError::Coding) => StatusCode::NOT_IMPLEMENTED,
             Self::Framing(FramingError::Expectation) => StatusCode::EXPECTATION_FAILED,
-            Self::Framing(FramingError::ChunkedTwice | FramingError::Target)
+            Self::Framing(
+                FramingError::ChunkedTwice | FramingError::Lengths | FramingError::Target,
+            )
             | Self::Host(_)
             | Self::Broken => StatusCode::BAD_REQUEST,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
