@@ -43,7 +43,11 @@ fn main() -> ExitCode {
             return Exit::Failed.into();
         }
     };
-    let exit = runtime.block_on(cli::run(cli));
+    let exit = runtime.block_on(async {
+        // Where it cannot be caught, a file that is too large ends this process as it ends any.
+        let _ = shipit::files::process::survive_large_files();
+        cli::run(cli).await
+    });
     // What still blocks (a lock, a file of a network that is gone) keeps nobody from leaving.
     runtime.shutdown_timeout(LEAVING);
     exit.into()

@@ -19,6 +19,9 @@ pub struct Limits {
     files: (Option<u64>, Option<u64>),
     /// Bytes of a core dump.
     core: (Option<u64>, Option<u64>),
+    /// Bytes of a file that is written.
+    #[serde(default)]
+    file_size: (Option<u64>, Option<u64>),
 }
 
 impl Limits {
@@ -30,6 +33,7 @@ impl Limits {
         Self {
             files: of(Resource::Nofile),
             core: of(Resource::Core),
+            file_size: of(Resource::Fsize),
         }
     }
 
@@ -48,15 +52,17 @@ impl Limits {
     /// Gives them to this process. What cannot be had is left as it is: a service that needs more
     /// says so itself.
     pub fn set(self) {
-        for (resource, (current, maximum)) in
-            [(Resource::Nofile, self.files), (Resource::Core, self.core)]
-        {
+        for (resource, (current, maximum)) in [
+            (Resource::Nofile, self.files),
+            (Resource::Core, self.core),
+            (Resource::Fsize, self.file_size),
+        ] {
             let _ = setrlimit(resource, Rlimit { current, maximum });
         }
     }
 }
 
-/// For the agent: as many open files as it may have, no core dump, which would have secrets in it,
+/// For the agent: as many open files and as large ones as it may have, no core dump, which would have secrets in it,
 /// and files that nobody else may read. For the whole process, so called once and before there are
 /// others.
 pub fn take() {
@@ -68,16 +74,22 @@ pub fn take() {
     };
     let _ = setrlimit(Resource::Core, none);
 
-    let (was, most) = before.files;
+    lift(Resource::Fsize, before.file_size, "the size of a file");
+    let (was, _) = before.files;
+    lift(Resource::Nofile, before.files, "open files");
+    let now = getrlimit(Resource::Nofile).current;
+    tracing::info!(limit = %shown(now), was = %shown(was), "open files: services have the limit that was");
+}
+
+/// The soft limit is the hard one from here on.
+fn lift(resource: Resource, (_, most): (Option<u64>, Option<u64>), what: &str) {
     let all = Rlimit {
         current: most,
         maximum: most,
     };
-    if let Err(error) = setrlimit(Resource::Nofile, all) {
-        tracing::warn!(%error, "the limit of open files cannot be lifted");
+    if let Err(error) = setrlimit(resource, all) {
+        tracing::warn!(%error, "the limit of {what} cannot be lifted");
     }
-    let now = getrlimit(Resource::Nofile).current;
-    tracing::info!(limit = %shown(now), was = %shown(was), "open files: services have the limit that was");
 }
 
 fn shown(limit: Option<u64>) -> String {

@@ -180,7 +180,13 @@ fn probed(outcome: Result<u8, String>) -> u8 {
 pub(super) async fn exec(cx: &Cx, args: Args) -> Result<Exit, Failure> {
     let directory = args.agent_directory;
     match args.command {
-        What::Run { .. } => agent::run(directory, signals::listen(&cx.screen).interrupted).await?,
+        What::Run { .. } => {
+            agent::run(
+                directory,
+                signals::listen_for_the_agent(&cx.screen).interrupted,
+            )
+            .await?
+        }
         What::Status => {
             let found = agent::status(directory).await?;
             let page = || view::human(&found);

@@ -1,7 +1,6 @@
 //! What holds for every command: how much is printed, and in which colours. A flag that is given
 //! wins over a variable.
 
-use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, ValueEnum as _};
@@ -37,7 +36,7 @@ pub struct PrintArgs {
         global = true,
         env = "SHIPIT_QUIET",
         hide_env_values = true,
-        value_parser = FalseyValueParser::new()
+        value_parser = switch
     )]
     pub quiet: bool,
 
@@ -48,7 +47,7 @@ pub struct PrintArgs {
         global = true,
         env = "SHIPIT_VERBOSE",
         hide_env_values = true,
-        value_parser = FalseyValueParser::new()
+        value_parser = switch
     )]
     pub verbose: bool,
 
@@ -134,6 +133,15 @@ fn value(words: impl Iterator<Item = String>, flags: &[&str]) -> Option<String> 
     named
 }
 
+/// A variable that stands for a switch. An empty one is as none.
+fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "t" | "yes" | "y" | "on" => Ok(true),
+        "" | "0" | "false" | "f" | "no" | "n" | "off" => Ok(false),
+        _ => Err("write `true` or `false`".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,5 +176,13 @@ mod tests {
         ] {
             assert_eq!(read(line), Format::Human, "{line}");
         }
+    }
+
+    #[test]
+    fn a_switch_is_on_or_off_and_nothing_else_is_taken_for_either() {
+        for (text, is_on) in [("1", true), ("Yes", true), ("off", false), ("", false)] {
+            assert_eq!(switch(text), Ok(is_on), "{text}");
+        }
+        assert!(switch("maybe").is_err());
     }
 }

@@ -165,6 +165,7 @@ fn words(found: Unexpected<'_>) -> String {
         Unexpected::Map => "a map".to_owned(),
         Unexpected::Seq => "a list".to_owned(),
         Unexpected::Unit => "empty".to_owned(),
+        Unexpected::Other(words) => words.to_owned(),
         other => other.to_string(),
     }
 }
@@ -180,6 +181,13 @@ impl<'de> Deserializer<'de> for &'de Node {
                 Ok(value) => visitor.visit_u64(value),
                 Err(_) => visitor.visit_i64(*value),
             },
+            Value::Float(_, digits) if has_zeros_before_it(digits) => {
+                let found = format!("`{digits}`, which begins with a zero");
+                Err(serde::de::Error::invalid_type(
+                    Unexpected::Other(&found),
+                    &visitor,
+                ))
+            }
             Value::Float(value, _) => visitor.visit_f64(*value),
             Value::String(value) => visitor.visit_borrowed_str(value),
             Value::List(items) => visitor.visit_seq(Items {
@@ -263,10 +271,30 @@ impl<'de> Deserializer<'de> for &'de Node {
         }
     }
 
+    /// A list has no keys: read by their positions, its items would be taken for what nobody wrote.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match &self.value {
+            Value::List(_) => Err(serde::de::Error::invalid_type(Unexpected::Seq, &visitor)),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string byte_buf unit unit_struct seq
-        tuple map struct identifier ignored_any
+        tuple map identifier ignored_any
     }
+}
+
+/// Whether it is `080`: YAML takes it for a number with a fraction, as no octal one begins so.
+fn has_zeros_before_it(digits: &str) -> bool {
+    digits.len() > 1
+        && digits.starts_with('0')
+        && digits.chars().all(|digit| digit.is_ascii_digit())
 }
 
 struct Items<'de> {
@@ -459,13 +487,13 @@ impl<'de> VariantAccess<'de> for Variant<'de> {
 
     fn struct_variant<V: Visitor<'de>>(
         self,
-        _: &'static [&'static str],
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
         let missing = || Error::of(Kind::Other(format!("`{}` needs a value", self.name)));
         self.node
             .ok_or_else(missing)?
-            .deserialize_any(visitor)
+            .deserialize_struct("", fields, visitor)
             .map_err(|error| error.below(self.name))
     }
 }

@@ -11,7 +11,7 @@ use crate::config::findings::TAKE_OUT;
 use crate::config::forms;
 use crate::config::keys;
 use crate::config::kinds::{self, KIND};
-use crate::config::node::{FILE_LIMIT, Node, parse};
+use crate::config::node::{FILE_LIMIT, Node, Value, parse};
 use crate::config::problem::{ConfigError, ConfigProblem, File, Position, Problem};
 use crate::config::rules::{Places, places};
 use crate::config::schema::{Branches, EnvironmentConfig};
@@ -76,6 +76,20 @@ pub fn load(root: &Path) -> Result<Project, ConfigError> {
     };
 
     let Some(base) = reading.read("shipit.yaml")? else {
+        if root.is_relative() && std::env::current_dir().is_err() {
+            return Err(ConfigError::absent(
+                "shipit.yaml",
+                "the folder that this runs in is not there any more".to_owned(),
+                "`cd` to the project's folder, which may have been made anew",
+            ));
+        }
+        if root.join("shipit.yml").is_file() {
+            return Err(ConfigError::absent(
+                "shipit.yml",
+                format!("{} has a shipit.yml and no shipit.yaml", root.display()),
+                "rename it: `git mv shipit.yml shipit.yaml`",
+            ));
+        }
         return Err(ConfigError::absent(
             "shipit.yaml",
             format!("there is no shipit.yaml in {}", root.display()),
@@ -84,11 +98,16 @@ pub fn load(root: &Path) -> Result<Project, ConfigError> {
     };
 
     let overlays = reading.overlays()?;
-    // Nothing can be said of what stands in a file that is no YAML.
+    // Nothing can be said of what stands in a file that is no YAML, and nothing of environments
+    // without the project that they are of.
+    let has_keys = matches!(&base.value, Value::Map(keys) if !keys.is_empty());
     let loaded = if reading.unread.contains(&base.at.file) {
         None
-    } else {
+    } else if has_keys {
         reading.environments(&base, overlays)
+    } else {
+        reading.typed(base, Reads::Project);
+        None
     };
     match loaded {
         Some(project) if reading.problems.is_empty() => Ok(project),
@@ -202,6 +221,17 @@ impl Reading<'_> {
                 .and_then(|stem| stem.to_str())
                 .unwrap_or_default();
             match stem.parse() {
+                Ok(environment) if overlays.iter().any(|(other, _)| *other == environment) => {
+                    self.problems.push(
+                        Problem::new(
+                            node.at,
+                            format!(
+                                "environments/{environment}.yaml is this environment's file, too"
+                            ),
+                        )
+                        .help("keep one of the two"),
+                    );
+                }
                 Ok(environment) => overlays.push((environment, node)),
                 Err(error) => self.problems.push(
                     Problem::new(

@@ -4,10 +4,14 @@ use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::options::DuplicateKeyPolicy;
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Options, Spanned};
 
 use crate::config::problem::{Position, Problem};
+
+/// What some keyboards and word processors type for a blank.
+const NO_BREAK: char = '\u{a0}';
 
 /// The largest file that is read.
 pub(super) const FILE_LIMIT: u64 = 1 << 20;
@@ -238,6 +242,10 @@ fn options() -> Options {
         duplicate_keys: DuplicateKeyPolicy::Error,
         strict_booleans: true,
         with_snippet: false,
+        // What they would stand for is not known here, and the text below them would count.
+        reject_unsupported_tags: true,
+        // `12e4567` may be a text, which is read as it is written.
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         budget: serde_saphyr::budget! {
             max_depth: 64,
             max_nodes: 50_000,
@@ -260,10 +268,8 @@ fn explain(error: &serde_saphyr::Error, text: &str, file: usize) -> Problem {
             column: usize::try_from(location.column()).unwrap_or(1),
         },
     );
-    if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error.without_snippet()
-    {
-        let message = format!("the key `{key}` is in this map already");
-        return Problem::new(place, message).help("take one of the two out");
+    if let Some((message, help)) = in_own_words(error.without_snippet()) {
+        return Problem::new(place, message).help(help);
     }
 
     let message = error.to_string();
@@ -280,7 +286,40 @@ fn explain(error: &serde_saphyr::Error, text: &str, file: usize) -> Problem {
     if line.starts_with('\t') {
         return problem.help("YAML is indented with blanks, never with tabs");
     }
+    if line.contains(NO_BREAK) {
+        return problem.help(
+            "a no-break space is in this line, which is no blank for YAML: type it as a blank",
+        );
+    }
     problem.help("look at the indentation: entries of one map start in the same column")
+}
+
+/// What is wrong and what to do about it, where it is known and is no matter of the indentation.
+fn in_own_words(error: &serde_saphyr::Error) -> Option<(String, String)> {
+    let (message, help) = match error {
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => (
+            format!("the key `{key}` is in this map already"),
+            "take one of the two out",
+        ),
+        serde_saphyr::Error::UnsupportedTag { tag, .. } => (
+            format!("the tag `{tag}` has no meaning here"),
+            "take it out; a text that begins with `!` is quoted, and a secret is named in `secrets`",
+        ),
+        serde_saphyr::Error::MultipleDocuments { .. }
+        | serde_saphyr::Error::Budget {
+            breach: BudgetBreach::Documents { .. },
+            ..
+        } => (
+            "a second document begins here, and a file has one".to_owned(),
+            "take out the line `---`, or keep one document; an environment has a file of its own",
+        ),
+        serde_saphyr::Error::NullIntoString { .. } => (
+            "a key is empty".to_owned(),
+            "write the key before the colon; one that is called `null` or `~` is quoted",
+        ),
+        _ => return None,
+    };
+    Some((message, help.to_owned()))
 }
 
 /// What serde-saphyr gives, before it has its file.

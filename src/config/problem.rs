@@ -225,6 +225,19 @@ impl ConfigError {
         }
     }
 
+    /// The same, where a sparse checkout has left these files of the configuration out.
+    #[must_use]
+    pub fn and_left_out(mut self, files: &[String]) -> Self {
+        for file in files {
+            let message =
+                format!("{file} is in the commit, and the checkout is sparse and leaves it out");
+            let help =
+                "`git sparse-checkout add` with its folder, or `git sparse-checkout disable`";
+            self.faults.extend(Self::absent(file, message, help).faults);
+        }
+        self
+    }
+
     /// A configuration that is not there at all.
     pub(super) fn absent(file: &str, message: String, help: &str) -> Self {
         let fault = ConfigProblem {

@@ -7,6 +7,7 @@ use crate::config::findings::Findings;
 use crate::config::schema::{BuildConfig, EnvEntry, EnvironmentConfig, Runtime, ServiceConfig};
 use crate::config::suggest::{meant, suggest};
 use crate::model::promotion::Strategy;
+use crate::model::workload::{ABOUT_ITSELF, FILES_VARIABLE};
 use crate::model::{EnvironmentName, Period};
 
 pub(super) fn check(
@@ -77,6 +78,17 @@ fn image(findings: &mut Findings<'_>, own: &EnvironmentName, name: &str, service
     }
 }
 
+/// What is said of a path that no request can have.
+pub(super) const NO_PATH: &str = "no request has a path with blanks or control characters";
+pub(super) const PLAIN_PATH: &str = "write a blank as `%20`";
+
+/// Whether a request can have this path.
+pub(super) fn is_of_a_request(path: &str) -> bool {
+    !path
+        .chars()
+        .any(|sign| sign.is_whitespace() || sign.is_control())
+}
+
 /// Names that no process would see as they are written.
 fn variables(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
     for variable in service.env.keys() {
@@ -84,8 +96,32 @@ fn variables(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
         if variable.is_empty() || variable.contains(['=', '\0']) {
             let message = "a variable's name is not empty, and has no `=` in it";
             findings.add(&path, message, "write `NAME: value`");
+        } else if is_set_by_shipit(service, variable) {
+            let message = format!("shipit itself sets {variable}, and this would change nothing");
+            findings.add(&path, message, "take it out, or give it another name");
+        }
+        if let EnvEntry::Text(text) = &service.env[variable]
+            && text.0.contains('\0')
+        {
+            findings.add(
+                &path,
+                "no variable holds a NUL",
+                "encode the value, in base64 for one",
+            );
         }
     }
+}
+
+fn is_set_by_shipit(service: &ServiceConfig, variable: &str) -> bool {
+    let is_of_a_port = match variable {
+        "PORT" => service.traffic_port().is_some(),
+        _ => service
+            .other_ports()
+            .keys()
+            .any(|port| port.variable() == variable),
+    };
+    let is_of_files = variable == FILES_VARIABLE && !service.files.is_empty();
+    is_of_a_port || is_of_files || ABOUT_ITSELF.contains(&variable)
 }
 
 fn numbers(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
@@ -166,6 +202,10 @@ fn health(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
         {
             let help = format!("write `/{path}`");
             findings.add(at, "a path to ask begins with `/`", help);
+        } else if let Some(path) = path
+            && !is_of_a_request(path)
+        {
+            findings.add(at, NO_PATH, PLAIN_PATH);
         }
     }
 

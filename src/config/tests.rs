@@ -10,6 +10,7 @@ mod refused;
 mod schemas;
 mod slips;
 mod tasks;
+mod values;
 mod volumes;
 
 use std::fs;

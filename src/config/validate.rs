@@ -117,7 +117,14 @@ fn check_check(
         }
         _ => {}
     }
-    if matches!(check, Check::Http(_)) {
+    if let Check::Http(http) = check {
+        let at = [path, &["http", "path"]].concat();
+        if !http.path.starts_with('/') {
+            let help = format!("write `/{}`", http.path);
+            findings.add(&at, "a path to ask begins with `/`", help);
+        } else if !services::is_of_a_request(&http.path) {
+            findings.add(&at, services::NO_PATH, services::PLAIN_PATH);
+        }
         speaks_http(findings, environment, path, service.as_ref());
     }
 }

@@ -10,6 +10,7 @@
 pub mod archive;
 pub mod beneath;
 pub mod environment;
+pub mod interpreter;
 mod lock;
 pub mod login;
 pub mod outputs;

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Another program than this one that is started as `shipit`.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -75,6 +76,35 @@ fn start_time(stat: &str) -> Option<u64> {
     let state = fields.next()?;
     let ticks = fields.nth(18)?.parse().ok()?;
     (!matches!(state, "Z" | "X")).then_some(ticks)
+}
+
+/// A file that has become too large is an error of whoever writes it (`EFBIG`) from here on, and
+/// ends no process. Programs that this one starts have the signal as it was. Inside of a runtime.
+pub fn survive_large_files() -> io::Result<()> {
+    signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
+}
+
+/// The signals that this process ignores, as whoever started it had it do.
+#[must_use]
+pub fn ignored_signals() -> Vec<i32> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignored(&status)
+}
+
+/// The signals of `SigIgn`, a bit for each from the lowest (`proc_pid_status(5)`), as far as they
+/// are no real-time ones.
+fn ignored(status: &str) -> Vec<i32> {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    // The one of broken pipes every program of this language ignores, and gives back as it starts
+    // another.
+    (1..=31)
+        .filter(|number| *number != 13)
+        .filter(|number| mask & (1 << (number - 1)) != 0)
+        .collect()
 }
 
 /// The machine's own id; empty where it has none, as in many containers.
@@ -152,4 +182,16 @@ pub fn host() -> String {
         .nodename()
         .to_string_lossy()
         .into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_mask() {
+        assert_eq!(ignored("Name:\tx\nSigIgn:\t0000000000001003\n"), [1, 2]);
+        assert_eq!(ignored("SigIgn:\t0000000000000000\n"), [0; 0]);
+        assert_eq!(ignored(""), [0; 0]);
+    }
 }

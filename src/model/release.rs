@@ -126,6 +126,11 @@ pub struct Release {
     /// When it last got live traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live_since: Option<Timestamp>,
+    /// The serial of the state when it last got live traffic: the order of the switches, whatever
+    /// the clocks of those who made them said. None in a record of a version that kept none, and
+    /// where it never had any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_serial: Option<u64>,
     /// The listeners of its services that were closed while it had live traffic, or after it, as
     /// they were then: `rollback` opens them again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

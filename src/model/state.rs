@@ -128,7 +128,8 @@ impl State {
             .find(|release| release.status == ReleaseStatus::Live)
     }
 
-    /// The release that had live traffic last before `number`: where `rollback` goes.
+    /// The release that had live traffic last before `number`: where `rollback` goes. By the order of
+    /// the switches; the time is for records of versions that kept no order.
     #[must_use]
     pub fn previous_good(&self, number: ReleaseNumber) -> Option<&Release> {
         self.releases
@@ -136,7 +137,7 @@ impl State {
             .filter(|release| {
                 release.number != number && release.status == ReleaseStatus::Superseded
             })
-            .max_by_key(|release| release.live_since)
+            .max_by_key(|release| (release.live_serial, release.live_since))
     }
 
     /// Where a service of a release was listened for, when that was closed since: as it was then.
@@ -277,6 +278,7 @@ pub(crate) mod tests {
             slot,
             status,
             live_since: None,
+            live_serial: None,
             closed: BTreeMap::new(),
             outside_window: None,
             approvals: Vec::new(),
@@ -319,6 +321,33 @@ pub(crate) mod tests {
 
     fn said(found: &Overview) -> Option<String> {
         state().behind(found).map(|behind| behind.to_string())
+    }
+
+    #[test]
+    fn the_order_of_the_switches_says_which_release_was_live_before_and_no_clock() {
+        let at = |second| Timestamp::from_second(second).ok();
+        let live = |number, serial, second| Release {
+            live_serial: serial,
+            live_since: at(second),
+            ..release(number, Slot::Blue, ReleaseStatus::Superseded)
+        };
+        let previous = |releases: [Release; 2]| {
+            let state = State {
+                releases: releases.into(),
+                ..state()
+            };
+            state.previous_good(ReleaseNumber(9)).map(|r| r.number.0)
+        };
+
+        let stepped_back = [live(1, Some(1), 7200), live(2, Some(2), 3600)];
+        assert_eq!(previous(stepped_back), Some(2));
+        let went_back = [live(1, Some(5), 3600), live(2, Some(2), 7200)];
+        assert_eq!(previous(went_back), Some(1));
+
+        let of_an_older_version = [live(1, None, 7200), live(2, Some(2), 3600)];
+        assert_eq!(previous(of_an_older_version), Some(2));
+        let both_of_it = [live(1, None, 7200), live(2, None, 3600)];
+        assert_eq!(previous(both_of_it), Some(1));
     }
 
     #[test]

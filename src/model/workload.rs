@@ -329,6 +329,17 @@ pub struct WorkloadFile {
 /// at their own paths, as in a container.
 pub const FILES_VARIABLE: &str = "SHIPIT_FILES";
 
+/// The variables that tell an instance of itself, whatever its own say.
+pub const ABOUT_ITSELF: [&str; 7] = [
+    "SHIPIT_PROJECT",
+    "SHIPIT_ENVIRONMENT",
+    "SHIPIT_SERVICE",
+    "SHIPIT_SLOT",
+    "SHIPIT_RELEASE",
+    "SHIPIT_INSTANCE",
+    "SHIPIT_COMMIT",
+];
+
 /// The value of an environment variable, or a file's content.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

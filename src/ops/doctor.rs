@@ -116,6 +116,11 @@ async fn state(session: &Session) -> CheckResult {
 async fn secret(session: &Session, name: &str, from: &SecretRef) -> CheckResult {
     let what = format!("the secret {name} can be read");
     match session.ports.secrets.read(name, from).await {
+        Ok(read) if read.value.expose().is_empty() => failing(
+            format!("the secret {name} has a value"),
+            &"it is empty",
+            "look at where it comes from",
+        ),
         Ok(read) if Hidden::of(&read.value) == Hidden::TooShort => failing(
             format!("the secret {name} can be kept out of what is printed"),
             &format!("it has less than {SHORTEST} characters, which are part of many words"),

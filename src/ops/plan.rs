@@ -212,6 +212,7 @@ pub async fn make_plan_with(
     plan.notes.extend(session.ports.engine.warnings());
     if let Request::Apply { .. } = request {
         plan.notes.extend(preflight::submodules(session).await?);
+        plan.notes.extend(preflight::missing_files(session).await?);
     }
     plan.notes
         .extend(session.source.change.as_ref().map(|change| {

@@ -19,6 +19,9 @@ use crate::port::engine::{EngineError, Pull, Rehearsal, Rehearsed, Scope};
 use crate::port::registry::signed_at;
 use crate::proto::Directory;
 
+/// How many files a note names.
+const NAMED: usize = 5;
+
 /// Fails when this machine cannot start instances as the environment asks for.
 pub fn can_start(session: &Session) -> Result<(), Error> {
     let environment = session.configuration()?;
@@ -129,6 +132,37 @@ pub async fn submodules(session: &Session) -> Result<Option<String>, Error> {
             missing.join(", ")
         )
     }))
+}
+
+/// What a checkout has not of the files of its commit: those that it leaves out, and those of which
+/// it has a pointer alone. An image is made of what is there.
+pub async fn missing_files(session: &Session) -> Result<Vec<String>, Error> {
+    let left_out = session.scm.left_out().await?;
+    let pointers = session.scm.pointers().await?;
+    let of_sparse = (!left_out.is_empty()).then(|| {
+        format!(
+            "the checkout is sparse and leaves out {}, which no image gets: \
+             `git sparse-checkout add FOLDER`, or `git sparse-checkout disable`",
+            some_of(&left_out)
+        )
+    });
+    let of_lfs = (!pointers.is_empty()).then(|| {
+        format!(
+            "the checkout has pointers of Git LFS and not the files, which an image would get: {}: \
+             `git lfs pull`",
+            some_of(&pointers)
+        )
+    });
+    Ok(of_sparse.into_iter().chain(of_lfs).collect())
+}
+
+/// The first of many names.
+fn some_of(names: &[String]) -> String {
+    let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>();
+    match names.len().saturating_sub(NAMED) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 /// The protected objects of entry points that a plan would delete and make again, for the server

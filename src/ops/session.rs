@@ -9,8 +9,8 @@ use crate::agent::runtime::systemd::Unavailable;
 use crate::agent::runtime::{container, systemd};
 use crate::config::schema::{ClusterConfig, HostCluster, Runtime};
 use crate::config::{self, EnvironmentConfig, Project};
-use crate::desired;
 use crate::desired::cluster::{self, Sources};
+use crate::desired::{self, DesiredError};
 use crate::driver::scm::git::Git;
 use crate::model::EnvironmentName;
 use crate::model::desired::Desired;
@@ -64,10 +64,13 @@ impl Session {
         redactor: &Redactor,
     ) -> Result<Self, Error> {
         let root = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
-        let mut project = config::load(&root)?;
+        let scm = Git::new(root.clone());
+        let mut project = match config::load(&root) {
+            Ok(project) => project,
+            Err(error) => return Err(error.and_left_out(&left_out(&scm).await).into()),
+        };
         crate::files::environment::withhold(secret_variables(&project));
         choose_runtimes(&root, &mut project);
-        let scm = Git::new(root.clone());
         let mut source = scm.source().await?;
         if let Some(branch) = branch {
             source.branch = Some(branch.to_owned());
@@ -79,8 +82,11 @@ impl Session {
             .as_ref()
             .and_then(|change| change.into.as_ref());
         let branch = source.branch.as_ref().or(into);
-        let environment =
-            desired::environment_for(&project, environment, branch.map(String::as_str))?;
+        let meant = desired::environment_for(&project, environment, branch.map(String::as_str));
+        let environment = match meant {
+            Ok(environment) => environment,
+            Err(error) => return Err(unless_left_out(error, &left_out(&scm).await).into()),
+        };
         let configuration = of(&project, &environment)?;
         let ports = wiring::ports(&root, &project, &environment, configuration, redactor)?;
         learn(&root, &ports, configuration).await;
@@ -266,6 +272,28 @@ pub(super) fn unavailable(root: &Path, host: &HostCluster) -> Option<Unavailable
         }
         Runtime::Process | Runtime::Docker | Runtime::Auto => None,
     }
+}
+
+/// The files of the configuration that a sparse checkout has left out.
+async fn left_out(scm: &Git) -> Vec<String> {
+    let is_configuration = |file: &String| {
+        file == "shipit.yaml" || (file.starts_with("environments/") && file.ends_with(".yaml"))
+    };
+    let files = scm.left_out().await.unwrap_or_default();
+    files.into_iter().filter(is_configuration).collect()
+}
+
+/// An environment may be unknown because its file is not in the checkout.
+fn unless_left_out(error: DesiredError, files: &[String]) -> DesiredError {
+    if files.is_empty() {
+        return error;
+    }
+    let help = format!(
+        "{}; or is it one that the sparse checkout leaves out ({})? `git sparse-checkout add environments`",
+        error.help,
+        files.join(", ")
+    );
+    DesiredError { help, ..error }
 }
 
 fn of<'a>(

@@ -591,6 +591,19 @@ fn rollback_goes_to_the_release_before_or_to_the_one_that_is_named() {
         rollback(&desired, &world.facts, &world.state, Some(ReleaseNumber(1))).expect("a plan");
     world.carry_out(&plan);
     assert_eq!(world.live().map(|(_, number)| number), Some(1));
+    // Release 2 was live after 3; the clock of whoever brought 3 to live traffic was ahead.
+    let plan =
+        rollback(&desired, &world.facts, &world.state, Some(ReleaseNumber(2))).expect("a plan");
+    world.carry_out(&plan);
+    let plan =
+        rollback(&desired, &world.facts, &world.state, Some(ReleaseNumber(1))).expect("a plan");
+    world.carry_out(&plan);
+    world.state.releases[2].live_since = Timestamp::from_second(1 << 30).ok();
+    let plan = rollback(&desired, &world.facts, &world.state, None).expect("a plan");
+    assert_eq!(
+        plan.target.map(|target| target.release),
+        Some(ReleaseNumber(2))
+    );
     let unknown =
         rollback(&desired, &world.facts, &world.state, Some(ReleaseNumber(9))).expect_err("none");
     assert!(unknown.to_string().contains("no release 9"), "{unknown}");

@@ -165,6 +165,7 @@ fn step_down(state: &mut State, from: ReleaseStatus, to: &ReleaseStatus) {
 fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: ReleaseStatus) {
     let live_since =
         matches!(status, ReleaseStatus::Live | ReleaseStatus::Reverted { .. }).then_some(run.now);
+    let live_serial = live_since.map(|_| state.serial);
     if let Some(release) = state
         .releases
         .iter_mut()
@@ -173,6 +174,7 @@ fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: ReleaseStatu
         release.status = status;
         release.slot = target.slot;
         release.live_since = live_since.or(release.live_since);
+        release.live_serial = live_serial.or(release.live_serial);
         let outside = run.outside_window.map(str::to_owned);
         release.outside_window = outside.or_else(|| release.outside_window.take());
         release.approvals.extend_from_slice(run.approvals);
@@ -197,6 +199,7 @@ fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: ReleaseStatu
         slot: target.slot,
         status,
         live_since,
+        live_serial,
         closed: BTreeMap::new(),
         outside_window: run.outside_window.map(str::to_owned),
         approvals: run.approvals.to_vec(),
@@ -256,6 +259,7 @@ fn adopted(slot: Slot, there: &SlotFacts, live: bool, actor: &Actor, now: Timest
             (false, None) => ReleaseStatus::Waiting,
         },
         live_since: live.then_some(now),
+        live_serial: None,
         closed: BTreeMap::new(),
         outside_window: None,
         approvals: Vec::new(),

@@ -538,6 +538,7 @@ fn history(serial: u64) -> State {
         slot: Slot::Blue,
         status: ReleaseStatus::Superseded,
         live_since: None,
+        live_serial: None,
         closed: BTreeMap::new(),
         outside_window: None,
         approvals: Vec::new(),

@@ -31,6 +31,63 @@ fn the_project_is_found_from_a_folder_below_it() {
 }
 
 #[test]
+fn what_a_checkout_lacks_of_its_commit_is_told_before_it_is_built() {
+    let world = World::new();
+    world.configure();
+    world.put("app/.gitattributes", "*.bin -text filter=lfs\n");
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 5\n";
+    world.put("app/model.bin", pointer);
+    world.put("docs/one", "1");
+    world.git(&["init", "--quiet", "--initial-branch=main"]);
+    world.git(&["add", "."]);
+    world.git(&["commit", "--quiet", "--message", "first"]);
+    world.git(&["sparse-checkout", "set", "--no-cone", "/*", "!/docs/"]);
+    let plan = ["plan", "--env", "staging"];
+    world
+        .run(&plan)
+        .code(0)
+        .says("leaves out docs/one")
+        .says("git sparse-checkout disable")
+        .says("app/model.bin: `git lfs pull`");
+
+    world.git(&[
+        "sparse-checkout",
+        "set",
+        "--no-cone",
+        "/*",
+        "!/environments/",
+    ]);
+    world
+        .run(&plan)
+        .code(1)
+        .says("environments/staging.yaml is in the commit");
+}
+
+#[test]
+fn a_folder_that_is_gone_and_a_secret_that_is_empty_are_said_to_be() {
+    let world = World::live();
+    let folder = tempfile::tempdir().expect("a folder");
+    let gone = std::process::Command::new("sh")
+        .args(["-c", "rmdir \"$PWD\" && exec \"$0\" plan"])
+        .arg(crate::support::shipit())
+        .current_dir(folder.path())
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&gone.stderr);
+    assert!(said.contains("is not there any more"), "{said}");
+
+    let mut world = world;
+    world
+        .staging
+        .push("secrets: {token: {file: token}}".to_owned());
+    world
+        .env
+        .insert("TOKEN".to_owned(), "{secret: token}".to_owned());
+    world.put("token", "\n");
+    world.apply().code(0).says("the secret `token` is empty");
+}
+
+#[test]
 fn variables_stand_for_flags_and_shorter_words_for_longer_ones() {
     let world = World::new();
     world.put("environments/production.yaml", "promotion: {mode: auto}\n");

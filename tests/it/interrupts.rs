@@ -113,7 +113,7 @@ fn what_a_command_that_looks_has_started_ends_with_it() {
     world
         .env
         .insert("TOKEN".to_owned(), "{secret: token}".to_owned());
-    for asked in [Signal::INT, Signal::TERM] {
+    for asked in [Signal::INT, Signal::TERM, Signal::QUIT, Signal::HUP] {
         let run = world.start(&["doctor", "--env", "staging"]);
         until("its program runs", || {
             world.file("pid").exists() && !world.read("pid").trim().is_empty()

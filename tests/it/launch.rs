@@ -9,7 +9,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::{Said, World, http, is_root, shipit, until};
+use rustix::process::Signal;
+
+use crate::support::{Said, World, http, is_root, shipit, signal, until};
 
 /// Applies from a shell that did something first.
 pub fn apply_after(world: &World, first: &str) -> Said {
@@ -59,6 +61,46 @@ fn the_agent_takes_all_the_files_it_may_have_and_services_what_it_was_started_wi
     assert_eq!(core, Some("0"), "no dump has the values of secrets");
     let (service, _) = open_files(&world.get_path("/file?/proc/self/limits"));
     assert_eq!(service, "256");
+}
+
+fn agents_log(world: &World) -> String {
+    fs::read_to_string(world.agent_folder().join("agent.log")).unwrap_or_default()
+}
+
+#[test]
+fn a_limit_of_file_sizes_ends_no_agent_and_its_logs_are_put_aside_by_it() {
+    let world = World::new();
+    apply_after(&world, "ulimit -f 64").code(0);
+    let before = world.agent_pid().expect("an agent runs");
+    // More than fits in one file.
+    for _ in 0..600 {
+        assert_eq!(world.get(), "v1");
+    }
+    until("the access log was put aside", || {
+        world.agent_folder().join("access.log.1").exists()
+    });
+    assert_eq!(world.get(), "v1");
+    assert_eq!(world.agent_pid(), Some(before));
+}
+
+#[test]
+fn a_signal_that_means_nothing_to_the_agent_is_noted_and_one_to_quit_is_a_clean_stop() {
+    let world = World::live();
+    let pid = world.agent_pid().expect("an agent runs");
+    for (sent, name) in [
+        (Signal::HUP, "SIGHUP"),
+        (Signal::USR1, "SIGUSR1"),
+        (Signal::USR2, "SIGUSR2"),
+        (Signal::ALARM, "SIGALRM"),
+    ] {
+        signal(pid, sent);
+        until("it is noted", || agents_log(&world).contains(name));
+        assert_eq!(world.get(), "v1");
+    }
+    signal(pid, Signal::QUIT);
+    until("it has stopped", || {
+        agents_log(&world).contains("the agent has stopped")
+    });
 }
 
 #[test]

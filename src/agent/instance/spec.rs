@@ -11,10 +11,13 @@ use crate::agent::launch::{Account, InstanceFiles, Reader, account};
 use crate::agent::rootfs::{ImageMeta, Unpacked};
 use crate::agent::runtime::{ContainerSpec, Launch, Running, Runtime, container, docker, process};
 use crate::agent::trouble::{Trouble, is_local};
+use crate::files;
 use crate::model::Digest;
 use crate::model::release::Label;
-use crate::model::secret::{SecretRef, SecretValue};
-use crate::model::workload::{ContainerKind, EnvValue, FILES_VARIABLE, Process, Workload};
+use crate::model::secret::{SECRET_LIMIT, SecretRef, SecretValue, without_line_end};
+use crate::model::workload::{
+    ABOUT_ITSELF, ContainerKind, EnvValue, FILES_VARIABLE, Process, Workload,
+};
 use crate::port::engine::Scope;
 use crate::redact::Redactor;
 
@@ -251,17 +254,16 @@ impl Instance {
     fn about(&self) -> impl Iterator<Item = (String, String)> {
         let InstanceSpec { scope, label, .. } = &self.spec;
         let about = [
-            ("PROJECT", scope.project.to_string()),
-            ("ENVIRONMENT", scope.environment.to_string()),
-            ("SERVICE", self.key.service.to_string()),
-            ("SLOT", self.key.slot.to_string()),
-            ("RELEASE", label.number.to_string()),
-            ("INSTANCE", self.key.index.to_string()),
-            ("COMMIT", label.commit.clone().unwrap_or_default()),
+            scope.project.to_string(),
+            scope.environment.to_string(),
+            self.key.service.to_string(),
+            self.key.slot.to_string(),
+            label.number.to_string(),
+            self.key.index.to_string(),
+            label.commit.clone().unwrap_or_default(),
         ];
-        about
-            .into_iter()
-            .map(|(name, value)| (format!("SHIPIT_{name}"), value))
+        let names = ABOUT_ITSELF.into_iter().map(str::to_owned);
+        names.zip(about)
     }
 
     fn enclosure(
@@ -384,11 +386,12 @@ impl Instance {
 
     fn secret(&self, name: &str, from: &SecretRef) -> Result<String, Trouble> {
         if let SecretRef::File(path) = from {
-            match std::fs::read_to_string(path) {
-                Ok(text) => {
-                    let value = SecretValue::new(text.clone());
-                    self.spec.redactor.remember(&value);
-                    return Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned());
+            match secret_in(path) {
+                Ok(value) => {
+                    self.spec
+                        .redactor
+                        .remember(&SecretValue::new(value.clone()));
+                    return Ok(value);
                 }
                 // There may be a newer value than the one that is held.
                 Err(error) if is_local(&error) => {
@@ -408,6 +411,12 @@ impl Instance {
             Trouble::Instance(format!("the secret `{name}` is not held since the agent was restarted; `shipit apply` brings it again"))
         })
     }
+}
+
+/// A secret's value by its file, as the command line reads it.
+fn secret_in(path: &Path) -> std::io::Result<String> {
+    let text = files::read_text(path, SECRET_LIMIT)?;
+    Ok(without_line_end(&text).to_owned())
 }
 
 /// The variables of a process, as far as they are text; none of one that cannot be looked at.
@@ -437,4 +446,28 @@ fn clean_environment(account: Option<&Account>) -> BTreeMap<String, String> {
         env.insert("HOME".to_owned(), home.display().to_string());
     }
     env
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_of_a_file_is_what_the_command_line_reads_and_only_a_file_is_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret");
+        let read = |text: &str| {
+            std::fs::write(&path, text).expect("written");
+            secret_in(&path).expect("read")
+        };
+        assert_eq!(read("hello\r\n"), "hello");
+        assert_eq!(read("two\nlines\n\n"), "two\nlines\n");
+
+        let most = usize::try_from(SECRET_LIMIT).expect("small");
+        std::fs::write(&path, "x".repeat(most + 1)).expect("written");
+        assert!(secret_in(&path).is_err(), "it is too large");
+        std::fs::remove_file(&path).expect("removed");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into()).expect("a pipe");
+        assert!(secret_in(&path).is_err(), "a pipe has no end");
+    }
 }

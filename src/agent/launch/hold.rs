@@ -15,8 +15,9 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use crate::agent::launch::record::CommandMark;
-use crate::agent::launch::{Handover, Report, Start, interpreter};
+use crate::agent::launch::{Handover, Report, Start};
 use crate::agent::trouble::Trouble;
+use crate::files::interpreter;
 use crate::files::process;
 
 /// How long a launcher may take to become the service.
@@ -156,14 +157,15 @@ fn give(talk: &UnixStream, first: &[u8], socket: Option<&OwnedFd>) -> io::Result
 fn obstacle(start: &Start, number: i32) -> Trouble {
     let error = io::Error::from_raw_os_error(number);
     let more = match (error.kind(), start.user) {
-        (io::ErrorKind::PermissionDenied, Some(user)) => {
-            barred(user, &start.workdir).or_else(|| barred(user, &start.program))
+        (io::ErrorKind::PermissionDenied, user) => {
+            let barred = user.and_then(|user| {
+                barred(user, &start.workdir).or_else(|| barred(user, &start.program))
+            });
+            barred.or_else(|| interpreter::obstacle(&start.program, &start.workdir, &error))
         }
-        // Where the folder is not there, or a bare name is looked for, that is what is not found.
-        (io::ErrorKind::NotFound, _) if start.workdir.is_dir() && start.program.is_absolute() => {
-            interpreter::missing(&start.program)
-        }
-        _ => None,
+        // Where the folder is not there, that is what is not found.
+        (io::ErrorKind::NotFound, _) if !start.workdir.is_dir() => None,
+        _ => interpreter::obstacle(&start.program, &start.workdir, &error),
     };
     match (Trouble::of(&error), more) {
         (Trouble::Instance(reason), Some(more)) => Trouble::Instance(format!("{reason}: {more}")),

@@ -9,13 +9,15 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use rustix::fs::Mode;
-use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{ioctl_tiocsctty, setpriority_process, setsid, umask};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::agent::launch::{Handover, Report, Start, memory};
 use crate::agent::runtime::process::input;
+use crate::files::interpreter::is_cut_off;
+use crate::files::process::ignored_signals;
 
 /// The exit code of a launcher that started nothing, as a shell's for a command that cannot be
 /// executed.
@@ -69,6 +71,10 @@ fn hear(mut talk: &UnixStream) -> Option<(Start, Option<OwnedFd>)> {
 
 /// Executes the program; gives why that failed.
 fn become_it(start: &Start, socket: Option<OwnedFd>) -> io::Error {
+    let is_path = start.program.components().count() > 1;
+    if is_path && is_cut_off(&start.workdir.join(&start.program)) {
+        return Errno::NOEXEC.into();
+    }
     let mut command = Command::new(&start.program);
     command
         .args(&start.arguments)
@@ -146,7 +152,7 @@ fn at_its_place(socket: OwnedFd) -> io::Result<OwnedFd> {
 fn tell(mut talk: UnixStream, error: &io::Error) {
     let number = error
         .raw_os_error()
-        .unwrap_or_else(|| rustix::io::Errno::INVAL.raw_os_error());
+        .unwrap_or_else(|| Errno::INVAL.raw_os_error());
     let text = serde_json::to_vec(&Report { number }).unwrap_or_default();
     // An agent that has died needs no report.
     let _ = talk.write_all(&text);
@@ -170,8 +176,7 @@ pub fn calm() {
 /// A signal that a shell or `nohup` had this process ignore is one that a program would ignore
 /// after it. One that is caught is back at its default once a program is executed.
 fn heed_signals() {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = ignored(&status);
+    let ignored = ignored_signals();
     if ignored.is_empty() {
         return;
     }
@@ -183,33 +188,5 @@ fn heed_signals() {
     for number in ignored {
         // What cannot be caught cannot be ignored either.
         let _ = signal(SignalKind::from_raw(number));
-    }
-}
-
-/// The signals of `SigIgn`, a bit for each from the lowest (`proc_pid_status(5)`), as far as they
-/// are no real-time ones.
-fn ignored(status: &str) -> Vec<i32> {
-    let mask = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0);
-    // The one of broken pipes every program of this language ignores, and gives back as it starts
-    // another.
-    (1..=31)
-        .filter(|number| *number != 13)
-        .filter(|number| mask & (1 << (number - 1)) != 0)
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ignored_signals_are_read_from_the_mask() {
-        assert_eq!(ignored("Name:\tx\nSigIgn:\t0000000000001003\n"), [1, 2]);
-        assert_eq!(ignored("SigIgn:\t0000000000000000\n"), [0; 0]);
-        assert_eq!(ignored(""), [0; 0]);
     }
 }

@@ -19,7 +19,6 @@ mod attached;
 mod become_user;
 mod files;
 mod hold;
-mod interpreter;
 mod launcher;
 mod memory;
 mod record;

@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, getrlimit};
+
 /// Where a log is, and how much of it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogFile {
@@ -25,10 +27,10 @@ pub struct LogFile {
 impl LogFile {
     /// The access log: eight files of 64 mebibytes, which reach back an hour at the least.
     #[must_use]
-    pub const fn access(path: PathBuf) -> Self {
+    pub fn access(path: PathBuf) -> Self {
         Self {
             path,
-            most_bytes: 64 << 20,
+            most_bytes: allowed(64 << 20),
             files: 8,
             window: Duration::from_mins(10),
         }
@@ -36,14 +38,21 @@ impl LogFile {
 
     /// The agent's own log: four files of eight mebibytes, which reach back two hours at the least.
     #[must_use]
-    pub const fn agent(path: PathBuf) -> Self {
+    pub fn agent(path: PathBuf) -> Self {
         Self {
             path,
-            most_bytes: 8 << 20,
+            most_bytes: allowed(8 << 20),
             files: 4,
             window: Duration::from_hours(1),
         }
     }
+}
+
+/// So many bytes, or as many as this process may write to a file: one that is full by that limit is
+/// put aside as well.
+fn allowed(bytes: u64) -> u64 {
+    let limit = getrlimit(Resource::Fsize).current;
+    limit.map_or(bytes, |limit| bytes.min(limit))
 }
 
 /// How much may be written in a stretch of time, in all and of one source.

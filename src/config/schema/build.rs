@@ -1,7 +1,7 @@
 //! How an image is made: from files, or from a Dockerfile.
 
 use std::collections::BTreeMap;
-use std::path::{Component, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -154,6 +154,14 @@ impl PackBuild {
             let message = "nothing says how the service is started";
             findings.add(at, message, "add `entrypoint: [/app]`");
         }
+        if self.entrypoint.first().is_some_and(String::is_empty) {
+            let message = "the program has no name";
+            findings.add(
+                &[at, &["entrypoint"]].concat(),
+                message,
+                "write `entrypoint: [/app]`",
+            );
+        }
         for glob in &self.inputs {
             if let Err(error) = globset::Glob::new(glob) {
                 let message = format!("`{glob}` is not a glob: {}", error.kind());
@@ -184,6 +192,14 @@ impl PackBuild {
 
     fn check_copy(&self, findings: &mut Findings<'_>, at: &[&str]) {
         for (from, to) in &self.copy {
+            if !is_below(from) {
+                let shown = from.to_string_lossy();
+                findings.add(
+                    &[at, &["copy", &shown]].concat(),
+                    "only what is in the context can be copied",
+                    "write a path below it; `.` is all of it, and `build.context` names another folder",
+                );
+            }
             let is_plain = to.components().all(|part| part != Component::ParentDir);
             if !to.is_absolute() || !is_plain {
                 let from = from.to_string_lossy();
@@ -195,6 +211,20 @@ impl PackBuild {
             }
         }
     }
+}
+
+/// Whether a path is one below a folder, or the folder itself.
+fn is_below(path: &Path) -> bool {
+    let mut depth = 0_usize;
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::Normal(_) => depth += 1,
+            Component::ParentDir if depth > 0 => depth -= 1,
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return false,
+        }
+    }
+    !path.as_os_str().is_empty()
 }
 
 impl DockerfileBuild {

@@ -142,6 +142,7 @@ impl SecretConfig {
 
     fn keys(&self, findings: &mut Findings<'_>, name: &str) {
         self.of_program(findings, name);
+        self.of_this_machine(findings, name);
         let file = self.sops.as_ref().map(|sops| &sops.file);
         if let Some(file) = file
             && (file.as_os_str().is_empty() || file.is_absolute())
@@ -156,6 +157,33 @@ impl SecretConfig {
             of_vault(findings, name, vault);
         }
         self.of_amazon(findings, name);
+    }
+
+    /// A file or a variable has a name.
+    fn of_this_machine(&self, findings: &mut Findings<'_>, name: &str) {
+        if self
+            .file
+            .as_ref()
+            .is_some_and(|file| file.as_os_str().is_empty())
+        {
+            let help = "write `file: /run/secrets/db`";
+            findings.add(&["secrets", name, "file"], "there is no path", help);
+        }
+        let variable = self.env.as_deref();
+        if let Some(variable) = variable
+            && (variable.is_empty() || variable.contains(['$', '=', '\0', '{', '}']))
+        {
+            let plain = variable.trim_matches(['$', '{', '}', '=', '\0']);
+            let help = format!(
+                "write the name alone: `env: {}`",
+                if plain.is_empty() { "DB" } else { plain }
+            );
+            findings.add(
+                &["secrets", name, "env"],
+                "this is no name of a variable",
+                help,
+            );
+        }
     }
 
     fn of_program(&self, findings: &mut Findings<'_>, name: &str) {

@@ -3,6 +3,7 @@
 mod balancers;
 mod ports;
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use serde_json::Value;
@@ -45,11 +46,12 @@ fn with_scopes(
     fs::write(folder.path().join("environments/staging.yaml"), extra).expect("a file");
     let project = load(folder.path()).expect("valid");
     let staging: EnvironmentName = "staging".parse().expect("a name");
-    let files = files
+    let files: BTreeMap<_, _> = files
         .iter()
         .map(|(path, text)| ((*path).into(), (*text).to_owned()))
         .collect();
     let sources = Sources {
+        named: files.clone(),
         files,
         scopes: scopes.clone(),
         ..Sources::default()

@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::files::environment;
+use crate::files::{environment, interpreter};
 use crate::model::Period;
 use crate::port::Progress;
 use crate::port::builder::BuildError;
@@ -61,9 +61,15 @@ pub(super) async fn run_with(
     cancel: &CancellationToken,
 ) -> Result<(), BuildError> {
     let words = line.vector.join(" ");
-    let start = |source| BuildError::Start {
+    let start = |error: std::io::Error| BuildError::Start {
         command: words.clone(),
-        source,
+        source: match line.vector.first() {
+            Some(program) => {
+                let reason = interpreter::explained(program, line.folder, &error);
+                std::io::Error::new(error.kind(), reason)
+            }
+            None => error,
+        },
     };
     progress(&format!("$ {words}"));
     let mut child = command(line, stdin).spawn().map_err(start)?;

@@ -20,7 +20,7 @@ use crate::port::builder::BuildError;
 /// The most files that one build may depend on.
 const MOST: usize = 200_000;
 
-/// The files and links below a context that count, relative to it and sorted. `help` says what to
+/// The files, links and empty folders below a context that count, relative to it and sorted. `help` says what to
 /// do about too many.
 pub(super) fn collect(
     context: &Path,
@@ -33,13 +33,15 @@ pub(super) fn collect(
         let entry = entry.map_err(|error| BuildError::Invalid {
             reason: format!("reading the inputs: {error}"),
         })?;
-        let is_input = entry
-            .file_type()
-            .is_some_and(|kind| kind.is_file() || kind.is_symlink());
+        // A folder is in the names of what is in it, but for one that has nothing.
+        let is_input = entry.file_type().is_some_and(|kind| {
+            kind.is_file() || kind.is_symlink() || (kind.is_dir() && is_empty(entry.path()))
+        });
         let Ok(path) = entry.path().strip_prefix(context) else {
             continue;
         };
-        if is_input && counts(path) {
+        let is_context = path.as_os_str().is_empty();
+        if is_input && !is_context && counts(path) {
             paths.push(path.to_path_buf());
         }
         if paths.len() > MOST {
@@ -51,6 +53,10 @@ pub(super) fn collect(
 
     paths.sort();
     Ok(paths)
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// The context, which must be a folder of the repository.
@@ -141,7 +147,8 @@ fn shown(path: &Path) -> String {
     path.to_str().map_or_else(escaped, str::to_owned)
 }
 
-/// Over a file's content and whether it may be executed; over a link's target.
+/// Over a file's content and whether it may be executed; over a link's target. An empty folder is
+/// like any other.
 fn hash(path: &Path) -> Result<ContentHash, BuildError> {
     let meta = fs::symlink_metadata(path).map_err(io("reading", path))?;
     let mut hasher = Sha256::new();
@@ -149,6 +156,10 @@ fn hash(path: &Path) -> Result<ContentHash, BuildError> {
         let target = fs::read_link(path).map_err(io("reading", path))?;
         hasher.update(b"link\0");
         hasher.update(target.as_os_str().as_bytes());
+        return Ok(ContentHash::from_sha256(hasher));
+    }
+    if meta.is_dir() {
+        hasher.update(b"folder\0");
         return Ok(ContentHash::from_sha256(hasher));
     }
 

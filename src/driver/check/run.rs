@@ -1,8 +1,8 @@
 //! Commands as checks.
 
 use crate::driver::check::CheckFailure;
-use crate::files::environment;
 use crate::files::program::{Bounds, CaptureError, Keep, LeftBehind, captured};
+use crate::files::{environment, interpreter};
 use crate::model::Period;
 use crate::model::check::RunCheck;
 use crate::model::own_rule::ProgramRule;
@@ -60,7 +60,10 @@ async fn start(
     let said = captured(command, input, &bounds).await;
     let said = said.map_err(|error| {
         CheckFailure::say(match error {
-            CaptureError::Start(error) => format!("`{program}` cannot be started: {error}"),
+            CaptureError::Start(error) => {
+                let reason = interpreter::explained(program, &target.root, &error);
+                format!("`{program}` cannot be started: {reason}")
+            }
             CaptureError::Late(_) => format!("not done within {timeout}"),
             other => other.to_string(),
         })

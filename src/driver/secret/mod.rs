@@ -23,7 +23,9 @@ use crate::driver::aws::Aws;
 use crate::driver::secret::once::OnceMap;
 use crate::driver::secret::sops::SopsFiles;
 use crate::driver::secret::vault::Vault;
-use crate::model::secret::{SecretRef, SecretValue, SecretVersion, VaultServer};
+use crate::model::secret::{
+    SECRET_LIMIT, SecretRef, SecretValue, SecretVersion, VaultServer, without_line_end,
+};
 use crate::port::SecretSource;
 use crate::port::engine::CheckResult;
 use crate::port::secret::{SecretError, SecretErrorKind, SecretReading};
@@ -33,7 +35,7 @@ use crate::redact::Redactor;
 const NAMED: usize = 10;
 
 /// The largest secret that is read, in bytes.
-const LIMIT: u64 = 64 << 10;
+const LIMIT: u64 = SECRET_LIMIT;
 
 /// Why a source gave nothing. It says nothing of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -237,8 +239,7 @@ fn text(what: &str, bytes: Vec<u8>) -> Result<String, Fault> {
             "write it as a text, in base64 for one, and have the service read that",
         )
     })?;
-    let value = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(value.strip_suffix('\r').unwrap_or(value).to_owned())
+    Ok(without_line_end(&text).to_owned())
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::driver::secret::{Fault, LIMIT, text};
-use crate::files::environment;
 use crate::files::program::{Bounds, CaptureError, Captured, Keep, LeftBehind, captured};
+use crate::files::{environment, interpreter};
 use crate::model::Period;
 use crate::model::secret::{ProgramSecret, SecretValue};
 use crate::redact::Redactor;
@@ -129,12 +129,21 @@ impl Command<'_> {
 
     fn not_started(&self, error: &std::io::Error) -> Fault {
         let name = self.name();
-        match error.kind() {
-            ErrorKind::NotFound => Fault::new(
+        let seen = interpreter::obstacle(Path::new(name), self.folder, error);
+        match (error.kind(), seen) {
+            (_, Some(reason)) => Fault::new(
+                format!("`{name}` cannot be started: {reason}"),
+                self.by_hand(),
+            ),
+            (ErrorKind::NotFound, None) if name.contains('/') => Fault::new(
+                format!("there is no program `{name}`"),
+                "a path is looked for from the project's folder",
+            ),
+            (ErrorKind::NotFound, None) => Fault::new(
                 format!("there is no program `{name}` in PATH"),
                 self.install.to_owned(),
             ),
-            _ => Fault::new(
+            (_, None) => Fault::new(
                 format!("`{name}` cannot be started: {error}"),
                 self.by_hand(),
             ),

@@ -12,9 +12,13 @@ use crate::model::secret::SecretValue;
 use crate::model::workload::Workload;
 use crate::redact::{Hidden, SHORTEST};
 
-/// A value of a few characters is part of too many words to be taken out of everything.
+/// An empty value is most often a slip. One of a few characters is part of too many words to be taken out of everything.
 pub(super) fn note_if_shown(run: &Run, name: &str, value: &SecretValue) {
-    if Hidden::of(value) == Hidden::TooShort {
+    if value.expose().is_empty() {
+        run.say(Event::Note {
+            text: format!("the secret `{name}` is empty: look at where it comes from"),
+        });
+    } else if Hidden::of(value) == Hidden::TooShort {
         run.say(Event::Note {
             text: format!(
                 "the secret `{name}` has less than {SHORTEST} characters: where a program writes it, it is shown"

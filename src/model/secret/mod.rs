@@ -35,6 +35,18 @@ impl SecretValue {
     }
 }
 
+/// How many bytes a secret has at the most.
+pub const SECRET_LIMIT: u64 = 64 << 10;
+
+/// A secret's text without the last line end, which editors and programs put there. Whoever reads
+/// one goes by this, so that the value is the same wherever it is read.
+#[must_use]
+pub fn without_line_end(text: &str) -> &str {
+    text.strip_suffix("\r\n")
+        .or_else(|| text.strip_suffix('\n'))
+        .unwrap_or(text)
+}
+
 impl fmt::Debug for SecretValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")

@@ -100,7 +100,10 @@ impl Refusal {
             Self::Framing(FramingError::Coding) => StatusCode::NOT_IMPLEMENTED,
             Self::Framing(FramingError::Expectation) => StatusCode::EXPECTATION_FAILED,
             Self::Framing(
-                FramingError::ChunkedTwice | FramingError::Target | FramingError::Blanks,
+                FramingError::ChunkedTwice
+                | FramingError::Lengths
+                | FramingError::Target
+                | FramingError::Blanks,
             )
             | Self::Host(_)
             | Self::Broken => StatusCode::BAD_REQUEST,

@@ -3,7 +3,7 @@
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Method, Uri};
+use http::{Method, StatusCode, Uri};
 
 use crate::agent::router::request::hop_by_hop::tokens;
 
@@ -17,6 +17,9 @@ pub enum FramingError {
     /// `chunked` more than once (RFC 9112 §6.1).
     #[error("its Transfer-Encoding is `chunked` more than once")]
     ChunkedTwice,
+    /// Lengths that are not the same (RFC 9112 §6.3).
+    #[error("its Content-Length says several lengths")]
+    Lengths,
     /// A target in a form that only another method has (RFC 9112 §3.2).
     #[error("its target is neither a path nor a URL")]
     Target,
@@ -85,6 +88,32 @@ pub fn codings(headers: &HeaderMap) -> Result<(), FramingError> {
     }
 }
 
+/// Has a response say its length once, and not at all with a status that has no content: whoever
+/// counts would take the rest for another message (RFC 9110 §8.6).
+pub fn one_length(status: StatusCode, headers: &mut HeaderMap) -> Result<(), FramingError> {
+    if status == StatusCode::NO_CONTENT || status.is_informational() {
+        headers.remove(header::CONTENT_LENGTH);
+        return Ok(());
+    }
+
+    let mut lengths = tokens(headers, &header::CONTENT_LENGTH);
+    let Some(first) = lengths.next() else {
+        return Ok(());
+    };
+    let mut others = 0;
+    for other in lengths {
+        if other != first {
+            return Err(FramingError::Lengths);
+        }
+        others += 1;
+    }
+    if others > 0 {
+        let one = HeaderValue::from_str(first).map_err(|_| FramingError::Lengths)?;
+        headers.insert(header::CONTENT_LENGTH, one);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use http::header::HeaderName;
@@ -138,6 +167,27 @@ mod tests {
                 "{value:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_response_says_one_length_or_none() {
+        let said = |status, lines: &[&'static str]| {
+            let pair =
+                |line: &&'static str| (header::CONTENT_LENGTH, HeaderValue::from_static(line));
+            let mut headers: HeaderMap = lines.iter().map(pair).collect();
+            one_length(status, &mut headers)?;
+            let left = headers.get_all(header::CONTENT_LENGTH).iter();
+            Ok(left
+                .map(|line| line.to_str().unwrap().to_owned())
+                .collect::<Vec<_>>())
+        };
+        let one = Ok(vec!["2".to_owned()]);
+        assert_eq!(said(StatusCode::OK, &["2"]), one);
+        assert_eq!(said(StatusCode::OK, &["2, 2"]), one);
+        assert_eq!(said(StatusCode::OK, &["2", "2"]), one);
+        assert_eq!(said(StatusCode::OK, &["2, 3"]), Err(FramingError::Lengths));
+        assert_eq!(said(StatusCode::OK, &[]), Ok(Vec::new()));
+        assert_eq!(said(StatusCode::NO_CONTENT, &["5"]), Ok(Vec::new()));
     }
 
     #[test]

@@ -135,12 +135,14 @@ struct Reply {
 
 impl Reply {
     /// Refuses what cannot be passed on as it is.
-    fn checked(self, config: &ListenerConfig, change_was_asked: bool) -> Result<Self, Refusal> {
-        let response = &self.response;
+    fn checked(mut self, config: &ListenerConfig, change_was_asked: bool) -> Result<Self, Refusal> {
+        let response = &mut self.response;
         let changes = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let reason = if changes && !change_was_asked {
             "it changed the protocol without being asked".to_owned()
-        } else if let Err(error) = framing::codings(response.headers()) {
+        } else if let Err(error) = framing::codings(response.headers())
+            .and_then(|()| framing::one_length(response.status(), response.headers_mut()))
+        {
             error.to_string()
         } else {
             return Ok(self);
@@ -179,6 +181,8 @@ impl Reply {
 
         entry.answered(status);
         hop_by_hop::remove_named(response.headers_mut());
+        // A version is a connection's own: the client's stays open whatever the instance speaks.
+        *response.version_mut() = Version::HTTP_11;
         if response.body().size_hint().exact().is_none() {
             // Chunks win over a length that was sent besides (RFC 9112 §6.3); the client must see
             // only one.

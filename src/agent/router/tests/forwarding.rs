@@ -1,10 +1,12 @@
 //! What an instance sees of a request, and a client of a response.
 
 use hyper::header::HeaderValue;
-use hyper::{Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::io::AsyncWriteExt;
 
-use super::support::{Instance, RawInstance, World, key, raw, read_head, text};
+use super::support::{
+    Answer, Instance, RawInstance, World, key, over_http_2, raw, read_head, request, text,
+};
 use crate::model::TrustedProxies;
 
 #[tokio::test]
@@ -74,6 +76,44 @@ async fn a_coding_that_is_not_taken_off_is_not_passed_on_either_way() {
     world.live(&[instance.address]);
     let answer = world.get("/").await;
     assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+}
+
+/// An instance that answers each request with these bytes and closes.
+async fn that_says(answer: &'static str) -> (World, RawInstance) {
+    let world = World::new().await;
+    let instance = RawInstance::serving(move |_, mut stream| async move {
+        read_head(&mut stream).await;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    })
+    .await;
+    world.live(&[instance.address]);
+    (world, instance)
+}
+
+#[tokio::test]
+async fn an_instance_of_another_version_changes_nothing_for_its_clients() {
+    let (world, _instance) = that_says("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    let mut client = world.client().await;
+    for _ in 0..2 {
+        let get = request(Method::GET, "/", text(""));
+        let answer = client.try_send(get).await.expect("the connection stays");
+        assert_eq!(answer.version(), Version::HTTP_11);
+        assert_eq!(Answer::of(answer).await.text, "ok");
+    }
+}
+
+#[tokio::test]
+async fn a_length_that_is_said_twice_or_for_nothing_ends_no_stream() {
+    for (said, text_of) in [
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2, 2\r\n\r\nok", "ok"),
+        ("HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n", ""),
+    ] {
+        let (world, _instance) = that_says(said).await;
+        let get = Request::get("http://shop.test/").body(text("")).unwrap();
+        let answer = over_http_2(world.route.live, get).await;
+        assert!(answer.status.is_success(), "{answer:?}");
+        assert_eq!(answer.text, text_of, "{said}");
+    }
 }
 
 #[tokio::test]

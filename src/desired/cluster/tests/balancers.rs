@@ -187,8 +187,9 @@ services:
 
 #[test]
 fn a_variable_that_shipit_sets_is_there_once() {
-    let extra = "services: {web: {env: {PORT: '1', SHIPIT_SLOT: x, A: b}}}";
-    let found = objects(&desired(extra, &[]).expect("resolved"), Slot::Green);
+    let extra = "services: {web: {env_file: web.env}}";
+    let file = [("web.env", "PORT=1\nSHIPIT_SLOT=x\nA=b\n")];
+    let found = objects(&desired(extra, &file).expect("resolved"), Slot::Green);
     let spec = &one(&found, "Deployment")["spec"]["template"]["spec"];
     let slot = json!({"name": "SHIPIT_SLOT", "value": "green"});
     let port = json!({"name": "PORT", "value": "8080"});

@@ -65,6 +65,12 @@ fn paths(
     let wanted = (!spec.inputs.is_empty())
         .then(|| set(&spec.inputs))
         .transpose()?;
+    if let Some(folder) = spec.inputs.iter().find(|glob| context.join(glob).is_dir()) {
+        let plain = folder.trim_end_matches('/');
+        let reason =
+            format!("`inputs`: {folder} is a folder, and files are inputs: write `{plain}/**`");
+        return Err(BuildError::Invalid { reason });
+    }
     let walk = walk(context, obeys_ignore_files(spec), left_out.to_owned());
     let counts = |path: &Path| wanted.as_ref().is_none_or(|set| set.is_match(path));
     let mut paths = collect(context, walk, "name the right ones with `inputs:`", counts)?;
@@ -146,6 +152,31 @@ mod tests {
         let tracked = tracked.expect("an answer");
         let inputs = read(root, root, &spec, None, tracked).expect("inputs");
         inputs.files.into_keys().collect()
+    }
+
+    #[test]
+    fn an_empty_folder_that_is_packed_is_an_input_and_a_folder_is_no_glob() {
+        let root = tempfile::tempdir().expect("a folder");
+        let root = root.path();
+        fs::create_dir_all(root.join("app/cache")).expect("a folder");
+        fs::write(root.join("app/x"), "x").expect("written");
+        let read = |inputs: &[&str]| {
+            let spec: PackSpec = serde_json::from_value(json!({
+                "context": ".", "inputs": inputs, "leave_out": [], "run": [], "copy": {"app": "/app"},
+                "base": Base::Scratch, "entrypoint": [], "user": null, "workdir": null,
+                "env": {}, "labels": {}, "port": null,
+            }))
+            .expect("a specification");
+            read(root, root, &spec, None, Vec::new()).map_err(|error| error.to_string())
+        };
+        let with = read(&[]).expect("inputs");
+        assert!(with.files.contains_key("app/cache"), "{:?}", with.files);
+        fs::remove_dir(root.join("app/cache")).expect("removed");
+        assert_ne!(read(&[]).expect("inputs").hash, with.hash);
+
+        let reason = read(&["app"]).expect_err("a folder");
+        assert!(reason.contains("write `app/**`"), "{reason}");
+        assert!(read(&["app/**"]).is_ok());
     }
 
     #[tokio::test]

@@ -137,12 +137,20 @@ async fn one(
     }
 
     let (request, spec, platform) = (request.clone(), spec.clone(), platform.clone());
-    blocking(move || {
+    let (image, skipped) = blocking(move || {
         let folder = tempfile::tempdir().map_err(io("making", Path::new("a temporary folder")))?;
-        let layer = layer::pack(&request.root, &spec, &platform, folder.path())?;
-        assemble(&request, &spec, &platform, layer, folder)
+        let (layer, skipped) = layer::pack(&request.root, &spec, &platform, folder.path())?;
+        let image = assemble(&request, &spec, &platform, layer, folder)?;
+        Ok((image, skipped))
     })
-    .await
+    .await?;
+    for path in skipped {
+        let path = path.display();
+        progress(&format!(
+            "{path} is a socket, a pipe or a device: no image has one, it is left out"
+        ));
+    }
+    Ok(image)
 }
 
 /// What a command is told: the commit, its time, and the platform by the names that Dockerfiles

@@ -331,7 +331,7 @@ fn read(body: &[u8]) -> Result<(String, Duration), String> {
     struct Answer {
         token: Option<String>,
         access_token: Option<String>,
-        expires_in: Option<u64>,
+        expires_in: Option<serde_json::Value>,
     }
     let answer: Answer =
         serde_json::from_slice(body).map_err(|_| "no token can be read in it".to_owned())?;
@@ -339,10 +339,22 @@ fn read(body: &[u8]) -> Result<(String, Duration), String> {
     let token = token.or(answer.access_token.filter(|token| !token.is_empty()));
     let lifetime = answer
         .expires_in
+        .and_then(|told| whole_seconds(&told))
         .unwrap_or(TOKEN_LIFETIME)
         .max(TOKEN_LIFETIME);
     let token = token.ok_or("there is no token in it")?;
     Ok((token, Duration::from_secs(lifetime)))
+}
+
+/// A number of seconds, also where it is written as a text or has a fraction; none for what is none.
+fn whole_seconds(told: &serde_json::Value) -> Option<u64> {
+    let text = told
+        .as_str()
+        .map_or_else(|| told.to_string(), str::to_owned);
+    let whole = text
+        .split_once('.')
+        .map_or(text.as_str(), |(whole, _)| whole);
+    whole.trim().parse().ok()
 }
 
 #[cfg(any(test, fuzzing))]
@@ -555,6 +567,15 @@ mod tests {
         assert_eq!(lifetime(r#"{"token": "a"}"#), 60);
         assert_eq!(lifetime(r#"{"token": "a", "expires_in": 300}"#), 300);
         assert_eq!(lifetime(r#"{"token": "a", "expires_in": 1}"#), 60);
+        for (told, seconds) in [
+            ("\"300\"", 300),
+            ("300.5", 300),
+            ("-5", 60),
+            ("\"soon\"", 60),
+        ] {
+            let text = format!("{{\"token\": \"a\", \"expires_in\": {told}}}");
+            assert_eq!(lifetime(&text), seconds, "{told}");
+        }
     }
 
     proptest! {

@@ -70,7 +70,10 @@ impl RegistryFault {
     /// Whether it may get better by itself.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Transport(error) => error.is_timeout() || error.is_request() || error.is_body(),
+            // An answer that breaks off cannot be decoded, in the library's words.
+            Self::Transport(error) => {
+                error.is_timeout() || error.is_request() || error.is_body() || error.is_decode()
+            }
             Self::Refused { status, .. } => *status == 429 || *status >= 500,
             Self::Io(error) => error.kind() == std::io::ErrorKind::TimedOut,
             _ => false,
@@ -242,7 +245,32 @@ fn help(fault: &RegistryFault, reason: &str) -> String {
         RegistryFault::TooLarge { .. } | RegistryFault::Malformed { .. } => {
             "look at `registry.endpoint`: this is not what a registry says".to_owned()
         }
-        _ => again.to_owned(),
+        RegistryFault::Refused { status, .. } => of_status(*status).unwrap_or(again).to_owned(),
+        RegistryFault::Transport(_) | RegistryFault::Io(_) => again.to_owned(),
+    }
+}
+
+/// What to do about what no other attempt makes better; none where one may.
+const fn of_status(status: u16) -> Option<&'static str> {
+    match status {
+        403 => Some(
+            "this login may not do that there: look at the repository's name, and ask whoever runs \
+             the registry for the right to it",
+        ),
+        405 => Some(
+            "the registry does not do that: it may be read-only, or a cache of another one; look at \
+             `registry.endpoint`, and ask whoever runs it",
+        ),
+        413 => Some(
+            "the registry, or a proxy before it, takes nothing as large: raise its limit \
+             (`client_max_body_size` of nginx), or make the layer smaller",
+        ),
+        408 | 425 | 429 => None,
+        400..=499 => Some(
+            "the registry refuses this, and would again: look at its words above, and at the \
+             repository's name",
+        ),
+        _ => None,
     }
 }
 
@@ -331,6 +359,27 @@ mod tests {
         assert_eq!(message(StatusCode::FORBIDDEN, body), "DENIED: no; X");
         assert_eq!(message(StatusCode::FORBIDDEN, b" plain\n"), "plain");
         assert_eq!(message(StatusCode::FORBIDDEN, b""), "Forbidden");
+    }
+
+    #[test]
+    fn what_another_attempt_does_not_make_better_is_not_to_be_tried_again() {
+        let help = |status| help(&refused(status, None), "");
+        for (status, words) in [
+            (403, "may not do that"),
+            (405, "read-only"),
+            (413, "client_max_body_size"),
+            (400, "would again"),
+        ] {
+            let help = help(status);
+            assert!(help.contains(words), "{status}: {help}");
+            assert!(!help.contains("run the command again"), "{status}: {help}");
+        }
+        for status in [408, 429, 500, 503] {
+            assert!(
+                help(status).starts_with("run the command again"),
+                "{status}"
+            );
+        }
     }
 
     proptest! {

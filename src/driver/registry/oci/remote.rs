@@ -88,18 +88,27 @@ pub(super) struct RegistryConnection {
     pub wire: Wire,
     whose: Whose,
     login: LoggedIn,
+    /// What it is logged in for; none before it is.
+    grant: Option<Grant>,
 }
 
 impl RegistryConnection {
-    /// Sends a request again while it may get better.
+    /// Sends a request again while it may get better. A token that the registry does not take any
+    /// more, whatever time it was given for, is changed for another one, once.
     pub async fn again<T, F: Future<Output = Result<T, RegistryFault>>>(
         &self,
         what: impl Fn() -> String,
         send: impl Fn() -> F,
     ) -> Result<T, RegistryError> {
-        again(send)
-            .await
-            .map_err(|fault| self.failed(what(), &fault))
+        let mut sent = again(&send).await;
+        if let (Err(RegistryFault::Unauthorized { .. }), Some(grant)) = (&sent, &self.grant)
+            && self.wire.has_token()
+            && let Ok(granted) = again(|| grant.ask(self)).await
+        {
+            self.wire.renew(granted.authorization);
+            sent = again(&send).await;
+        }
+        sent.map_err(|fault| self.failed(what(), &fault))
     }
 
     /// As the port's error, while `what` was being done.
@@ -112,6 +121,34 @@ impl RegistryConnection {
     }
 }
 
+/// What a login is asked for, and where what was granted for it is kept.
+#[derive(Clone)]
+struct Grant {
+    purpose: Purpose,
+    auth_hosts: Vec<String>,
+    granted: Arc<Mutex<BTreeMap<Purpose, Granted>>>,
+    redactor: Redactor,
+}
+
+impl Grant {
+    /// Asks for a login, and keeps it for all who want the same.
+    async fn ask(&self, connection: &RegistryConnection) -> Result<Granted, RegistryFault> {
+        let (_, repository, access) = &self.purpose;
+        let wire = connection.wire.clone().logged_in(None);
+        let credentials = connection.login.credentials.as_ref();
+        let granted = authorize(&wire, credentials, &self.auth_hosts, repository, *access).await?;
+        let shown = granted.authorization.as_ref();
+        if let Some(shown) = shown.and_then(|shown| shown.to_str().ok()) {
+            // `Bearer TOKEN`, or `Basic` with user and password in base64.
+            let token = shown.split_once(' ').map_or(shown, |(_, token)| token);
+            remember(&self.redactor, token);
+        }
+        let mut all = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(self.purpose.clone(), granted.clone());
+        Ok(granted)
+    }
+}
+
 /// What a login is good for: a registry, a repository of it, and what is done there.
 type Purpose = (String, String, Access);
 
@@ -121,7 +158,7 @@ pub struct Remote {
     trust: Trust,
     connections: tokio::sync::Mutex<BTreeMap<String, RegistryConnection>>,
     /// What the registries have granted for these logins.
-    granted: Mutex<BTreeMap<Purpose, Granted>>,
+    granted: Arc<Mutex<BTreeMap<Purpose, Granted>>>,
     /// What learns the tokens that they grant.
     redactor: Redactor,
     /// Where the layers of base images were seen.
@@ -144,7 +181,7 @@ impl Remote {
             login,
             trust,
             connections: tokio::sync::Mutex::default(),
-            granted: Mutex::default(),
+            granted: Arc::default(),
             redactor: Redactor::default(),
             layers: Mutex::default(),
             seen: Mutex::default(),
@@ -195,6 +232,7 @@ impl Remote {
             login: self.login.log_in(registry).await?,
             whose: self.whose(registry),
             wire: self.wire(registry, image.resolve_registry())?,
+            grant: None,
         };
         connections.insert(registry.to_owned(), made.clone());
         // What was granted, was granted for the login before.
@@ -218,25 +256,21 @@ impl Remote {
         let purpose = (image.registry().to_owned(), repository.to_owned(), access);
         let known = self.all_granted().get(&purpose).cloned();
         let known = known.filter(|granted| Instant::now() < granted.until);
+        let grant = Grant {
+            purpose,
+            auth_hosts: self.trust.auth_hosts.clone(),
+            granted: Arc::clone(&self.granted),
+            redactor: self.redactor.clone(),
+        };
         let granted = if let Some(known) = known {
             known
         } else {
-            let (wire, named) = (&connection.wire, &self.trust.auth_hosts);
-            let credentials = connection.login.credentials.as_ref();
             let what = || format!("logging in to {}", image.registry());
-            let ask = || authorize(wire, credentials, named, repository, access);
-            let granted = connection.again(what, ask).await?;
-            let shown = granted.authorization.as_ref();
-            if let Some(shown) = shown.and_then(|shown| shown.to_str().ok()) {
-                // `Bearer TOKEN`, or `Basic` with user and password in base64.
-                let token = shown.split_once(' ').map_or(shown, |(_, token)| token);
-                remember(&self.redactor, token);
-            }
-            self.all_granted().insert(purpose, granted.clone());
-            granted
+            connection.again(what, || grant.ask(&connection)).await?
         };
 
         connection.wire = connection.wire.logged_in(granted.authorization);
+        connection.grant = Some(grant);
         Ok(connection)
     }
 

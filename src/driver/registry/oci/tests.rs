@@ -1,6 +1,7 @@
 //! Registries that mean no good, and what they get.
 
 mod elsewhere;
+mod unsteady;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

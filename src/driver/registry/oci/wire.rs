@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -42,7 +42,8 @@ pub(super) struct Wire {
     certificates: Vec<Certificate>,
     /// Clients for token servers, by whether the server was named by somebody besides the registry.
     tokens: Arc<Mutex<BTreeMap<bool, Client>>>,
-    authorization: Option<HeaderValue>,
+    /// What every request to it has; whoever has this login has what it is renewed to, too.
+    authorization: Arc<Mutex<Option<HeaderValue>>>,
     /// Whether the registry has ever answered.
     answered: Arc<AtomicBool>,
 }
@@ -63,7 +64,7 @@ impl Wire {
             guard,
             certificates,
             tokens: Arc::default(),
-            authorization: None,
+            authorization: Arc::default(),
             answered: Arc::default(),
         })
     }
@@ -86,9 +87,28 @@ impl Wire {
     /// The same, with this on each request to the registry itself.
     pub fn logged_in(self, authorization: Option<HeaderValue>) -> Self {
         Self {
-            authorization,
+            authorization: Arc::new(Mutex::new(authorization)),
             ..self
         }
+    }
+
+    /// Another token is good from here on.
+    pub fn renew(&self, authorization: Option<HeaderValue>) {
+        *self.authorization() = authorization;
+    }
+
+    /// Whether its login is a token, which may be called back before its time is over.
+    pub fn has_token(&self) -> bool {
+        let login = self.authorization();
+        login
+            .as_ref()
+            .is_some_and(|login| login.as_bytes().starts_with(b"Bearer "))
+    }
+
+    fn authorization(&self) -> MutexGuard<'_, Option<HeaderValue>> {
+        self.authorization
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A client that may speak to this token server, and follows nobody from there.
@@ -137,7 +157,7 @@ impl Wire {
         self.guard.may_go(&url)?;
         let own = url.origin() == self.origin.origin();
         let request = self.http.request(method, url);
-        Ok(match self.authorization.as_ref().filter(|_| own) {
+        Ok(match self.authorization().clone().filter(|_| own) {
             Some(authorization) => request.header(AUTHORIZATION, authorization),
             None => request,
         })

@@ -4,9 +4,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::driver::scm::git::Git;
+use crate::driver::scm::git::{Git, LIMIT, marked};
 use crate::files::outputs;
 use crate::port::scm::ScmError;
+
+/// How many bytes a pointer of Git LFS has at the most.
+const POINTER: u64 = 1024;
 
 /// How Git lists a submodule in its index.
 const SUBMODULE: &str = "160000 ";
@@ -39,16 +42,42 @@ pub(super) async fn tracked_but_ignored(git: &Git) -> Result<Vec<PathBuf>, ScmEr
     Ok(found)
 }
 
-/// What differs from the commit, in Git's words; nothing where all is as committed.
+/// What differs from the commit, in Git's words; nothing where all is as committed. Neither the
+/// user's settings nor marks in the index hide a difference: a build packs what is there.
 pub(super) async fn status(git: &Git) -> Result<String, ScmError> {
-    let command = ["status", "--porcelain", "--ignore-submodules=untracked"];
-    let written = written(git);
-    if written.is_empty() {
-        return git.ask(&command).await;
+    let marked = marked::marked(git).await?;
+    let said = status_by(git, &[]).await?;
+    if marked.is_empty() || !said.is_empty() {
+        return Ok(said);
     }
+
+    let index = marked::unmarked_index(git, &marked).await?;
+    status_by(git, &[("GIT_INDEX_FILE", index.path())]).await
+}
+
+async fn status_by(git: &Git, variables: &[(&str, &Path)]) -> Result<String, ScmError> {
+    let command = [
+        "-c",
+        "core.trustctime=true",
+        "-c",
+        "core.checkStat=default",
+        "status",
+        "--porcelain",
+        "--untracked-files=normal",
+        "--ignore-submodules=untracked",
+    ];
+    let written = written(git);
+    let top: &[&str] = if written.is_empty() {
+        &[]
+    } else {
+        &["--", ":(top)"]
+    };
     let written = written.iter().map(String::as_str);
-    let all = command.into_iter().chain(["--", ":(top)"]).chain(written);
-    git.ask(&all.collect::<Vec<_>>()).await
+    let all = command.into_iter().chain(top.iter().copied());
+    let all: Vec<&str> = all.chain(written).collect();
+
+    let answer = git.call(&all, variables, LIMIT).await?;
+    answer.good("git status").map(|answer| answer.text())
 }
 
 /// What leaves out the files that this command writes below the folder, as they are no files of the
@@ -66,6 +95,39 @@ pub(super) async fn missing_submodules(git: &Git) -> Result<Vec<String>, ScmErro
     let submodules = submodules(git).await?;
     let missing = submodules.iter().filter(|path| !is_checked_out(git, path));
     Ok(missing.map(|path| path.display().to_string()).collect())
+}
+
+/// The files of the commit below the folder that a sparse checkout has left out.
+pub(super) async fn left_out(git: &Git) -> Result<Vec<String>, ScmError> {
+    if !git.is_repository().await? {
+        return Ok(Vec::new());
+    }
+    let listed = git.bytes(&["ls-files", "-v", "-z"]).await?;
+    let skipped = listed.split(|byte| *byte == 0);
+    let skipped = skipped.filter_map(|line| {
+        let name = line
+            .strip_prefix(b"S ")
+            .or_else(|| line.strip_prefix(b"s "))?;
+        Some(path(name))
+    });
+    let absent = skipped.filter(|path| !is_there(&git.folder.join(path)));
+    Ok(absent.map(|path| path.display().to_string()).collect())
+}
+
+/// The files below the folder of which the checkout has the pointers of Git LFS alone.
+pub(super) async fn pointers(git: &Git) -> Result<Vec<String>, ScmError> {
+    if !git.is_repository().await? {
+        return Ok(Vec::new());
+    }
+    let listed = git.bytes(&["ls-files", "-z", ":(attr:filter=lfs)"]).await?;
+    let pointers = paths(&listed).filter(|path| is_pointer(&git.folder.join(path)));
+    Ok(pointers.map(|path| path.display().to_string()).collect())
+}
+
+/// Whether a file has what Git LFS commits in the place of a file's content.
+fn is_pointer(path: &Path) -> bool {
+    let content = crate::files::read(path, POINTER);
+    content.is_ok_and(|content| content.starts_with(b"version https://git-lfs.github.com/spec/"))
 }
 
 /// All submodules of the repository that are below the folder.
@@ -93,8 +155,12 @@ fn paths(listed: &[u8]) -> impl Iterator<Item = PathBuf> {
     names.filter(|name| !name.is_empty()).map(path)
 }
 
-fn path(name: &[u8]) -> PathBuf {
+pub(super) fn path(name: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(name))
+}
+
+pub(super) fn is_there(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok()
 }
 
 fn is_file(path: &Path) -> bool {

@@ -16,7 +16,8 @@ pub(super) const LINE: &str = "--format=%H%x1f%P%x1f%an%x1f%s";
 /// The full id of a commit by the beginning of its id, or by a tag. A branch of the same name is
 /// another thing, and moves.
 pub(super) async fn tagged(git: &Git, name: &str) -> Result<Option<String>, ScmError> {
-    let is_id = (SHORT..=40).contains(&name.len()) && name.chars().all(|c| c.is_ascii_hexdigit());
+    // An id of SHA-1 has 40 digits, and one of SHA-256 has 64.
+    let is_id = (SHORT..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_hexdigit());
     let of_tag = format!("refs/tags/{name}");
     for name in is_id.then_some(name).into_iter().chain([&*of_tag]) {
         let is_tag = name == of_tag;

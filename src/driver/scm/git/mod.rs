@@ -4,6 +4,7 @@ mod branches;
 mod files;
 mod history;
 mod hook;
+mod marked;
 mod replayed;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,8 @@ const BESIDE: usize = 64 << 10;
 
 /// The variable that says how SSH asks for a passphrase.
 const ASKS: &str = "SSH_ASKPASS_REQUIRE";
+/// How much of a file `.git` is read, in bytes.
+const LINK: u64 = 16 << 10;
 
 /// What is said where there is no Git.
 const NO_GIT: &str = "git is not installed";
@@ -64,6 +67,24 @@ impl Answer {
     fn text(&self) -> String {
         text(&self.stdout)
     }
+
+    /// The same when it ended well.
+    fn good(self, what: &str) -> Result<Self, ScmError> {
+        if self.code == Some(0) {
+            return Ok(self);
+        }
+        Err(ScmError {
+            what: what.to_owned(),
+            reason: self.stderr,
+        })
+    }
+}
+
+/// The top of the checkout, in what `rev-parse` says of one; none outside of a checkout. A folder's
+/// name may end in blanks, and need not be text.
+fn top(printed: &[u8]) -> Option<PathBuf> {
+    let top = printed.strip_prefix(b"true\n")?;
+    Some(files::path(top.strip_suffix(b"\n").unwrap_or(top)))
 }
 
 /// What the program printed, without the end of its last line.
@@ -102,6 +123,16 @@ impl Git {
         files::missing_submodules(self).await
     }
 
+    /// The files of the commit below the folder that a sparse checkout has left out.
+    pub async fn left_out(&self) -> Result<Vec<String>, ScmError> {
+        files::left_out(self).await
+    }
+
+    /// The files below the folder of which the checkout has the pointers of Git LFS alone.
+    pub async fn pointers(&self) -> Result<Vec<String>, ScmError> {
+        files::pointers(self).await
+    }
+
     /// What Git tracks below the folder although an ignore file names it, relative to the folder.
     pub async fn tracked_but_ignored(&self) -> Result<Vec<PathBuf>, ScmError> {
         files::tracked_but_ignored(self).await
@@ -123,13 +154,7 @@ impl Git {
     /// The same as bytes: a path may be no text.
     async fn bytes(&self, arguments: &[&str]) -> Result<Vec<u8>, ScmError> {
         let answer = self.call(arguments, &[], LIMIT).await?;
-        if answer.code == Some(0) {
-            return Ok(answer.stdout);
-        }
-        Err(ScmError {
-            what: what(arguments),
-            reason: answer.stderr,
-        })
+        Ok(answer.good(&what(arguments))?.stdout)
     }
 
     /// What the program says, in the repository of the folder.
@@ -139,13 +164,22 @@ impl Git {
         variables: &[(&str, &Path)],
         limit: Duration,
     ) -> Result<Answer, ScmError> {
+        let command = self.command(arguments, variables).await;
+        run(command, &what(arguments), limit).await
+    }
+
+    async fn command(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &Path)],
+    ) -> tokio::process::Command {
         let hook = self.hook().await;
         let mut command = program(&self.folder, arguments);
         hook.prepare(&mut command);
         // As a ref may, a file may say that a commit has other parents than it has.
         command.env("GIT_GRAFT_FILE", "/dev/null");
         command.envs(variables.iter().copied());
-        run(command, &what(arguments), limit).await
+        command
     }
 
     async fn hook(&self) -> &hook::Hook {
@@ -160,14 +194,19 @@ impl Git {
             return Ok(false);
         }
         let asked = ["rev-parse", "--is-inside-work-tree", "--show-toplevel"];
-        match self.ask(&asked).await {
-            Ok(answer) => match answer.split_once('\n') {
-                Some(("true", top)) if self.has_settings_of_its_own(Path::new(top)) => Ok(true),
-                Some(("true", top)) => Err(Self::of_a_commit(Path::new(top))),
-                _ => Ok(false),
+        match self.bytes(&asked).await {
+            Ok(answer) => match top(&answer) {
+                Some(top) if self.has_settings_of_its_own(&top) => Ok(true),
+                Some(top) => Err(Self::of_a_commit(&top)),
+                None => Ok(false),
             },
             Err(error) if error.reason.contains(BARE) => Err(Self::of_a_commit(&self.folder)),
-            Err(error) if error.reason.contains("not a git repository") => Ok(false),
+            Err(error) if error.reason.contains("not a git repository") => {
+                match self.lost_repository() {
+                    Some(lost) => Err(lost),
+                    None => Ok(false),
+                }
+            }
             Err(error) if error.reason == NO_GIT => Ok(false),
             Err(error) => Err(error),
         }
@@ -178,6 +217,24 @@ impl Git {
     fn has_settings_of_its_own(&self, top: &Path) -> bool {
         let is_named = matches!(self.hook.get(), Some(hook::Hook::Own));
         is_named || top.join(".git").symlink_metadata().is_ok()
+    }
+
+    /// What is wrong where a file `.git` names a repository that is gone; none where there is no such
+    /// file.
+    fn lost_repository(&self) -> Option<ScmError> {
+        let folder = std::path::absolute(&self.folder).ok()?;
+        let link = folder.ancestors().map(|folder| folder.join(".git"));
+        let link = link.into_iter().find(|link| link.is_file())?;
+        let text = crate::files::read_text(&link, LINK).unwrap_or_default();
+        let named = text.trim_end_matches('\n').strip_prefix("gitdir: ")?;
+        Some(ScmError {
+            what: "looking for the checkout".to_owned(),
+            reason: format!(
+                "{} names the repository {named}, which is not there: `git worktree repair` in the \
+                 repository, or make the checkout again",
+                link.display()
+            ),
+        })
     }
 
     fn of_a_commit(folder: &Path) -> ScmError {

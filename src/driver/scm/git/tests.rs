@@ -1,6 +1,8 @@
 //! Git in real repositories.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 
 use super::*;
 use crate::port::scm::{Contained, Merged};
@@ -309,6 +311,123 @@ async fn a_submodule_that_is_not_checked_out_is_named() {
     let clone = repository.cloned(&[]);
     let missing = clone.asked().missing_submodules().await;
     assert_eq!(missing.expect("an answer"), ["app/lib"]);
+}
+
+#[tokio::test]
+async fn no_setting_and_no_mark_hides_what_differs_from_the_commit() {
+    let repository = Repository::new();
+    repository.write("master", "f", "1");
+    repository.write("master", "g", "1");
+    let is_dirty = async || repository.asked().source().await.expect("a source").dirty;
+    assert!(!is_dirty().await);
+
+    repository.git(&["config", "status.showUntrackedFiles", "no"]);
+    std::fs::write(repository.0.path().join("new"), "1").expect("written");
+    assert!(is_dirty().await, "an untracked file");
+    std::fs::remove_file(repository.0.path().join("new")).expect("removed");
+    assert!(!is_dirty().await);
+
+    for (mark, no_mark) in [
+        ("--assume-unchanged", "--no-assume-unchanged"),
+        ("--skip-worktree", "--no-skip-worktree"),
+    ] {
+        repository.git(&["update-index", mark, "f"]);
+        assert!(!is_dirty().await, "it is as committed");
+        std::fs::write(repository.0.path().join("f"), "2").expect("written");
+        assert!(is_dirty().await, "{mark}");
+        let below = repository.0.path().join("sub");
+        std::fs::create_dir_all(&below).expect("a folder");
+        let source = Git::new(below).source().await.expect("a source");
+        assert!(source.dirty, "{mark}, from a folder below");
+        let marks = repository.git(&["ls-files", "-v", "f"]);
+        assert!(!marks.starts_with('H'), "the mark stays: {marks}");
+
+        repository.git(&["update-index", no_mark, "f"]);
+        repository.git(&["checkout", "--quiet", "f"]);
+    }
+    repository.git(&["update-index", "--assume-unchanged", "f"]);
+    repository.git(&["update-index", "--skip-worktree", "f"]);
+    std::fs::write(repository.0.path().join("f"), "2").expect("written");
+    assert!(is_dirty().await, "with both marks");
+    repository.git(&["update-index", "--no-assume-unchanged", "f"]);
+    std::fs::remove_file(repository.0.path().join("f")).expect("removed");
+    assert!(!is_dirty().await, "a checkout may leave it out");
+}
+
+#[tokio::test]
+async fn what_a_sparse_checkout_leaves_out_and_pointers_of_lfs_are_named() {
+    let repository = Repository::new();
+    for folder in ["app", "lib"] {
+        std::fs::create_dir(repository.0.path().join(folder)).expect("a folder");
+    }
+    repository.write("master", "app/a", "1");
+    repository.write("master", "lib/b", "1");
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 5\n";
+    repository.write("master", "app/model.bin", pointer);
+    repository.write("master", "app/real.bin", "not a pointer");
+    let asked = repository.asked();
+    assert_eq!(asked.pointers().await.expect("an answer"), [""; 0]);
+    repository.write("master", ".gitattributes", "*.bin -text filter=lfs\n");
+    assert_eq!(
+        asked.pointers().await.expect("an answer"),
+        ["app/model.bin"]
+    );
+    assert_eq!(asked.left_out().await.expect("an answer"), [""; 0]);
+
+    repository.git(&["sparse-checkout", "set", "app"]);
+    assert_eq!(asked.left_out().await.expect("an answer"), ["lib/b"]);
+    assert!(!asked.source().await.expect("a source").dirty);
+    let below = Git::new(repository.0.path().join("app"));
+    assert_eq!(below.left_out().await.expect("an answer"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_checkout_has_whatever_name_and_one_whose_repository_is_gone_is_none() {
+    let repository = Repository::new();
+    let machine = tempfile::tempdir().expect("a folder");
+    for name in [&b"shop "[..], b"shop\n", b"sh\xffop"] {
+        let name = OsStr::from_bytes(name);
+        let folder = machine.path().join(name);
+        let made = std::process::Command::new("cp")
+            .arg("-a")
+            .arg(repository.0.path())
+            .arg(&folder)
+            .status();
+        assert!(made.expect("it runs").success());
+        let source = Git::new(folder).source().await.expect("a source");
+        assert!(source.commit.is_some(), "{name:?}");
+    }
+
+    let tree = machine.path().join("tree");
+    repository.git(&[
+        "worktree",
+        "add",
+        "--quiet",
+        &tree.display().to_string(),
+        "develop",
+    ]);
+    let below = tree.join("below");
+    std::fs::create_dir(&below).expect("a folder");
+    assert!(Git::new(below.clone()).source().await.is_ok());
+    std::fs::remove_dir_all(repository.0.path().join(".git/worktrees")).expect("removed");
+    let error = Git::new(below).source().await.expect_err("it is gone");
+    assert!(error.reason.contains("git worktree repair"), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_id_of_either_kind_is_a_commit() {
+    let repository = Repository(tempfile::tempdir().expect("a folder"));
+    let init = [
+        "init",
+        "--quiet",
+        "--object-format=sha256",
+        "--initial-branch=master",
+    ];
+    repository.git(&init);
+    let id = repository.commit("master", "first");
+    assert_eq!(id.len(), 64);
+    let found = repository.asked().tagged(&id).await.expect("an answer");
+    assert_eq!(found, Some(id));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::driver::kubernetes::engine::{KubernetesEngine, observe};
 use crate::model::outcome::Url;
 use crate::model::port::PortName;
 use crate::model::route::ObjectsRoute;
-use crate::model::{ObjectKey, Role, ServiceName, Slot};
+use crate::model::{LiveTraffic, ObjectKey, Role, ServiceName, Slot};
 use crate::port::engine::{EngineError, Scope};
 
 /// Where services answer. Without a URL in the configuration the load balancer's address is one,
