@@ -225,7 +225,11 @@ async fn later(hold: &crate::port::hold::Hold) {
 /// What stands where, for a reader: the release of each slot, and what does not run in it.
 fn shown(facts: &Facts) -> String {
     let slots = facts.slots.iter().map(|(slot, there)| {
-        let sign = if facts.active == Some(*slot) { "*" } else { "" };
+        let sign = if facts.traffic.reaches(*slot) {
+            "*"
+        } else {
+            ""
+        };
         let workloads = there.workloads.iter();
         let stopped = workloads.filter(|(_, workload)| !workload.running);
         let stopped: String = stopped.map(|(name, _)| format!(" -{name}")).collect();

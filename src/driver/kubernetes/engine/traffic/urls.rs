@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use super::{active, balancer, live, objects};
+use super::{balancer, current, live, objects};
 use crate::driver::kubernetes::client::api::Api;
 use crate::driver::kubernetes::engine::list::key_of;
 use crate::driver::kubernetes::engine::record::Record;
@@ -78,9 +78,9 @@ pub(in super::super) async fn port_addresses(
     let looking = || format!("looking at {scope}");
     let read = engine.record(api, scope).await;
     let read = read.map_err(|fault| fault.while_(looking()))?;
-    let active = active(engine, api, &read).await?;
+    let traffic = current(engine, api, &read).await?;
     let route = objects(&read.record).find(|(name, _)| *name == service);
-    let slot = slot_with(&read.record, role, active);
+    let slot = slot_with(&read.record, role, traffic);
     let key = route
         .zip(slot)
         .and_then(|((_, route), slot)| of_slot(route, slot));
