@@ -97,13 +97,12 @@ async fn place(
     let repository = asked.repository.clone().or(facts.repository);
     let repository =
         repository.ok_or_else(|| missing("the repository", "--repository OWNER/NAME"))?;
-    let commit = match asked.commit.clone().or(facts.commit) {
-        Some(commit) => commit,
-        None => {
-            let source = source_control(folder.to_path_buf()).source().await?;
-            let commit = source.commit;
-            commit.ok_or_else(|| missing("the commit", "--commit HASH"))?
-        }
+    let commit = if let Some(commit) = asked.commit.clone().or(facts.commit) {
+        commit
+    } else {
+        let source = source_control(folder.to_path_buf()).source().await?;
+        let commit = source.commit;
+        commit.ok_or_else(|| missing("the commit", "--commit HASH"))?
     };
     let is_hash = commit.len() >= 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_hash {

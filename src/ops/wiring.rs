@@ -48,6 +48,7 @@ pub use crate::driver::state::local::LocalStore;
 const LARGEST: u64 = 1 << 20;
 
 /// Who sets statuses of commits by this token.
+#[must_use]
 pub fn forge(token: SecretValue) -> Box<dyn Forge> {
     Box::new(RemoteForge::new(token))
 }

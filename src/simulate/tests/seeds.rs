@@ -227,8 +227,9 @@ fn shown(facts: &Facts) -> String {
         let sign = if facts.active == Some(*slot) { "*" } else { "" };
         let workloads = there.workloads.iter();
         let stopped = workloads.filter(|(_, workload)| !workload.running);
-        let stopped: String = stopped.map(|(name, _)| format!(" -{name}")).collect();
-        format!("{sign}{slot} {}{stopped}", there.label.number)
+        let stopped: Vec<&str> = stopped.map(|(name, _)| name.as_str()).collect();
+        let stopped = stopped.join(", ");
+        format!("{sign}{slot} {} (stopped: {stopped})", there.label.number)
     });
     slots.collect::<Vec<_>>().join(", ")
 }
