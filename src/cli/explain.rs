@@ -30,6 +30,7 @@ fn advice(error: &Error) -> (Exit, String) {
         Error::Rules(_) => (Exit::Refused, String::new()),
         Error::Refused(refusal) => (Exit::Refused, refusal.help.clone()),
         Error::Usage { help, .. } => (Exit::Usage, help.clone()),
+        Error::Forge(error) => (Exit::Failed, error.help.clone()),
         Error::NotApproved { help, .. } => (Exit::Failed, help.clone()),
         Error::Interrupted => (
             Exit::Interrupted,

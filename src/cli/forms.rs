@@ -36,6 +36,7 @@ pub(super) const fn of(command: &Command) -> &'static [Format] {
         | Command::Render(_)
         | Command::Doctor(_)
         | Command::Import(_)
+        | Command::ReportStatus(_)
         | Command::State(_)
         | Command::Unlock(_)
         | Command::Restart(_)

@@ -32,6 +32,7 @@ mod promote;
 mod reference;
 mod rehearse;
 mod render;
+mod report_status;
 mod reports;
 mod restart;
 mod rollback;
@@ -137,9 +138,6 @@ pub enum Command {
     /// Show a plan that was saved to a file.
     Show(show::Args),
     /// Show what faults in the steps of a plan would come to, in memory.
-    ///
-    /// Nothing real is touched: what was observed is the beginning, and the steps are carried out
-    /// by the same code as in `apply`. It ends with 1 when a fault would break a rule.
     Rehearse(rehearse::Args),
     /// Sign a plan that was saved to a file, where its environment wants approvals.
     Approve(approve::Args),
@@ -186,6 +184,8 @@ pub enum Command {
     Destroy(destroy::Args),
     /// Check the current branch against the branch rules.
     Check(check::Args),
+    /// Set the status of a commit at GitHub, GitLab or Gitea.
+    ReportStatus(report_status::Args),
     /// Check what a run needs: connections, permissions, secrets.
     Doctor(doctor::Args),
     /// List unused images, and delete them.
@@ -492,6 +492,7 @@ async fn command(command: Command, cx: &Cx) -> Result<Exit, Failure> {
         Command::Render(args) => render::exec(cx, &args).await,
         Command::Destroy(args) => destroy::exec(cx, &args).await,
         Command::Check(args) => check::exec(cx, &args).await,
+        Command::ReportStatus(args) => report_status::exec(cx, &args).await,
         Command::Doctor(args) => doctor::exec(cx, &args).await,
         Command::Images(args) => images::exec(cx, &args).await,
         Command::Import(args) => import::exec(cx, &args).await,

@@ -252,6 +252,10 @@ fn options() -> Options {
             max_aliases: 100,
             max_documents: 1,
         },
+        // Each may stand for as much as it likes.
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: 50_000,
+        },
     }
 }
 

@@ -446,6 +446,17 @@ fn yaml_that_is_none_is_explained_at_its_place() {
 }
 
 #[test]
+fn a_few_aliases_make_no_more_than_a_file_may_have() {
+    let mut text = "l0: &l0 [x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..6 {
+        let before = vec![format!("*l{}", level - 1); 8].join(", ");
+        text.push_str(&format!("l{level}: &l{level} [{before}]\n"));
+    }
+    let said = faults(&text, "").join("\n");
+    assert!(said.contains("alias") && said.contains("limit"), "{said}");
+}
+
+#[test]
 fn a_folder_without_a_configuration_says_what_to_do() {
     let folder = tempfile::tempdir().expect("a folder");
     let error = load(folder.path()).expect_err("nothing there");

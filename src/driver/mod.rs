@@ -4,6 +4,7 @@
 pub mod aws;
 pub mod builder;
 pub mod check;
+pub mod forge;
 pub mod host;
 mod http;
 pub mod kubernetes;

@@ -13,6 +13,7 @@ pub mod build;
 pub mod chain;
 pub mod check;
 pub mod command;
+pub mod commit_status;
 pub mod comparison;
 pub mod desired;
 pub mod digest;

@@ -7,6 +7,7 @@ use crate::observe::ObserveError;
 use crate::plan::{PlanError, PlanFault};
 use crate::policy::Refusal;
 use crate::port::engine::EngineError;
+use crate::port::forge::ForgeError;
 use crate::port::registry::RegistryError;
 use crate::port::scm::ScmError;
 use crate::port::store::StoreError;
@@ -64,6 +65,9 @@ pub enum Error {
     /// The registry did not do it.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// A forge did not do it.
+    #[error(transparent)]
+    Forge(#[from] ForgeError),
     /// Source control did not answer.
     #[error(transparent)]
     Scm(#[from] ScmError),

@@ -28,6 +28,7 @@ pub mod policy;
 pub mod preflight;
 pub mod promote;
 pub mod rehearse;
+pub mod report_status;
 pub mod restart;
 pub mod session;
 pub mod settle;

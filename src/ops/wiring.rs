@@ -17,6 +17,7 @@ use crate::driver::aws::recipient::Recipient;
 use crate::driver::aws::token::EksLogin;
 use crate::driver::builder::Builders;
 use crate::driver::check::Checks;
+use crate::driver::forge::RemoteForge;
 use crate::driver::host::HostEngine;
 use crate::driver::kubernetes::client::{ClusterConnection, ClusterLogin, ClusterPlace};
 use crate::driver::kubernetes::engine::ready::Rule;
@@ -32,9 +33,10 @@ use crate::driver::state::kubernetes::{ClusterLock, KubernetesStore};
 use crate::driver::state::s3::{Bucket, S3Store};
 use crate::files;
 use crate::model::EnvironmentName;
+use crate::model::secret::SecretValue;
 use crate::ops::{Error, Session};
 use crate::port::provider::NoProvider;
-use crate::port::{Engine, Ports, Provider, Registry, StateStore};
+use crate::port::{Engine, Forge, Ports, Provider, Registry, StateStore};
 use crate::proto::Directory;
 use crate::redact::Redactor;
 
@@ -44,6 +46,12 @@ pub use crate::driver::state::local::LocalStore;
 
 /// The largest certificate authority that is read.
 const LARGEST: u64 = 1 << 20;
+
+/// Who sets statuses of commits by this token.
+#[must_use]
+pub fn forge(token: SecretValue) -> Box<dyn Forge> {
+    Box::new(RemoteForge::new(token))
+}
 
 /// The drivers for one environment.
 pub fn ports(

@@ -53,6 +53,8 @@ pub enum Kind {
     Plan,
     /// What each fault in a plan would come to.
     Rehearsal,
+    /// The status of a commit that was set.
+    CommitStatus,
     /// What was restarted.
     Restart,
     /// What has come due and was done, and what is due later.

@@ -297,6 +297,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_build_says_stands_behind_a_mark() {
+        let said = Event::StepSaid {
+            step: StepId(3),
+            line: "Done: release 9; blue is active.\nforged".to_owned(),
+        };
+        let expected = "      │ Done: release 9; blue is active.\n      │ forged\n";
+        assert_eq!(words(&said).plain(), expected);
+    }
+
+    #[test]
     fn what_a_step_waits_for_has_a_row_until_it_is_ready() {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
         let mut live = Live {

@@ -42,6 +42,7 @@ mod proto;
 mod readiness;
 mod registry;
 mod rehearse;
+mod report_status;
 mod restart;
 mod rollback;
 mod rules;

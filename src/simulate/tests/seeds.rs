@@ -232,8 +232,9 @@ fn shown(facts: &Facts) -> String {
         };
         let workloads = there.workloads.iter();
         let stopped = workloads.filter(|(_, workload)| !workload.running);
-        let stopped: String = stopped.map(|(name, _)| format!(" -{name}")).collect();
-        format!("{sign}{slot} {}{stopped}", there.label.number)
+        let stopped: Vec<&str> = stopped.map(|(name, _)| name.as_str()).collect();
+        let stopped = stopped.join(", ");
+        format!("{sign}{slot} {} (stopped: {stopped})", there.label.number)
     });
     slots.collect::<Vec<_>>().join(", ")
 }
