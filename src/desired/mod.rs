@@ -68,7 +68,7 @@ pub fn resolve(
             templates,
             sources,
             namespaces,
-            budget: Default::default(),
+            budget: Budget::default(),
         })
     });
 

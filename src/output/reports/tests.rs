@@ -89,6 +89,32 @@ fn what_nobody_sees_is_shown_and_no_text_is_a_link() {
 }
 
 #[test]
+fn sarif_is_what_its_standard_says() {
+    let schema = include_str!("../../../tests/schemas/sarif-2.1.0.json");
+    let mut schema: serde_json::Value = serde_json::from_str(schema).expect("JSON");
+    // It is no regular expression, and nothing of ours has a language.
+    let language = &mut schema["definitions"]["run"]["properties"]["language"];
+    assert!(language["pattern"].take().is_string());
+    language["pattern"] = "".into();
+    let schema = jsonschema::validator_for(&schema).expect("a schema");
+    let wrong = |document: &serde_json::Value| -> Vec<String> {
+        let errors = schema.iter_errors(document);
+        errors.map(|error| error.to_string()).collect()
+    };
+    for report in [report(), Report::default()] {
+        let text = report.text(Kind::Sarif);
+        let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(wrong(&document), Vec::<String>::new(), "{text}");
+    }
+
+    // The schema is asked: what is wrong is found.
+    let text = report().text(Kind::Sarif);
+    let mut document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    document["runs"][0]["results"][0]["level"] = "fatal".into();
+    assert_eq!(wrong(&document).len(), 1, "{document:#}");
+}
+
+#[test]
 fn gitlab_gets_three_numbers() {
     let text = Report::default().text(Kind::Gitlab);
     assert_eq!(text, "{\"create\":0,\"update\":0,\"delete\":0}\n");
