@@ -181,11 +181,8 @@ pub(super) async fn exec(cx: &Cx, args: Args) -> Result<Exit, Failure> {
     let directory = args.agent_directory;
     match args.command {
         What::Run { .. } => {
-            agent::run(
-                directory,
-                signals::listen_for_the_agent(&cx.screen).interrupted,
-            )
-            .await?
+            let stop = signals::listen_for_the_agent(&cx.screen).interrupted;
+            agent::run(directory, stop).await?;
         }
         What::Status => {
             let found = agent::status(directory).await?;

@@ -277,7 +277,11 @@ pub(super) fn unavailable(root: &Path, host: &HostCluster) -> Option<Unavailable
 /// The files of the configuration that a sparse checkout has left out.
 async fn left_out(scm: &Git) -> Vec<String> {
     let is_configuration = |file: &String| {
-        file == "shipit.yaml" || (file.starts_with("environments/") && file.ends_with(".yaml"))
+        let path = Path::new(file);
+        let is_yaml = path
+            .extension()
+            .is_some_and(|extension| extension == "yaml");
+        file == "shipit.yaml" || (path.starts_with("environments") && is_yaml)
     };
     let files = scm.left_out().await.unwrap_or_default();
     files.into_iter().filter(is_configuration).collect()

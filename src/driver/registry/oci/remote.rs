@@ -100,15 +100,15 @@ impl RegistryConnection {
         what: impl Fn() -> String,
         send: impl Fn() -> F,
     ) -> Result<T, RegistryError> {
-        let mut sent = again(&send).await;
-        if let (Err(RegistryFault::Unauthorized { .. }), Some(grant)) = (&sent, &self.grant)
+        let mut answer = again(&send).await;
+        if let (Err(RegistryFault::Unauthorized { .. }), Some(grant)) = (&answer, &self.grant)
             && self.wire.has_token()
             && let Ok(granted) = again(|| grant.ask(self)).await
         {
             self.wire.renew(granted.authorization);
-            sent = again(&send).await;
+            answer = again(&send).await;
         }
-        sent.map_err(|fault| self.failed(what(), &fault))
+        answer.map_err(|fault| self.failed(what(), &fault))
     }
 
     /// As the port's error, while `what` was being done.

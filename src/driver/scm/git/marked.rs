@@ -60,9 +60,9 @@ impl Index {
 pub(super) async fn unmarked_index(git: &Git, marked: &[Marked]) -> Result<Index, ScmError> {
     let told = git.bytes(&["rev-parse", "--git-path", "index"]).await?;
     let told = files::path(told.strip_suffix(b"\n").unwrap_or(&told));
-    let folder = tempfile::tempdir().map_err(failed)?;
+    let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
     let path = folder.path().join("index");
-    std::fs::copy(git.folder.join(told), &path).map_err(failed)?;
+    std::fs::copy(git.folder.join(told), &path).map_err(|error| failed(&error))?;
     let index = Index { folder, path };
 
     for (option, other) in [
@@ -79,12 +79,12 @@ pub(super) async fn unmarked_index(git: &Git, marked: &[Marked]) -> Result<Index
 }
 
 async fn take_off(git: &Git, index: &Index, option: &str, paths: &[&Path]) -> Result<(), ScmError> {
-    let mut list = tempfile::tempfile_in(index.folder.path()).map_err(failed)?;
+    let mut list = tempfile::tempfile_in(index.folder.path()).map_err(|error| failed(&error))?;
     for path in paths {
         let line = [path.as_os_str().as_bytes(), b"\0"].concat();
-        list.write_all(&line).map_err(failed)?;
+        list.write_all(&line).map_err(|error| failed(&error))?;
     }
-    list.rewind().map_err(failed)?;
+    list.rewind().map_err(|error| failed(&error))?;
 
     let arguments = ["update-index", option, "-z", "--stdin"];
     let variables = [("GIT_INDEX_FILE", index.path())];
@@ -95,7 +95,7 @@ async fn take_off(git: &Git, index: &Index, option: &str, paths: &[&Path]) -> Re
     Ok(())
 }
 
-fn failed(error: std::io::Error) -> ScmError {
+fn failed(error: &std::io::Error) -> ScmError {
     ScmError {
         what: "looking at the files that Git is told not to look at".to_owned(),
         reason: error.to_string(),
