@@ -68,7 +68,7 @@ pub fn resolve(
             templates,
             sources,
             namespaces,
-            budget: Budget::default(),
+            budget: cluster::ManifestBudget::default(),
         })
     });
 

@@ -12,7 +12,6 @@ const EXTENSIONS: &[&str] = &[
     "auth-name",
     "auth-roles",
     "auth-subject",
-    "auth-user",
     "auth-userid",
     "auth-username",
     "backend-host",

@@ -59,7 +59,7 @@ pub(super) fn find(ends: &Ends, text: &[u8]) -> Chained {
         let begun = ends.begun(bare).into_iter();
         next.extend(begun.map(|(column, pattern)| Chain {
             pattern,
-            parts: vec![at + column..at + bare.len()],
+            parts: std::iter::once(at + column..at + bare.len()).collect(),
             done: bare.len() - column,
             column,
         }));

@@ -143,7 +143,7 @@ fn pairs(line: &[u8], from: usize) -> Option<Vec<Cell>> {
     for word in words(&line[from..]) {
         let word = from + word.start..from + word.end;
         let digits = &line[word.clone()];
-        let is_group = digits.len() % 2 == 0 && digits.iter().all(u8::is_ascii_hexdigit);
+        let is_group = digits.len().is_multiple_of(2) && digits.iter().all(u8::is_ascii_hexdigit);
         if !is_group || cells.len() >= WIDEST {
             break;
         }

@@ -10,6 +10,9 @@ use crate::redact::view::View;
 /// The fewest characters that are taken for base64 of a text: less has no document in it.
 const SHORTEST_RUN: usize = 16;
 
+/// The most characters that are decoded at once.
+const MOST: usize = 64 << 10;
+
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_allow_trailing_bits(true)
     .with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -48,13 +51,31 @@ impl View {
     /// may go on in the next line, or something else begins there.
     fn run(&self, at: usize) -> (usize, Option<Vec<u8>>) {
         let rest = &self.bytes[at..];
-        let length = rest.iter().take_while(|byte| is_base64(**byte)).count();
-        if let Some(text) = decode(&rest[..length]) {
-            return (length, Some(text));
+        let line = self.line(at).min(MOST);
+        // Nothing is looked at again and again where many lines are base64 of no text.
+        let begins = rest.get(..SHORTEST_RUN).and_then(decode);
+        if begins.is_none() {
+            return (line, None);
         }
-        let line = (0..length).find(|number| !self.are_neighbours(at + number));
-        let line = line.map_or(length, |last| last + 1);
-        (line, decode(&rest[..line]))
+
+        let run = rest.iter().take(MOST);
+        let length = run.take_while(|byte| is_base64(**byte)).count();
+        match decode(&rest[..length]) {
+            Some(text) => (length, Some(text)),
+            None => (line, decode(&rest[..line])),
+        }
+    }
+
+    /// How many characters of base64 begin here and are in one line.
+    fn line(&self, at: usize) -> usize {
+        let mut end = at;
+        while end < self.bytes.len() && is_base64(self.bytes[end]) {
+            end += 1;
+            if !self.are_neighbours(end - 1) {
+                break;
+            }
+        }
+        end - at
     }
 }
 

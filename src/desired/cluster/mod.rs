@@ -39,6 +39,8 @@ use crate::model::route::Route;
 use crate::model::source::Source;
 use crate::model::{EnvironmentName, Manifest, ProjectName, ServiceName, Slot};
 
+pub(super) use yaml::Budget as ManifestBudget;
+
 /// What manifests are rendered for: a service in a slot, or the environment.
 pub type Place = (Option<ServiceName>, Slot);
 
