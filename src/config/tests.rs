@@ -450,7 +450,8 @@ fn a_few_aliases_make_no_more_than_a_file_may_have() {
     let mut text = "l0: &l0 [x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..6 {
         let before = vec![format!("*l{}", level - 1); 8].join(", ");
-        text.push_str(&format!("l{level}: &l{level} [{before}]\n"));
+        let line = format!("l{level}: &l{level} [{before}]\n");
+        text.push_str(&line);
     }
     let said = faults(&text, "").join("\n");
     assert!(said.contains("alias") && said.contains("limit"), "{said}");

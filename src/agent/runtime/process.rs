@@ -497,12 +497,11 @@ mod tests {
                 contained: None,
             };
             let found = self::workdir(&launch).map_err(|error| error.to_string());
-            match inside {
-                Some(inside) => assert_eq!(found, Ok(rootfs.path().join(inside)), "{workdir}"),
-                None => {
-                    let error = found.expect_err(workdir);
-                    assert!(error.contains("the image has no folder"), "{error}");
-                }
+            if let Some(inside) = inside {
+                assert_eq!(found, Ok(rootfs.path().join(inside)), "{workdir}");
+            } else {
+                let error = found.expect_err(workdir);
+                assert!(error.contains("the image has no folder"), "{error}");
             }
         }
     }

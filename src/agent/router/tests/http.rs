@@ -111,7 +111,7 @@ async fn naming_trailers(request: Request<Incoming>) -> Response<AnyBody> {
     let announced = request.headers().get("trailer").cloned();
     let sent = request.into_body().collect().await.unwrap();
     let trailers = sent.trailers().cloned().unwrap_or_default();
-    let names: Vec<&str> = trailers.keys().map(|name| name.as_str()).collect();
+    let names: Vec<&str> = trailers.keys().map(http::HeaderName::as_str).collect();
     let names = format!("{announced:?} {}", names.join(","));
     Response::new(with_trailer(names.into(), HeaderMap::new()))
 }

@@ -451,9 +451,8 @@ mod tests {
         );
         assert!(refused(&text).contains("MiB of text"));
         // Anchors in each other are kept once for each.
-        let deep = (0..100)
-            .map(|level| format!("&a{level} ["))
-            .collect::<String>();
+        let deep: Vec<String> = (0..100).map(|level| format!("&a{level} [")).collect();
+        let deep = deep.concat();
         let text = format!("{deep}{}{}", "x, ".repeat(2000), "]".repeat(100));
         assert!(refused(&text).contains("anchors and aliases"));
     }
