@@ -5,7 +5,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
 use crate::config::kinds;
-use crate::config::load::OF_THE_PROJECT;
+use crate::config::project_keys::OF_THE_PROJECT;
 use crate::config::schema::EnvironmentConfig;
 
 /// The schema of `shipit.yaml`.

@@ -13,6 +13,7 @@ use crate::config::keys;
 use crate::config::kinds::{self, KIND};
 use crate::config::node::{FILE_LIMIT, Node, Value, parse};
 use crate::config::problem::{ConfigError, ConfigProblem, File, Position, Problem};
+use crate::config::project_keys::of_the_project;
 use crate::config::rules::{Places, places};
 use crate::config::schema::{Branches, EnvironmentConfig};
 use crate::config::slips;
@@ -461,21 +462,6 @@ fn key_at(tree: &Node, path: &[String]) -> Position {
         }
     }
     node.get(last).map_or(node.at, |(key, _)| key.at)
-}
-
-/// The keys that only the project has: in an environment's file they would change nothing.
-pub(super) const OF_THE_PROJECT: [&str; 3] = ["project", "branches", "approvers"];
-
-fn of_the_project(overlay: &Node) -> Vec<Problem> {
-    let given = OF_THE_PROJECT
-        .iter()
-        .filter_map(|key| Some((key, overlay.get(key)?.0.at)));
-    given
-        .map(|(key, at)| {
-            Problem::new(at, format!("{key}: this is for all environments"))
-                .help("write it in shipit.yaml, and take it out here")
-        })
-        .collect()
 }
 
 /// A project of these two files.

@@ -19,6 +19,7 @@ mod load;
 mod node;
 mod own_rules;
 mod problem;
+mod project_keys;
 mod rules;
 pub mod schema;
 mod services;

@@ -322,12 +322,13 @@ async fn of_environment(session: &Session, environment: &EnvironmentName) -> Res
         }
     }
     if states.is_empty() && behind::has_releases(session, environment).await? {
+        let place = store.place(environment);
         return Err(Error::Usage {
             what: format!(
-                "it has releases, and there is no state in {}",
-                store.place(environment)
+                "it has releases, and there is no state in {place}: `shipit state migrate --env {environment}` \
+                 brings it along"
             ),
-            help: format!("`shipit state migrate --env {environment}` brings it along"),
+            help: String::new(),
         });
     }
     Ok(Known { states, holder })

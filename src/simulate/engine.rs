@@ -1,6 +1,9 @@
 //! An engine in memory, for rehearsals and tests: the same contract, without processes and without
 //! time. An instance is ready at once, unless its image was said to be broken.
 
+mod refusals;
+mod tasks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,16 +17,16 @@ use crate::model::outcome::Url;
 use crate::model::plan::DeployMode;
 use crate::model::route::Route;
 use crate::model::secret::{HashKey, SecretValue};
-use crate::model::task::{TaskExit, TaskId};
 use crate::model::workload::Workload;
 use crate::model::{
     Address, Digest, Fingerprint, LiveTraffic, Manifest, ObjectKey, Period, Role, ServiceName, Slot,
 };
 use crate::port::Progress;
 use crate::port::engine::{
-    Engine, EngineError, LogLine, LogQuery, NotReady, Permit, Placement, Scope, TaskBegan, TaskEnd,
-    TaskPlace, TaskRun,
+    Engine, EngineError, LogLine, LogQuery, Permit, Placement, Scope, TaskEnd, TaskRun,
 };
+use crate::simulate::engine::refusals::{may_be_deployed, moved, not_ready};
+use crate::simulate::engine::tasks::Tasks;
 use crate::simulate::objects::Objects;
 
 /// An engine in memory.
@@ -35,17 +38,6 @@ pub struct MemoryEngine {
     /// What stands for the values of secrets where that was observed.
     hashes: BTreeMap<String, String>,
     tasks: Mutex<Tasks>,
-}
-
-/// What became of tasks.
-#[derive(Debug, Default)]
-struct Tasks {
-    /// How the program of this name ends; with 0 where nothing is said.
-    exits: BTreeMap<String, TaskExit>,
-    /// What has ended.
-    ended: BTreeMap<(Scope, TaskId), TaskExit>,
-    /// What was begun, in order.
-    begun: Vec<TaskId>,
 }
 
 impl MemoryEngine {
@@ -101,34 +93,6 @@ impl MemoryEngine {
             .insert(image);
     }
 
-    /// From now on tasks with this program end so.
-    pub fn task_ends(&self, program: &str, exit: TaskExit) {
-        self.tasks().exits.insert(program.to_owned(), exit);
-    }
-
-    /// The tasks that were begun, in order.
-    pub fn tasks_begun(&self) -> Vec<TaskId> {
-        self.tasks().begun.clone()
-    }
-
-    fn tasks(&self) -> MutexGuard<'_, Tasks> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// That what a task runs in is there.
-    fn task_can_run(run: &TaskRun, facts: &Facts) -> Result<(), EngineError> {
-        let there = facts.slots.get(&run.slot);
-        let own = there.and_then(|there| there.workloads.get(&run.service));
-        let runs = own.is_some_and(|own| own.running);
-        match run.place {
-            TaskPlace::Instance if !runs => Err(EngineError::Refused {
-                reason: format!("no instance of {} runs in {}", run.service, run.slot),
-                help: String::new(),
-            }),
-            TaskPlace::Instance | TaskPlace::OneOff(_) => Ok(()),
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Scope, Facts>> {
         self.environments
             .lock()
@@ -180,47 +144,6 @@ impl MemoryEngine {
     }
 }
 
-fn moved(address: Address, before: &Facts) -> EngineError {
-    EngineError::Moved {
-        address,
-        by: before.changed_by.clone(),
-        at: before.changed_at,
-    }
-}
-
-fn may_be_deployed(
-    placement: &Placement,
-    wanted: &WorkloadFacts,
-    found: Option<&Fingerprint>,
-    (facts, before): (&Facts, &Facts),
-) -> Result<(), EngineError> {
-    let (slot, service) = (placement.slot, &placement.workload.service);
-    if found != placement.expects.as_ref() {
-        return Err(moved(Address::Workload(slot, service.clone()), before));
-    }
-
-    let is_fresh = placement.mode == DeployMode::Fresh;
-    let there = facts.slots.get(&slot);
-    let there = there.and_then(|there| there.workloads.get(service));
-    let is_stopped = there.is_some_and(|there| !there.running);
-    if is_fresh && facts.traffic.reaches(slot) && !is_stopped {
-        return Err(EngineError::Refused {
-            reason: format!("{slot} has live traffic: {service} cannot be placed into it afresh"),
-            help: String::new(),
-        });
-    }
-    if !is_fresh && wanted.health() == HealthState::Failed {
-        return Err(EngineError::NotReady {
-            slot,
-            not_ready: NotReady {
-                reason: format!("{service} is failed"),
-                log: Vec::new(),
-            },
-        });
-    }
-    Ok(())
-}
-
 /// Puts a workload into its slot; without a changed one only the label is new.
 fn put(facts: &mut Facts, placement: &Placement, changed: Option<WorkloadFacts>) {
     let fresh = || SlotFacts {
@@ -240,29 +163,6 @@ fn put(facts: &mut Facts, placement: &Placement, changed: Option<WorkloadFacts>)
         there.stops_at = None;
         let service = placement.workload.service.clone();
         there.workloads.insert(service, wanted);
-    }
-}
-
-fn not_ready(slot: Slot, facts: &Facts) -> EngineError {
-    let reason = match facts.slots.get(&slot) {
-        None => "it is empty".to_owned(),
-        Some(there) => {
-            let unready = there
-                .workloads
-                .iter()
-                .find(|(_, w)| w.health() != HealthState::Ready);
-            unready.map_or_else(String::new, |(name, w)| {
-                format!("{name} is {}", w.health().word())
-            })
-        }
-    };
-
-    EngineError::NotReady {
-        slot,
-        not_ready: NotReady {
-            reason,
-            log: Vec::new(),
-        },
     }
 }
 
@@ -533,27 +433,7 @@ impl Engine for MemoryEngine {
         progress: Progress<'_>,
     ) -> Result<TaskEnd, EngineError> {
         self.change(permit, |facts, _| Self::task_can_run(&run, facts))?;
-        let key = (permit.scope.clone(), run.id.clone());
-        let mut tasks = self.tasks();
-        if let Some(exit) = tasks.ended.get(&key).copied() {
-            let began = TaskBegan::Before;
-            return Ok(TaskEnd { exit, began });
-        }
-
-        let program = run.command.first().cloned().unwrap_or_default();
-        progress(&format!("{program} runs"));
-        let said = tasks.exits.get(&program).copied();
-        // A script may be no more than its exit code.
-        let code = run
-            .command
-            .last()
-            .and_then(|word| word.strip_prefix("exit "));
-        let code = code.and_then(|code| code.parse().ok());
-        let exit = said.unwrap_or(TaskExit::Code(code.unwrap_or(0)));
-        tasks.begun.push(run.id);
-        tasks.ended.insert(key, exit);
-        let began = TaskBegan::Now;
-        Ok(TaskEnd { exit, began })
+        Ok(self.begin(&permit.scope, run, progress))
     }
 
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {

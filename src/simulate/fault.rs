@@ -110,7 +110,7 @@ pub fn is_of(call: &Call, step: &Step) -> bool {
         (Action::Clear, _) => (&[], false),
         (Action::WaitUntilReady { .. }, address) => (&["ready"], on == Some(address)),
         (Action::Check { .. }, _) => (&["check"], true),
-        (Action::Task(_), _) => (&["run_task"], true),
+        (Action::Task(_), _) => (&["run_task", "stop_task"], true),
         (Action::Switch { .. }, _) => (&["switch"], true),
         (Action::Retain { .. } | Action::RetainUntil { .. }, address) => {
             (&["retain"], on == Some(address))

@@ -1,14 +1,13 @@
 //! Files that somebody has told Git not to look at: marked `assume-unchanged`, or `skip-worktree`
 //! and there all the same. Git says that such a file is as committed, whatever is in it.
 
-use std::io::{Seek as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use tempfile::TempDir;
 
-use crate::driver::scm::git::{Git, LIMIT, files, run};
+use crate::driver::scm::git::call::run_on;
+use crate::driver::scm::git::{Git, LIMIT, files};
 use crate::port::scm::ScmError;
 
 /// A file of the repository with a mark.
@@ -46,7 +45,8 @@ pub(super) async fn marked(git: &Git) -> Result<Vec<Marked>, ScmError> {
 
 /// A copy of the index, for as long as it is kept.
 pub(super) struct Index {
-    folder: TempDir,
+    /// It goes with this.
+    _folder: TempDir,
     path: PathBuf,
 }
 
@@ -63,7 +63,10 @@ pub(super) async fn unmarked_index(git: &Git, marked: &[Marked]) -> Result<Index
     let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
     let path = folder.path().join("index");
     std::fs::copy(git.folder.join(told), &path).map_err(|error| failed(&error))?;
-    let index = Index { folder, path };
+    let index = Index {
+        _folder: folder,
+        path,
+    };
 
     for (option, other) in [
         ("--no-assume-unchanged", Mark::SkipWorktree),
@@ -79,19 +82,17 @@ pub(super) async fn unmarked_index(git: &Git, marked: &[Marked]) -> Result<Index
 }
 
 async fn take_off(git: &Git, index: &Index, option: &str, paths: &[&Path]) -> Result<(), ScmError> {
-    let mut list = tempfile::tempfile_in(index.folder.path()).map_err(|error| failed(&error))?;
+    let mut list = Vec::new();
     for path in paths {
-        let line = [path.as_os_str().as_bytes(), b"\0"].concat();
-        list.write_all(&line).map_err(|error| failed(&error))?;
+        list.extend_from_slice(path.as_os_str().as_bytes());
+        list.push(0);
     }
-    list.rewind().map_err(|error| failed(&error))?;
-
     let arguments = ["update-index", option, "-z", "--stdin"];
     let variables = [("GIT_INDEX_FILE", index.path())];
-    let mut command = git.command(&arguments, &variables).await;
-    command.stdin(Stdio::from(list));
+    let command = git.command(&arguments, &variables).await;
     let what = "git update-index";
-    run(command, what, LIMIT).await?.good(what)?;
+    let answer = run_on(Some(list), command, what, LIMIT).await?;
+    answer.good(what)?;
     Ok(())
 }
 

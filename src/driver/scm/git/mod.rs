@@ -1,6 +1,7 @@
 //! Git, through its program: by argument vector, without prompts, and with a time limit.
 
 mod branches;
+mod call;
 mod files;
 mod history;
 mod hook;
@@ -17,8 +18,7 @@ use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
 use crate::driver::scm::ci;
-use crate::files::environment;
-use crate::files::program::{Bounds, CaptureError, Keep, LeftBehind, captured};
+use crate::driver::scm::git::call::{program, run};
 use crate::model::branch::{MergeKinds, Tag};
 use crate::model::source::{Commit, Source};
 use crate::port::Scm;
@@ -30,15 +30,6 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// How long fetching may take.
 const FETCH_LIMIT: Duration = Duration::from_mins(5);
 
-/// The most that one call may print, in bytes: the names of all files of a large repository are
-/// much less.
-const MOST: usize = 256 << 20;
-
-/// How much of the end of what it says beside that is kept.
-const BESIDE: usize = 64 << 10;
-
-/// The variable that says how SSH asks for a passphrase.
-const ASKS: &str = "SSH_ASKPASS_REQUIRE";
 /// How much of a file `.git` is read, in bytes.
 const LINK: u64 = 16 << 10;
 
@@ -291,69 +282,6 @@ impl Git {
 /// What is being asked, for whoever reads that it failed.
 fn what(arguments: &[&str]) -> String {
     format!("git {}", arguments.first().unwrap_or(&""))
-}
-
-/// The program in a folder.
-fn program(folder: &Path, arguments: &[&str]) -> tokio::process::Command {
-    let mut command = environment::program("git");
-    command
-        .arg("-c")
-        .arg("core.fsmonitor=false")
-        // A hint would be taken for the reason of an error.
-        .arg("-c")
-        .arg("advice.graftFileDeprecated=false")
-        // What it says of a signature would be taken for what it was asked.
-        .arg("-c")
-        .arg("log.showSignature=false")
-        // A commit may bring the files of a repository, with settings that start programs.
-        .arg("-c")
-        .arg("safe.bareRepository=explicit")
-        .arg("-C")
-        .arg(folder)
-        .args(arguments)
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        // A ref may say that one commit stands for another.
-        .env("GIT_NO_REPLACE_OBJECTS", "1")
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("LC_ALL", "C");
-    // In a process group of its own SSH would be stopped when it asks at the terminal.
-    if std::env::var_os(ASKS).is_none() {
-        command.env(ASKS, "force");
-    }
-    command
-}
-
-async fn run(
-    command: tokio::process::Command,
-    what: &str,
-    limit: Duration,
-) -> Result<Answer, ScmError> {
-    let failed = |reason: String| ScmError {
-        what: what.to_owned(),
-        reason,
-    };
-    let bounds = Bounds {
-        within: limit,
-        answer: Keep::Whole(MOST),
-        beside: BESIDE,
-        // What it starts may keep a login for the next call.
-        left_behind: LeftBehind::GoesOn,
-    };
-    let said = captured(command, None, &bounds).await;
-    let said = said.map_err(|error| match error {
-        CaptureError::Start(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            failed(NO_GIT.to_owned())
-        }
-        CaptureError::Start(error) => failed(error.to_string()),
-        CaptureError::Late(limit) => failed(format!("no answer within {} s", limit.as_secs())),
-        other => failed(other.to_string()),
-    })?;
-
-    Ok(Answer {
-        code: said.status.code(),
-        stdout: said.answer,
-        stderr: String::from_utf8_lossy(&said.beside).trim().to_owned(),
-    })
 }
 
 /// A URL without what stands before `@`.
