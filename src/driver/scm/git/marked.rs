@@ -62,7 +62,7 @@ pub(super) async fn unmarked_index(git: &Git, marked: &[Marked]) -> Result<Index
     let told = files::path(told.strip_suffix(b"\n").unwrap_or(&told));
     let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
     let path = folder.path().join("index");
-    std::fs::copy(git.folder.join(told), &path).map_err(|error| failed(&error))?;
+    copied(&git.folder.join(told), &path).map_err(|error| failed(&error))?;
     let index = Index {
         _folder: folder,
         path,
@@ -79,6 +79,15 @@ pub(super) async fn unmarked_index(git: &Git, marked: &[Marked]) -> Result<Index
         }
     }
     Ok(index)
+}
+
+/// Copies an index with its time: a file that was changed in the moment in which the index was
+/// written is known by that.
+fn copied(from: &Path, to: &Path) -> std::io::Result<()> {
+    let written = std::fs::metadata(from)?.modified()?;
+    std::fs::copy(from, to)?;
+    let copy = std::fs::File::options().write(true).open(to)?;
+    copy.set_modified(written)
 }
 
 async fn take_off(git: &Git, index: &Index, option: &str, paths: &[&Path]) -> Result<(), ScmError> {
