@@ -1,6 +1,8 @@
 //! Before a plan: whether instances can be started here at all. Before a switch: whether the
 //! rollback that the plan counts on is really there, and what is not signed yet.
 
+use std::collections::BTreeSet;
+
 use crate::agent::runtime::systemd::Unavailable;
 use crate::config::schema::{BuildConfig, HostCluster, Runtime, Text};
 use crate::model::check::{Check, SignatureCheck};
@@ -325,11 +327,14 @@ pub fn as_root(session: &Session, plan: &Plan) -> Vec<String> {
         return Vec::new();
     }
 
+    // One that is deployed stopped, and started behind its tasks, is deployed twice.
     let placed = plan.steps.iter().filter_map(|step| match &step.action {
         Action::Deploy { workload, .. } => Some(&workload.service),
         _ => None,
     });
+    let placed: BTreeSet<&ServiceName> = placed.collect();
     placed
+        .into_iter()
         .filter(|service| {
             let service = environment.services.get(*service);
             match service.and_then(|service| service.build.as_ref()) {
