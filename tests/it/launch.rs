@@ -102,6 +102,10 @@ fn a_signal_that_means_nothing_to_the_agent_is_noted_and_one_to_quit_is_a_clean_
     until("it has stopped", || {
         agents_log(&world).contains("the agent has stopped")
     });
+    // The next agent takes the services back, and ends them with itself.
+    world.message("v2");
+    world.apply().code(0);
+    assert_eq!(world.get(), "v2");
 }
 
 #[test]

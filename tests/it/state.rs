@@ -114,6 +114,9 @@ fn a_list_starts_no_agent() {
     until("it has ended", || world.agent_pid().is_none());
     state(&world, &["list"]).code(1).says("no agent runs");
     assert_eq!(world.agent_pid(), None);
+    // The next agent takes the services back, and ends them with itself.
+    world.message("v2");
+    world.apply().code(0);
 }
 
 #[test]
