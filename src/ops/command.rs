@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use crate::model::command::{CommandPlace, CommandRecord};
-use crate::model::facts::SlotFacts;
+use crate::model::facts::{Facts, SlotFacts};
 use crate::model::secret::SecretValue;
 use crate::model::workload::Workload;
 use crate::model::{Period, ServiceName, Slot};
@@ -41,17 +41,7 @@ pub async fn start(
 ) -> Result<(RunningCommand, CommandRecord), Error> {
     let engine = &session.ports.engine;
     let facts = engine.observe(&session.scope()).await?;
-    let slot = asked
-        .slot
-        .or(facts.traffic.slot())
-        .ok_or_else(|| Error::Usage {
-            what: "nothing is live".to_owned(),
-            help: "name a slot with --slot; `shipit status` shows what is in each".to_owned(),
-        })?;
-    let there = facts.slots.get(&slot).ok_or_else(|| Error::Usage {
-        what: format!("{slot} is empty"),
-        help: "`shipit status` shows what is in each slot".to_owned(),
-    })?;
+    let (slot, there) = standing(&facts, asked.slot)?;
     let service = service(there, slot, asked.service)?;
 
     let secrets = match asked.place {
@@ -112,6 +102,19 @@ pub async fn ended(session: &Session, record: CommandRecord, exit: u8) -> Result
     };
     let store = &session.ports.store;
     Ok(store.keep_command(&session.environment, &record).await?)
+}
+
+/// The slot that is meant, the live one without a name, and what stands in it.
+pub(super) fn standing(facts: &Facts, named: Option<Slot>) -> Result<(Slot, &SlotFacts), Error> {
+    let slot = named.or(facts.traffic.slot()).ok_or_else(|| Error::Usage {
+        what: "nothing is live".to_owned(),
+        help: "name a slot with --slot; `shipit status` shows what is in each".to_owned(),
+    })?;
+    let there = facts.slots.get(&slot).ok_or_else(|| Error::Usage {
+        what: format!("{slot} is empty"),
+        help: "`shipit status` shows what is in each slot".to_owned(),
+    })?;
+    Ok((slot, there))
 }
 
 /// The service that is meant.

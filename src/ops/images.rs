@@ -312,12 +312,12 @@ async fn of_environment(session: &Session, environment: &EnvironmentName) -> Res
     }
 
     // Its configuration may name another store since then, and nobody has migrated it yet.
-    let was_there = states.is_empty();
+    let is_missing = states.is_empty();
     let former = &session.ports.store;
     if former.place(environment) != store.place(environment) {
         match former.load(environment).await {
             Ok(state) => states.extend(state),
-            Err(StoreError::Migrated { .. }) if !was_there => {}
+            Err(StoreError::Migrated { .. }) if !is_missing => {}
             Err(error) => return Err(error.into()),
         }
     }

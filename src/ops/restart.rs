@@ -12,7 +12,7 @@ use crate::model::release::Actor;
 use crate::model::{ReleaseNumber, ServiceName, Slot};
 use crate::ops::actor::actor;
 use crate::ops::apply::{permit, unless_interrupted};
-use crate::ops::command::{secrets, service};
+use crate::ops::command::{secrets, service, standing};
 use crate::ops::plan::known_state;
 use crate::ops::{Error, Session, lock};
 use crate::policy;
@@ -125,17 +125,7 @@ fn mode(session: &Session) -> Result<DeployMode, Error> {
 
 /// What is meant, of what is there.
 fn chosen(facts: &Facts, asked: Asked) -> Result<Restarted, Error> {
-    let slot = asked
-        .slot
-        .or(facts.traffic.slot())
-        .ok_or_else(|| Error::Usage {
-            what: "nothing is live".to_owned(),
-            help: "name a slot with --slot; `shipit status` shows what is in each".to_owned(),
-        })?;
-    let there = facts.slots.get(&slot).ok_or_else(|| Error::Usage {
-        what: format!("{slot} is empty"),
-        help: "`shipit status` shows what is in each slot".to_owned(),
-    })?;
+    let (slot, there) = standing(facts, asked.slot)?;
     let services = match asked.service {
         Some(named) => vec![service(there, slot, Some(named))?],
         None => there.workloads.keys().cloned().collect(),

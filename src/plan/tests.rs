@@ -228,7 +228,7 @@ pub(crate) fn replaced() -> ObjectState {
     }
 }
 
-fn pack() -> PackSpec {
+pub(crate) fn pack() -> PackSpec {
     PackSpec {
         context: ".".into(),
         inputs: Vec::new(),

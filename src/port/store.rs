@@ -222,7 +222,10 @@ pub trait StateStore: Send + Sync {
         &self,
         environment: &EnvironmentName,
         record: &CommandRecord,
-    ) -> Result<(), StoreError>;
+    ) -> Result<(), StoreError> {
+        let one = std::slice::from_ref(record);
+        self.keep_commands(environment, one).await.map(|_| ())
+    }
 
     /// Keeps commands of another store, oldest first, each in the place of one with the same id. A
     /// store that keeps fewer takes the newest. Gives how many it took.

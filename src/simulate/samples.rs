@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::build::{Base, BuildSpec, Inputs, PackSpec, an_hour};
+use crate::model::build::{BuildSpec, Inputs};
 use crate::model::check::{Check, TcpCheck};
 use crate::model::desired::{Desired, DesiredService, ImageSource};
 use crate::model::health::Health;
@@ -18,6 +18,7 @@ use crate::model::task::{OnFailure, Once, Task, TaskClass, TaskMoment, TaskProgr
 use crate::model::workload::{EnvValue, Known, Process, Workload, WorkloadKind};
 use crate::model::{Address, ContentHash, Period, ServiceName, TaskName};
 use crate::plan;
+use crate::plan::tests::pack;
 use crate::simulate::Scenario;
 
 fn inputs(version: u8) -> Inputs {
@@ -48,28 +49,12 @@ fn service(name: &str, version: u8) -> (ServiceName, DesiredService) {
             ..Process::default()
         })),
     };
-    let build = BuildSpec::Pack(PackSpec {
-        context: ".".into(),
-        inputs: Vec::new(),
-        leave_out: Vec::new(),
-        run: vec!["make".to_owned()],
-        copy: BTreeMap::new(),
-        base: Base::Scratch,
-        entrypoint: vec!["/app".to_owned()],
-        user: None,
-        workdir: None,
-        env: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        port: None,
-        within: an_hour(),
-        platforms: Vec::new(),
-    });
     let route = Route::of_listeners(
         name.clone(),
         Listeners::plain(at(port), at(port + 1000), Limits::default()),
     );
     let service = DesiredService {
-        image: ImageSource::Build(build),
+        image: ImageSource::Build(BuildSpec::Pack(pack())),
         workload,
         route: Some(route),
     };

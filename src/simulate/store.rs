@@ -258,10 +258,6 @@ impl StateStore for MemoryStore {
         Ok(journals.len())
     }
 
-    async fn keep_command(&self, _: &EnvironmentName, _: &CommandRecord) -> Result<(), StoreError> {
-        Ok(())
-    }
-
     async fn keep_commands(
         &self,
         _: &EnvironmentName,

@@ -217,6 +217,7 @@ macro_rules! suite {
         mod kubernetes { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("kubernetes", async |place| super::$story(place).await).await; })* }
     };
 }
+pub(crate) use suite;
 
 suite!(
     what_was_saved_is_loaded_and_serials_count_up,

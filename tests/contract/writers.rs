@@ -16,7 +16,7 @@ use shipit::model::state::State;
 use shipit::port::StateStore;
 use shipit::port::store::StoreError;
 
-use crate::store::{Place, bucket_at, environment, tell};
+use crate::store::{Place, bucket_at, environment, suite, tell};
 use crate::support::actor;
 
 /// How many write at once.
@@ -24,14 +24,6 @@ const WRITERS: usize = 32;
 
 /// Names the store that a writer in a process of its own writes to.
 const STORE: &str = "SHIPIT_TEST_STORE";
-
-macro_rules! suite {
-    ($($story:ident),* $(,)?) => {
-        mod local { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("local", async |place| super::$story(place).await).await; })* }
-        mod s3 { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("s3", async |place| super::$story(place).await).await; })* }
-        mod kubernetes { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("kubernetes", async |place| super::$story(place).await).await; })* }
-    };
-}
 
 suite!(
     of_many_writers_none_loses_what_it_wrote,

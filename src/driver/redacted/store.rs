@@ -140,15 +140,6 @@ impl StateStore for RedactedStore {
         self.inner.keep_journals(environment, &journals).await
     }
 
-    async fn keep_command(
-        &self,
-        environment: &EnvironmentName,
-        record: &CommandRecord,
-    ) -> Result<(), StoreError> {
-        let record = self.without_secrets(record);
-        self.inner.keep_command(environment, &record).await
-    }
-
     async fn keep_commands(
         &self,
         environment: &EnvironmentName,

@@ -106,14 +106,6 @@ impl StateStore for Runner {
         self.world.store.keep_journals(environment, journals).await
     }
 
-    async fn keep_command(
-        &self,
-        environment: &EnvironmentName,
-        record: &CommandRecord,
-    ) -> Result<(), StoreError> {
-        self.world.store.keep_command(environment, record).await
-    }
-
     async fn keep_commands(
         &self,
         environment: &EnvironmentName,

@@ -199,14 +199,6 @@ impl StateStore for ClusterLock {
         self.state.keep_journals(environment, journals).await
     }
 
-    async fn keep_command(
-        &self,
-        environment: &EnvironmentName,
-        record: &CommandRecord,
-    ) -> Result<(), StoreError> {
-        self.state.keep_command(environment, record).await
-    }
-
     async fn keep_commands(
         &self,
         environment: &EnvironmentName,

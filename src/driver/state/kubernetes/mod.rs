@@ -360,15 +360,6 @@ impl StateStore for KubernetesStore {
         self.take_journals(environment, journals).await
     }
 
-    async fn keep_command(
-        &self,
-        environment: &EnvironmentName,
-        record: &CommandRecord,
-    ) -> Result<(), StoreError> {
-        let one = std::slice::from_ref(record);
-        self.take_commands(environment, one).await.map(|_| ())
-    }
-
     async fn keep_commands(
         &self,
         environment: &EnvironmentName,

@@ -205,15 +205,6 @@ impl StateStore for LocalStore {
         blocking(move || journal::keep(&folder, &journals)).await
     }
 
-    async fn keep_command(
-        &self,
-        environment: &EnvironmentName,
-        record: &CommandRecord,
-    ) -> Result<(), StoreError> {
-        let (folder, record) = (self.of(environment).await?, record.clone());
-        blocking(move || commands::keep(&folder, &record)).await
-    }
-
     async fn keep_commands(
         &self,
         environment: &EnvironmentName,
