@@ -221,12 +221,22 @@ impl TaskId {
     /// number is another release.
     #[must_use]
     pub fn of(name: &TaskName, attempt: &ReleaseTask) -> Self {
-        let hash = Fingerprint::of_json(&(name, attempt)).to_string();
+        // What runs, whoever asked for it and at which moment: it is one thing, and runs once.
+        let ReleaseTask { task, workload, .. } = attempt;
+        let (release, number) = (attempt.release, attempt.attempt);
+        let ran = (
+            name,
+            &task.service,
+            &task.program,
+            release,
+            number,
+            workload,
+        );
+        let hash = Fingerprint::of_json(&ran).to_string();
         let hash: String = hash.chars().filter(char::is_ascii_hexdigit).collect();
         let hash = &hash[hash.len().saturating_sub(10)..];
         let name = name.as_str();
         let short = name[..name.len().min(NAME)].trim_end_matches('-');
-        let (release, number) = (attempt.release, attempt.attempt);
         Self(format!("task-{short}-{release}-{number}-{hash}"))
     }
 
@@ -337,6 +347,12 @@ mod tests {
         let first = id("migrate", &attempt("a", 7, 0));
         assert_eq!(first, id("migrate", &attempt("a", 7, 0)));
         assert!(first.as_str().starts_with("task-migrate-7-0-"), "{first}");
+
+        // Asked for by hand, and with another limit: it is the same that runs.
+        let mut by_hand = attempt("a", 7, 0);
+        by_hand.task.when = TaskMoment::Never;
+        by_hand.task.timeout = Period::from_secs(5);
+        assert_eq!(first, id("migrate", &by_hand));
 
         let others = [
             id("migrate", &attempt("b", 7, 0)),

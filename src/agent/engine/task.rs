@@ -302,7 +302,7 @@ async fn carry(
         biased;
         exit = read(&running, &mut command) => Ended::With(exit),
         () = running.stop.cancelled() => {
-            // One that comes to its end now has come to it.
+            // However it ends now, it was stopped.
             let _ = command.input.send(CommandInput::Signal(SIGTERM)).await;
             let _ = tokio::time::timeout(GRACE, read(&running, &mut command)).await;
             Ended::Stopped

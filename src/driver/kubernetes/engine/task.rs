@@ -60,6 +60,10 @@ pub(super) async fn stop(
     engine.enter(api, permit).await?;
     for namespace in engine.settings.namespaces.slots.values() {
         let job = Job::named(api, namespace, id);
+        // What has ended is left as it is: it is not run again.
+        if job.exit().await?.is_some() {
+            continue;
+        }
         job.delete()
             .await
             .map_err(|fault| fault.while_(format!("stopping {id}")))?;
@@ -223,8 +227,13 @@ impl<'a> Job<'a> {
     async fn follow(&self, run: &TaskRun, progress: Progress<'_>) -> Result<TaskExit, EngineError> {
         let limit = run.within.get().saturating_add(START);
         let following = async {
-            if let Some(pod) = self.pod().await? {
-                self.log(&pod, progress).await;
+            match self.pod().await {
+                Ok(Some(pod)) => self.log(&pod, progress).await,
+                Ok(None) => {}
+                Err(error) => {
+                    self.give_up().await;
+                    return Err(error);
+                }
             }
             self.end().await
         };
@@ -280,8 +289,14 @@ impl<'a> Job<'a> {
         match self.api.lines(&path).await {
             Ok(lines) => {
                 let mut lines = Box::pin(lines);
-                while let Some(Ok(line)) = lines.next().await {
-                    progress(&line);
+                while let Some(line) = lines.next().await {
+                    match line {
+                        Ok(line) => progress(&line),
+                        Err(fault) => {
+                            progress(&format!("its log cannot be read on: {fault}"));
+                            break;
+                        }
+                    }
                 }
             }
             Err(fault) => progress(&format!("its log cannot be read: {fault}")),
@@ -304,8 +319,17 @@ impl<'a> Job<'a> {
         let Some(job) = job.map_err(|fault| self.failed(fault))? else {
             return Ok(Some(TaskExit::Unseen));
         };
-        let pods = self.pods().await.map_err(|fault| self.failed(fault))?;
+        let mut pods = self.pods().await.map_err(|fault| self.failed(fault))?;
+        pods.retain(|pod| is_pod_of(&job, pod));
         Ok(exit_of(&job, &pods))
+    }
+
+    /// Deletes it when none of its pods has started: one that starts later would run what has failed.
+    async fn give_up(&self) {
+        let Ok(pods) = self.pods().await else { return };
+        if pods.iter().all(|pod| pod["status"]["phase"] == "Pending") {
+            let _ = self.delete().await;
+        }
     }
 
     /// Deletes it with its pods, and waits until they are gone.
@@ -317,6 +341,14 @@ impl<'a> Job<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a pod is this Job's. One of a Job with the same name that was deleted may be there for a
+/// moment.
+fn is_pod_of(job: &Value, pod: &Value) -> bool {
+    let owners = pod["metadata"]["ownerReferences"].as_array();
+    let mut owners = owners.into_iter().flatten();
+    owners.any(|owner| owner["uid"] == job["metadata"]["uid"])
 }
 
 /// A reference to an object that something goes with.
