@@ -65,7 +65,13 @@ fn paths(
     let wanted = (!spec.inputs.is_empty())
         .then(|| set(&spec.inputs))
         .transpose()?;
-    if let Some(folder) = spec.inputs.iter().find(|glob| context.join(glob).is_dir()) {
+    // A link to a folder is an input itself.
+    let is_folder = |path: PathBuf| path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+    if let Some(folder) = spec
+        .inputs
+        .iter()
+        .find(|glob| is_folder(context.join(glob)))
+    {
         let plain = folder.trim_end_matches('/');
         let reason =
             format!("`inputs`: {folder} is a folder, and files are inputs: write `{plain}/**`");

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::driver::scm::git::call::run;
 use crate::driver::scm::git::{Git, LIMIT, marked};
 use crate::files::outputs;
 use crate::port::scm::ScmError;
@@ -45,9 +46,12 @@ pub(super) async fn tracked_but_ignored(git: &Git) -> Result<Vec<PathBuf>, ScmEr
 /// What differs from the commit, in Git's words; nothing where all is as committed. Neither the
 /// user's settings nor marks in the index hide a difference: a build packs what is there.
 pub(super) async fn status(git: &Git) -> Result<String, ScmError> {
-    let marked = marked::marked(git).await?;
     let said = status_by(git, &[]).await?;
-    if marked.is_empty() || !said.is_empty() {
+    if !said.is_empty() {
+        return Ok(said);
+    }
+    let marked = marked::marked(git).await?;
+    if marked.is_empty() {
         return Ok(said);
     }
 
@@ -76,8 +80,9 @@ async fn status_by(git: &Git, variables: &[(&str, &Path)]) -> Result<String, Scm
     let all = command.into_iter().chain(top.iter().copied());
     let all: Vec<&str> = all.chain(written).collect();
 
-    let answer = git.call(&all, variables, LIMIT).await?;
-    answer.good("git status").map(|answer| answer.text())
+    let (command, what) = (git.command(&all, variables).await, "git status");
+    let answer = run(command, what, LIMIT).await?;
+    answer.good(what).map(|answer| answer.text())
 }
 
 /// What leaves out the files that this command writes below the folder, as they are no files of the

@@ -175,6 +175,7 @@ pub(super) async fn merged(git: &Git, merge: &str) -> Result<Merged, ScmError> {
 
     // Who resolves a conflict has to edit the file that has it, and no other.
     let mut files = scratch.changed(git, &clean, tree).await?;
+    let conflicts: BTreeSet<String> = conflicts.into_iter().collect();
     files.retain(|file| !conflicts.contains(file));
     Ok(if files.is_empty() {
         Merged::AsGit

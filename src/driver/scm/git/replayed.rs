@@ -2,6 +2,8 @@
 //! forge writes new commits for both, which are on no accepted branch. Each is made again here and
 //! compared, so that nothing comes in beside it.
 
+use std::collections::HashSet;
+
 use crate::driver::scm::git::Git;
 use crate::driver::scm::git::history::{Scratch, Tried, reference, try_merge};
 use crate::model::branch::{Altered, MergeKind, MergeKinds};
@@ -98,11 +100,15 @@ async fn nearest(
     (parent, tree): (&str, &str),
     others: Vec<Other>,
 ) -> Result<Option<Altered>, ScmError> {
+    if others.is_empty() {
+        return Ok(None);
+    }
     let own = scratch.changed(git, parent, tree).await?;
+    let own: HashSet<&str> = own.iter().map(String::as_str).collect();
     let mut nearest: Option<Altered> = None;
     for other in others.into_iter().take(LOOKED_AT) {
         let brought = scratch.changed(git, parent, &other.made).await?;
-        if brought.is_empty() || !brought.iter().all(|file| own.contains(file)) {
+        if brought.is_empty() || !brought.iter().all(|file| own.contains(file.as_str())) {
             continue;
         }
         let files = scratch.changed(git, &other.made, tree).await?;
