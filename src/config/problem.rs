@@ -286,7 +286,8 @@ fn without_logins(text: &str) -> String {
         let whole = &address[..address.find(is_end).unwrap_or(address.len())];
         let login = whole.rfind('@').unwrap_or(0);
         shown.extend(whole[..login].chars().map(|_| '*'));
-        rest = &address[login..];
+        shown.push_str(&whole[login..]);
+        rest = &address[whole.len()..];
     }
     shown.push_str(rest);
     shown

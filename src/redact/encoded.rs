@@ -21,9 +21,13 @@ const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIEN
 impl View {
     /// The same with each text that stands in base64 decoded; none when there is none.
     pub fn decoded(&self) -> Option<Self> {
+        let first = self.first_run()?;
         let mut view = Self::empty(self.bytes.len(), self.end);
         view.ends_in_escape = self.ends_in_escape;
-        let (mut at, mut has_any) = (0, false);
+        for place in 0..first {
+            view.push(&self.bytes[place..=place], self.from[place].clone());
+        }
+        let mut at = first;
         while at < self.bytes.len() {
             let (length, text) = self.run(at);
             let Some(text) = text else {
@@ -34,7 +38,6 @@ impl View {
                 continue;
             };
 
-            has_any = true;
             for (number, byte) in text.iter().enumerate() {
                 let (first, last) = (at + number * 8 / 6, at + (number * 8 + 7) / 6);
                 let from = self.from[first].start..self.from[last].end;
@@ -44,7 +47,20 @@ impl View {
             // The last characters may be a part of what comes yet.
             view.ends_in_escape |= at == self.bytes.len();
         }
-        has_any.then_some(view)
+        Some(view)
+    }
+
+    /// Where the first text in base64 begins. Most lines have none, and are not copied.
+    fn first_run(&self) -> Option<usize> {
+        let mut at = 0;
+        while at < self.bytes.len() {
+            let (length, text) = self.run(at);
+            if text.is_some() {
+                return Some(at);
+            }
+            at += length.max(1);
+        }
+        None
     }
 
     /// How many characters of base64 begin here, and what they stand for, if that is a text. They
@@ -53,7 +69,9 @@ impl View {
         let rest = &self.bytes[at..];
         let line = self.line(at).min(MOST);
         // Nothing is looked at again and again where many lines are base64 of no text.
-        let begins = rest.get(..SHORTEST_RUN).and_then(decode);
+        let begins = rest.get(..SHORTEST_RUN);
+        let begins = begins.filter(|run| run.iter().all(|byte| is_base64(*byte)));
+        let begins = begins.and_then(decode);
         if begins.is_none() {
             return (line, None);
         }

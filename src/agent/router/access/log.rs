@@ -124,7 +124,7 @@ impl Writer {
     fn run(mut self, queue: &Receiver<Message>) {
         while let Some(message) = self.next(queue) {
             match message {
-                Message::Line(line) => self.line(&line.without_values(&self.redactor)),
+                Message::Line(line) => self.line(*line),
                 Message::Flush(done) => {
                     self.report();
                     let flushed = self.file.flush();
@@ -147,22 +147,27 @@ impl Writer {
         }
     }
 
-    fn line(&mut self, line: &Line) {
+    /// Writes a line without the secrets that the agent knows. They are looked for only in what is
+    /// written: to look takes its time, and a client chooses what is looked through.
+    fn line(&mut self, line: Line) {
         let now = Instant::now();
         if now >= self.report_at {
             self.report();
             self.report_at = now + REPORT;
         }
-        let Some(json) = json(line) else { return };
-        if self
+        let Some(raw) = json(&line) else { return };
+        if !self
             .quota
-            .allows_about(now, network(line.about()), json.len() as u64)
+            .allows_about(now, network(line.about()), raw.len() as u64)
         {
-            let written = self.file.write(&json);
-            self.note(written);
-        } else {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
         }
+        let Some(json) = json(&line.without_values(&self.redactor)) else {
+            return;
+        };
+        let written = self.file.write(&json);
+        self.note(written);
     }
 
     fn report(&mut self) {
