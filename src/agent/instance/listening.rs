@@ -155,6 +155,10 @@ fn read(mut rest: &[u8], found: &mut Vec<Listening>) -> io::Result<bool> {
             .filter(|it| it.len() >= HEAD)
             .ok_or_else(odd)?;
         match u16::from_ne_bytes(array(message, 4)?) {
+            // A number below zero is why there is no whole answer.
+            DONE if u32_at(message, HEAD).is_ok_and(|code| code.cast_signed() < 0) => {
+                return Err(odd());
+            }
             DONE => return Ok(true),
             BY_FAMILY => found.push(socket(&message[HEAD..])?),
             _ => return Err(odd()),
@@ -252,5 +256,16 @@ mod tests {
             assert!(read(bytes, &mut found).is_err(), "{bytes:?}");
         }
         assert!(found.is_empty());
+
+        // The end of an answer, and of one that the kernel could not give (`-ENOENT`).
+        let end = |code: i32| -> Vec<u8> {
+            let mut message = 20_u32.to_ne_bytes().to_vec();
+            message.extend(DONE.to_ne_bytes());
+            message.extend([0; 10]);
+            message.extend(code.to_ne_bytes());
+            message
+        };
+        assert!(read(&end(0), &mut found).unwrap());
+        assert!(read(&end(-2), &mut found).is_err());
     }
 }
