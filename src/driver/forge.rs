@@ -8,9 +8,9 @@ use reqwest::{RequestBuilder, StatusCode, Url};
 use serde_json::{Value, json};
 
 use crate::driver::http;
-use crate::model::chain;
 use crate::model::commit_status::{CommitStatus, ForgeKind, LONGEST, StatusPlace, StatusState};
 use crate::model::secret::SecretValue;
+use crate::model::{chain, is_loopback};
 use crate::port::Forge;
 use crate::port::forge::ForgeError;
 
@@ -84,7 +84,7 @@ fn url(place: &StatusPlace) -> Result<Url, (String, &'static str)> {
     let wrong = |reason: String| (reason, "give the API's address, as https://api.github.com");
     let mut url = Url::parse(&place.api)
         .map_err(|error| wrong(format!("{} is no address: {error}", place.api)))?;
-    let is_here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    let is_here = url.host_str().is_some_and(is_loopback);
     if url.scheme() != "https" && !(url.scheme() == "http" && is_here) {
         let reason = format!(
             "{} is not https, and the token would be readable",

@@ -20,9 +20,7 @@ pub async fn rehearse(
     faults: &[FaultSpec],
 ) -> Result<RehearsalReport, Error> {
     let state = known_state(session, &actor()).await?;
-    let request = file.map_or(Request::Apply { rebuild: false }, |file| {
-        request(&file.plan)
-    });
+    let request = file.map_or(Request::Apply { rebuild: false }, |file| request(file));
     let plan = match file {
         // Large: all that a plan is made from is looked at.
         Some(file) => Box::pin(plan_file::draw_again(session, &request, file, &state)).await?,
@@ -46,9 +44,11 @@ pub async fn rehearse(
 }
 
 /// What makes the plan of a file.
-fn request(plan: &Plan) -> Request {
-    match &plan.intent {
-        Intent::Apply => Request::Apply { rebuild: false },
+fn request(file: &PlanFile) -> Request {
+    match &file.plan.intent {
+        Intent::Apply => Request::Apply {
+            rebuild: file.made.rebuild,
+        },
         Intent::Promote(slot) => Request::Promote(Some(*slot)),
         Intent::PromoteFrom(from) => Request::PromoteFrom(from.environment.clone()),
         Intent::Rollback(release) => Request::Rollback(Some(*release)),

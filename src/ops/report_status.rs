@@ -69,6 +69,10 @@ pub async fn report(
     variables: Variables<'_>,
     redactor: &Redactor,
 ) -> Result<StatusPlace, Error> {
+    // Before any program is started, Git among them.
+    let named = asked.token_variable.clone().into_iter();
+    let known = [ForgeKind::Github, ForgeKind::Gitlab, ForgeKind::Gitea].map(token_variable);
+    files::environment::withhold(named.chain(known.map(str::to_owned)));
     let place = place(folder, asked, variables).await?;
     let token = token(folder, asked, place.forge, variables)?;
     redactor.remember(&token);
@@ -180,6 +184,15 @@ fn head(event: &Path) -> Option<String> {
     Some(head.to_owned())
 }
 
+/// The variable that has a forge's token when nobody names one.
+const fn token_variable(forge: ForgeKind) -> &'static str {
+    match forge {
+        ForgeKind::Github => "GITHUB_TOKEN",
+        ForgeKind::Gitlab => "GITLAB_TOKEN",
+        ForgeKind::Gitea => "GITEA_TOKEN",
+    }
+}
+
 /// The token, from a file or a variable. No program that is started sees the variable.
 fn token(
     folder: &Path,
@@ -199,12 +212,8 @@ fn token(
             usage(what, "name a file with nothing but the token in it")
         })?
     } else {
-        let variable = asked.token_variable.as_deref().unwrap_or(match forge {
-            ForgeKind::Github => "GITHUB_TOKEN",
-            ForgeKind::Gitlab => "GITLAB_TOKEN",
-            ForgeKind::Gitea => "GITEA_TOKEN",
-        });
-        files::environment::withhold([variable.to_owned()]);
+        let variable = asked.token_variable.as_deref();
+        let variable = variable.unwrap_or_else(|| token_variable(forge));
         variables(variable).ok_or_else(|| {
             let what = format!("there is no token: {variable} is not set");
             usage(

@@ -1,7 +1,9 @@
 //! What must hold of a world whatever went wrong in it.
 
+use std::collections::BTreeMap;
+
 use crate::model::facts::{Facts, SlotFacts};
-use crate::model::journal::{Direction, What};
+use crate::model::journal::{Direction, Journal, What};
 use crate::model::plan::{Step, StepId};
 use crate::model::promotion::ServiceStrategy;
 use crate::model::{ServiceName, Slot};
@@ -13,7 +15,14 @@ use crate::simulate::world::{Effect, World};
 pub fn broken(world: &World) -> Vec<String> {
     let effects = world.effects();
     let mut broken: Vec<String> = effects.iter().flat_map(of_effect).collect();
-    let unplanned = effects.iter().filter(|effect| !is_planned(world, effect));
+    let journals: BTreeMap<&str, Option<Journal>> = effects
+        .iter()
+        .map(|effect| (effect.run.as_str(), world.store.journal(&effect.run)))
+        .collect();
+    let journal = |effect: &Effect| journals.get(effect.run.as_str()).and_then(Option::as_ref);
+    let unplanned = effects
+        .iter()
+        .filter(|effect| !is_planned(journal(effect), effect));
     broken.extend(unplanned.map(|effect| {
         let (call, run) = (&effect.call, &effect.run);
         format!("{call}: run {run} had written no intent of it down")
@@ -82,12 +91,12 @@ fn twice(facts: &Facts) -> impl Iterator<Item = &ServiceName> {
 }
 
 /// Whether what a run did was in its journal before.
-fn is_planned(world: &World, effect: &Effect) -> bool {
+fn is_planned(journal: Option<&Journal>, effect: &Effect) -> bool {
     let call = &effect.call;
     if call.kind == Kind::Looks || matches!(call.what, "append" | "save" | "check") {
         return true;
     }
-    let Some(journal) = world.store.journal(&effect.run) else {
+    let Some(journal) = journal else {
         return false;
     };
     let Some(plan) = journal.plan() else {

@@ -171,7 +171,12 @@ impl Aws {
         };
 
         let client = self.client().await.map_err(unanswered)?;
-        let request = reqwest::Request::try_from(request).map_err(unanswered)?;
+        // Another attempt makes no other request.
+        let malformed = |error| Refusal {
+            status: 0,
+            ..unanswered(error)
+        };
+        let request = reqwest::Request::try_from(request).map_err(malformed)?;
         let response = client.execute(request).await.map_err(unanswered)?;
         let status = response.status();
         let wait = retry_after(response.headers(), SystemTime::now());

@@ -53,11 +53,14 @@ pub fn compare(wanted: &Value, live: &Value) -> Comparison {
 /// Our entry in the server's record of who owns what.
 pub(super) fn owned(live: &Value) -> Option<&Value> {
     let entries = live.pointer("/metadata/managedFields")?.as_array()?;
-    entries.iter().find(|entry| {
-        entry["manager"] == MANAGER
-            && entry["operation"] == "Apply"
-            && entry.get("subresource").is_none()
-    })
+    entries.iter().find(|entry| is_own(entry))
+}
+
+/// Whether an entry of that record is ours.
+pub(super) fn is_own(entry: &Value) -> bool {
+    entry["manager"] == MANAGER
+        && entry["operation"] == "Apply"
+        && entry.get("subresource").is_none()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

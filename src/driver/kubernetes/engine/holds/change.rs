@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use super::name_of;
 use super::own::{entry, is_attached};
-use crate::driver::kubernetes::client::api::MANAGER;
 use crate::driver::kubernetes::engine::apply::said;
+use crate::driver::kubernetes::engine::compare::is_own;
 use crate::model::ObjectKey;
 use crate::model::loss::Holding;
 
@@ -14,18 +14,14 @@ use crate::model::loss::Holding;
 /// ours alone and are not in it any more. The server gives these their defaults.
 pub(super) fn applied(live: &Value, wanted: &Value) -> Value {
     let entries = live["metadata"]["managedFields"].as_array();
-    let (own, others): (Vec<&Value>, Vec<&Value>) =
-        entries.into_iter().flatten().partition(|entry| {
-            entry["manager"] == MANAGER
-                && entry["operation"] == "Apply"
-                && entry.get("subresource").is_none()
-        });
-    let fields = |entry: &&'_ Value| entry["fieldsV1"].clone();
-    let others: Vec<Value> = others.iter().map(fields).collect();
+    let (own, others): (Vec<&Value>, Vec<&Value>) = entries
+        .into_iter()
+        .flatten()
+        .partition(|entry| is_own(entry));
+    let others: Vec<&Value> = others.iter().map(|entry| &entry["fieldsV1"]).collect();
 
     let mut after = live.clone();
     for own in own {
-        let others: Vec<&Value> = others.iter().collect();
         take_out(&mut after, wanted, &own["fieldsV1"], &others);
     }
     merge(&mut after, wanted);
