@@ -20,7 +20,7 @@ pub async fn rehearse(
     faults: &[FaultSpec],
 ) -> Result<RehearsalReport, Error> {
     let state = known_state(session, &actor()).await?;
-    let request = file.map_or(Request::Apply { rebuild: false }, |file| request(file));
+    let request = file.map_or(Request::Apply { rebuild: false }, request);
     let plan = match file {
         // Large: all that a plan is made from is looked at.
         Some(file) => Box::pin(plan_file::draw_again(session, &request, file, &state)).await?,
