@@ -161,6 +161,7 @@ fn words(found: Unexpected<'_>) -> String {
         Unexpected::Str(text) => format!("the text `{text}`"),
         Unexpected::Signed(number) => format!("the number {number}"),
         Unexpected::Unsigned(number) => format!("the number {number}"),
+        Unexpected::Float(number) => format!("the number {number}"),
         Unexpected::Bool(value) => format!("`{value}`"),
         Unexpected::Map => "a map".to_owned(),
         Unexpected::Seq => "a list".to_owned(),

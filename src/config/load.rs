@@ -272,14 +272,8 @@ impl Reading<'_> {
             };
             let mut found = validate(&name, &environment, &tree);
             found.extend(keys::read(self.root, &mut environment, &tree));
-            let is_whole = |problem: &Problem| {
-                !self
-                    .incomplete
-                    .iter()
-                    .any(|map| !map.is_empty() && problem.path.starts_with(map))
-            };
-            self.problems
-                .extend(found.into_iter().filter(is_whole).collect::<Vec<_>>());
+            found.retain(|problem| !self.follows(problem));
+            self.problems.extend(found);
             environments.insert(name.clone(), environment);
             trees.insert(name, tree);
         }
@@ -348,6 +342,17 @@ impl Reading<'_> {
             self.taken_out.push(at);
         }
         None
+    }
+
+    /// Whether a problem may be there only because something else was taken out: what it is about
+    /// is not known as a whole.
+    fn follows(&self, problem: &Problem) -> bool {
+        let is_beside = |map: &Vec<String>| !map.is_empty() && problem.path.starts_with(map);
+        self.incomplete.iter().any(is_beside)
+            || self
+                .taken_out
+                .iter()
+                .any(|at| slips::asks_ports(problem, at))
     }
 
     /// What an overlay repeats was said before.

@@ -3,6 +3,7 @@
 use crate::config::de::{Error, Kind};
 use crate::config::kinds::KIND;
 use crate::config::node::{Node, Value};
+use crate::config::problem::Problem;
 use crate::config::suggest::meant;
 
 /// What an unknown key was probably meant to be.
@@ -62,4 +63,21 @@ fn is_all_of_an_item(tree: &Node, at: &[String]) -> bool {
     let is_in_list = list.is_some_and(|list| matches!(list.value, Value::List(_)));
     let entries = tree.node_at(item).map(|item| &item.value);
     is_in_list && matches!(entries, Some(Value::Map(entries)) if entries.len() == 1)
+}
+
+/// Whether a problem is of the kind that asks which ports a service has, and one of them was taken
+/// out.
+pub(super) fn asks_ports(problem: &Problem, taken_out: &[String]) -> bool {
+    let [services, service, port, ..] = taken_out else {
+        return false;
+    };
+    if services != "services" || !matches!(port.as_str(), "port" | "ports") {
+        return false;
+    }
+
+    match problem.path.as_slice() {
+        [first, second, ..] if first == "services" => second == service,
+        [first, ..] => matches!(first.as_str(), "promotion" | "tasks" | "traffic"),
+        [] => false,
+    }
 }

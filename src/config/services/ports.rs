@@ -61,7 +61,10 @@ fn traffic(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
     match &service.port {
         Some(TrafficPort::Named(port)) if !known.contains(&port.as_str()) => {
             let message = format!("there is no port `{port}` under `ports`");
-            let help = suggest(port.as_str(), &known, "ports");
+            let help = match known.as_slice() {
+                [] => NUMBERS.to_owned(),
+                _ => suggest(port.as_str(), &known, "ports"),
+            };
             findings.add(&["services", name, "port"], message, help);
         }
         None if !known.is_empty() && service.traffic_port().is_none() => {

@@ -231,3 +231,29 @@ fn a_check_names_a_port_besides_the_one_with_the_traffic() {
         );
     }
 }
+
+/// What asks for a port that could not be read says nothing that is not said already.
+#[test]
+fn a_port_that_cannot_be_read_is_one_fault() {
+    let promotion =
+        "promotion: {before: [http: {service: web, path: /x}], after: [http: {path: /}]}\n";
+    for (port, found) in [
+        ("port: 80.5", "services.web.port: this is the number 80.5"),
+        ("port: -1", "services.web.port: this is the number -1"),
+        (
+            "ports: {http: 99999}",
+            "services.web.ports.http: this is the number 99999",
+        ),
+        (
+            "ports: {http: {prot: 1}}",
+            "services.web.ports.http.prot: unknown key `prot`",
+        ),
+    ] {
+        let good = GOOD.replace("port: 8080", port);
+        let found_all = faults(&format!("{good}{promotion}"), "");
+        let [one] = found_all.as_slice() else {
+            panic!("{port}: {found_all:?}");
+        };
+        assert!(one.contains(found), "{port}: {one}");
+    }
+}
