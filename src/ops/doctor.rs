@@ -13,6 +13,7 @@ use crate::model::desired::{Desired, ImageSource};
 use crate::model::image::ImageHome;
 use crate::model::route::Route;
 use crate::model::secret::SecretRef;
+use crate::model::task::TaskProgram;
 use crate::model::workload::UserNamespace;
 use crate::model::{Digest, Manifest, ServiceName};
 use crate::ops::session::unavailable;
@@ -63,7 +64,8 @@ async fn services_around(session: &Session, desired: &Desired) -> Vec<CheckResul
     }
 
     let (scope, objects) = (session.scope(), objects(desired));
-    let engine = ports.engine.examine(&scope, &objects).await;
+    let tasks: Vec<&TaskProgram> = desired.tasks.values().map(|task| &task.program).collect();
+    let engine = ports.engine.examine(&scope, &objects, &tasks).await;
     found.extend(engine.unwrap_or_else(|error| vec![engine_fault(&error)]));
 
     let repositories = desired

@@ -27,7 +27,7 @@ use crate::model::port::PortName;
 use crate::model::resource::ResourceKey;
 use crate::model::route::Route;
 use crate::model::secret::SecretValue;
-use crate::model::task::TaskId;
+use crate::model::task::{TaskId, TaskProgram};
 use crate::model::{
     Fingerprint, LiveTraffic, Manifest, ObjectKey, Period, ReleaseNumber, Role, ServiceName, Slot,
 };
@@ -372,13 +372,15 @@ pub trait Engine: Send + Sync {
         Vec::new()
     }
 
-    /// Whether it can be reached, and may do what a plan for these objects would ask of it.
+    /// Whether it can be reached, and may do what a plan for these objects and tasks would ask of
+    /// it.
     async fn examine(
         &self,
         scope: &Scope,
         wanted: &[Manifest],
+        tasks: &[&TaskProgram],
     ) -> Result<Vec<CheckResult>, EngineError> {
-        let _ = wanted;
+        let _ = (wanted, tasks);
         self.observe(scope).await?;
         Ok(vec![CheckResult {
             what: "the engine answers".to_owned(),

@@ -57,6 +57,8 @@ fn a_job_is_made_once_and_found_again_by_the_next_run() {
     let Some(site) = with_a_migration() else {
         return;
     };
+    site.run(&["doctor", "--env", "staging"])
+        .says("create jobs.batch in");
     let mut run = site.start_apply();
     until("the Job is there", || !site.jobs().is_empty());
     let job = &site.jobs()[0];

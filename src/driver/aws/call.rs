@@ -98,10 +98,12 @@ impl Aws {
         operation: Operation,
         body: &Value,
     ) -> Result<Value, CallFault> {
+        // Where they come from has a deadline of its own, and its own words when it is over.
+        let keys = self.keys().await?;
         let attempts = async {
             let mut attempts = Attempts::within(PATIENCE);
             loop {
-                let refusal = match self.once(operation, body).await {
+                let refusal = match self.once(operation, body, &keys).await {
                     Ok(answer) => return Ok(answer),
                     Err(refusal) => refusal,
                 };
@@ -155,8 +157,13 @@ impl Aws {
         self.http.get_or_try_init(make).await
     }
 
-    async fn once(&self, operation: Operation, body: &Value) -> Result<Value, Refusal> {
-        let signed = self.signed(operation, body).await;
+    async fn once(
+        &self,
+        operation: Operation,
+        body: &Value,
+        keys: &Credentials,
+    ) -> Result<Value, Refusal> {
+        let signed = self.signed(operation, body, keys).await;
         let request = signed.map_err(|fault| Refusal::unanswered(0, fault))?;
         let unanswered = |error: reqwest::Error| {
             let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), chain);
@@ -221,9 +228,9 @@ impl Aws {
         &self,
         operation: Operation,
         body: &Value,
+        keys: &Credentials,
     ) -> Result<http::Request<String>, CallFault> {
         let config = self.config().await;
-        let credentials = self.keys().await?;
         let region = config.region().ok_or_else(|| {
             let help = "write `sources: {aws: {region: eu-central-1}}`, or set AWS_REGION";
             CallFault::new("nothing says which region it is in", help)
@@ -235,7 +242,7 @@ impl Aws {
         };
         let mut settings = SigningSettings::default();
         settings.signature_location = SignatureLocation::Headers;
-        let identity = credentials.into();
+        let identity = keys.clone().into();
         let params: SigningParams<'_> = v4::SigningParams::builder()
             .identity(&identity)
             .region(region.as_ref())

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::driver::kubernetes::client::api::{Api, ApiError, Kind};
 use crate::driver::kubernetes::client::connect;
 use crate::driver::kubernetes::engine::{KubernetesEngine, prerequisites};
+use crate::model::task::TaskProgram;
 use crate::model::{Manifest, ObjectKey};
 use crate::port::engine::{CheckResult, EngineError, Scope};
 
@@ -28,6 +29,7 @@ pub(super) async fn examine(
     engine: &KubernetesEngine,
     scope: &Scope,
     wanted: &[Manifest],
+    tasks: &[&TaskProgram],
 ) -> Result<Vec<CheckResult>, EngineError> {
     let mut all: Vec<CheckResult> = connect::warnings(&engine.settings.connection)
         .into_iter()
@@ -54,7 +56,9 @@ pub(super) async fn examine(
     });
 
     let failed = |fault: ApiError| fault.while_(format!("asking what is allowed in {scope}"));
-    let permissions = permissions(engine, api, wanted).await.map_err(failed)?;
+    let permissions = permissions(engine, api, wanted, tasks)
+        .await
+        .map_err(failed)?;
     let asked = permissions.iter().map(|permission| async move {
         let fault = ask(api, permission).await?;
         Ok::<_, ApiError>((permission, fault))
@@ -122,6 +126,7 @@ async fn permissions(
     engine: &KubernetesEngine,
     api: &Api,
     wanted: &[Manifest],
+    tasks: &[&TaskProgram],
 ) -> Result<BTreeSet<Permission>, ApiError> {
     let namespaces = &engine.settings.namespaces;
     let mut permissions = Permissions::default();
@@ -130,6 +135,7 @@ async fn permissions(
         permissions
             .for_slot(api, namespace, &namespaces.home)
             .await?;
+        permissions.for_tasks(api, namespace, tasks).await?;
     }
     for manifest in wanted {
         permissions.for_object(api, &manifest.key()).await?;
@@ -188,6 +194,32 @@ impl Permissions {
         for verb in ["list", "watch"] {
             self.add(verb, &slices, "", Some(namespace));
             self.add(verb, &slices, "", Some(home));
+        }
+        Ok(())
+    }
+
+    /// A task that runs by itself is a Job, and one that is `exec` a command in a pod.
+    async fn for_tasks(
+        &mut self,
+        api: &Api,
+        namespace: &str,
+        tasks: &[&TaskProgram],
+    ) -> Result<(), ApiError> {
+        for task in tasks {
+            match task {
+                TaskProgram::Run(_) => {
+                    let jobs = api.must(("batch/v1", "Job")).await?;
+                    for verb in ["get", "create", "delete"] {
+                        self.add(verb, &jobs, "", Some(namespace));
+                    }
+                }
+                TaskProgram::Exec { .. } => {
+                    let pods = api.must(("v1", "Pod")).await?;
+                    for verb in ["get", "create"] {
+                        self.add(verb, &pods, "exec", Some(namespace));
+                    }
+                }
+            }
         }
         Ok(())
     }

@@ -68,7 +68,7 @@ use crate::model::port::PortName;
 use crate::model::resource::ResourceKey;
 use crate::model::route::Route;
 use crate::model::secret::{HashKey, SecretValue};
-use crate::model::task::TaskId;
+use crate::model::task::{TaskId, TaskProgram};
 use crate::model::{
     Fingerprint, LiveTraffic, Manifest, ObjectKey, Period, ReleaseNumber, Role, ServiceName, Slot,
 };
@@ -407,8 +407,9 @@ impl Engine for KubernetesEngine {
         &self,
         scope: &Scope,
         wanted: &[Manifest],
+        tasks: &[&TaskProgram],
     ) -> Result<Vec<CheckResult>, EngineError> {
-        doctor::examine(self, scope, wanted).await
+        doctor::examine(self, scope, wanted, tasks).await
     }
 
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {
