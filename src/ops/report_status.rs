@@ -74,6 +74,10 @@ pub async fn report(
     let known = [ForgeKind::Github, ForgeKind::Gitlab, ForgeKind::Gitea].map(token_variable);
     files::environment::withhold(named.chain(known.map(str::to_owned)));
     let place = place(folder, asked, variables).await?;
+    without_login("--api", &place.api)?;
+    if let Some(url) = &status.target_url {
+        without_login("--target-url", url)?;
+    }
     let token = token(folder, asked, place.forge, variables)?;
     redactor.remember(&token);
     wiring::forge(token).report(&place, status).await?;
@@ -121,6 +125,19 @@ async fn place(
         repository,
         commit,
     })
+}
+
+/// An address is shown, and sent on: no password may be in it.
+fn without_login(option: &str, address: &str) -> Result<(), Error> {
+    let rest = address.split_once("//").map_or(address, |(_, rest)| rest);
+    let host = rest.split(['/', '\\', '?', '#']).next().unwrap_or(rest);
+    if host.contains('@') {
+        return Err(Error::Usage {
+            what: format!("{option}: the address has a login in it"),
+            help: "take it out: the token alone says who asks".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 fn missing(what: &str, how: &str) -> Error {

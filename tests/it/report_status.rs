@@ -175,4 +175,9 @@ fn what_a_forge_refuses_is_said_without_the_token() {
         .code(1)
         .says("is not https");
     of("gitea", &api).code(64).says("GITEA_TOKEN is not set");
+    let with_login = api.replace("http://", "http://kim:hunter22@");
+    of("github", &with_login)
+        .code(64)
+        .says("--api: the address has a login in it")
+        .says_not("hunter22");
 }
