@@ -43,16 +43,17 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         lock_wait: args.lock.lock_timeout.get(),
         wait: args.wait.get(),
         waiting: &waiting,
-        interrupted: signals.interrupted,
+        interrupted: signals.interrupted.clone(),
     };
 
     let settled = settle(&session, options).await?;
+    let has_tasks = tasks_are_due(&session, &signals.interrupted).await?;
     if cx.format == Format::Json {
         cx.screen.document(Kind::Settled, &settled);
     } else {
-        cx.screen.show(&page(&settled));
+        cx.screen.show(&page(&settled, has_tasks));
     }
-    if !tasks_are_due(&session).await? {
+    if !has_tasks {
         return Ok(Exit::Done);
     }
 
@@ -61,9 +62,9 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     approve_and_run(cx, &session, &Request::Settle, &run, None).await
 }
 
-fn page(settled: &Settled) -> Page {
+fn page(settled: &Settled, has_tasks: bool) -> Page {
     let mut lines = settled.done.clone();
-    if lines.is_empty() {
+    if lines.is_empty() && !has_tasks {
         lines.push("Nothing is due.".to_owned());
     }
     lines.extend(settled.pending.iter().map(later));

@@ -14,7 +14,7 @@ use crate::model::release::{Label, PromotedFrom};
 use crate::model::resource::Resource;
 use crate::model::route::Route;
 use crate::model::source::Source;
-use crate::model::task::ReleaseTask;
+use crate::model::task::{ReleaseTask, Task};
 use crate::model::workload::Workload;
 use crate::model::{
     Address, ContentHash, Digest, EnvironmentName, Fingerprint, LiveTraffic, Manifest, Period,
@@ -178,6 +178,9 @@ pub struct Target {
     /// By which name each image was found that the project has not built.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<ServiceName, ImageName>,
+    /// The tasks of its configuration; none in a target that the history has already.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tasks: BTreeMap<TaskName, Task>,
 }
 
 impl Target {

@@ -10,17 +10,35 @@ use crate::model::image::ImageName;
 use crate::model::outcome::ProbeReport;
 use crate::model::route::Route;
 use crate::model::source::Source;
-use crate::model::task::TaskRecord;
+use crate::model::task::{Task, TaskMoment, TaskRecord};
 use crate::model::workload::Workload;
 use crate::model::{ContentHash, Digest, EnvironmentName, ServiceName, Slot, TaskName};
 
 /// A release's number: counts up from 1 in its environment and is never used twice for different
 /// content.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(transparent)]
 pub struct ReleaseNumber(pub u64);
+
+impl<'de> serde::Deserialize<'de> for ReleaseNumber {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        counted(deserializer).map(Self)
+    }
+}
+
+/// The largest number that is counted to: the largest that every reader of JSON knows exactly
+/// (RFC 8259, 6). Whatever counts on from a document has room.
+const LARGEST: u64 = (1 << 53) - 1;
+
+/// A number that counts up, out of a document that anybody may have written.
+pub(crate) fn counted<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number: u64 = serde::Deserialize::deserialize(deserializer)?;
+    if number > LARGEST {
+        let reason = format!("{number} is more than {LARGEST}, and counts up no further");
+        return Err(serde::de::Error::custom(reason));
+    }
+    Ok(number)
+}
 
 impl ReleaseNumber {
     /// The first.
@@ -145,12 +163,23 @@ pub struct Release {
     /// What the prober measured at its last switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbeReport>,
+    /// The tasks of its configuration: those that wait are run as they were planned, whatever a
+    /// checkout says by then. None where nobody knows them: the history was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<BTreeMap<TaskName, Task>>,
     /// The tasks that were run for it, in the order in which they ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TaskRecord>,
 }
 
 impl Release {
+    /// Whether it has tasks that wait until no earlier release is kept.
+    #[must_use]
+    pub fn waits_with_tasks(&self) -> bool {
+        let mut tasks = self.declared.iter().flat_map(BTreeMap::values);
+        tasks.any(|task| task.when == TaskMoment::AfterKeepPrevious)
+    }
+
     /// Whether nothing is left to do of a task.
     #[must_use]
     pub fn has_settled(&self, task: &TaskName) -> bool {

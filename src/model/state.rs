@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::model::facts::Overview;
 use crate::model::lease::Process;
-use crate::model::release::{Actor, Release, ReleaseStatus};
+use crate::model::release::{Actor, Release, ReleaseStatus, counted};
 use crate::model::route::Route;
 use crate::model::{
     ContentHash, Digest, EnvironmentName, LiveTraffic, ProjectName, ReleaseNumber, ServiceName,
@@ -27,6 +27,7 @@ pub struct State {
     /// run.
     pub lineage: Option<String>,
     /// Counts up with each write.
+    #[serde(deserialize_with = "counted")]
     pub serial: u64,
     /// Oldest first.
     pub releases: Vec<Release>,
@@ -283,8 +284,26 @@ pub(crate) mod tests {
             outside_window: None,
             approvals: Vec::new(),
             probe: None,
+            declared: None,
             tasks: Vec::new(),
         }
+    }
+
+    /// What counts on from a document has room, whoever wrote it.
+    #[test]
+    fn a_number_that_has_come_to_its_end_is_refused() {
+        let state = serde_json::json!({"format": FORMAT, "project": "shop", "environment": "staging",
+            "lineage": "l", "serial": 7, "releases": []});
+        let with = |serial: u64| {
+            let mut state = state.clone();
+            state["serial"] = serial.into();
+            serde_json::from_value::<State>(state).map_err(|error| error.to_string())
+        };
+        assert_eq!(with(1 << 52).map(|state| state.serial), Ok(1 << 52));
+        let refused = with(u64::MAX).expect_err("no room");
+        assert!(refused.contains("counts up no further"), "{refused}");
+        let number = serde_json::from_str::<ReleaseNumber>("18446744073709551615");
+        number.expect_err("no room");
     }
 
     /// A state of this lineage in which release 1 was live and release 2 is.

@@ -217,14 +217,16 @@ pub struct TaskId(String);
 const NAME: usize = 15;
 
 impl TaskId {
-    /// The id of an attempt. The workload's image must be known by now: another image under the same
-    /// number is another release.
+    /// The id of an attempt in an environment of this lineage: one that is deleted and made anew has
+    /// another, and its own release 1. The workload's image must be known by now: another image
+    /// under the same number is another release.
     #[must_use]
-    pub fn of(name: &TaskName, attempt: &ReleaseTask) -> Self {
+    pub fn of(lineage: &str, name: &TaskName, attempt: &ReleaseTask) -> Self {
         // What runs, whoever asked for it and at which moment: it is one thing, and runs once.
         let ReleaseTask { task, workload, .. } = attempt;
         let (release, number) = (attempt.release, attempt.attempt);
         let ran = (
+            lineage,
             name,
             &task.service,
             &task.program,
@@ -343,7 +345,7 @@ mod tests {
     #[test]
     fn an_id_is_of_one_attempt_for_one_release_and_a_dns_label() {
         let name = |text: &str| text.parse::<TaskName>().expect("a name");
-        let id = |text: &str, of: &ReleaseTask| TaskId::of(&name(text), of);
+        let id = |text: &str, of: &ReleaseTask| TaskId::of("lineage", &name(text), of);
         let first = id("migrate", &attempt("a", 7, 0));
         assert_eq!(first, id("migrate", &attempt("a", 7, 0)));
         assert!(first.as_str().starts_with("task-migrate-7-0-"), "{first}");
@@ -363,6 +365,9 @@ mod tests {
         for other in others {
             assert_ne!(first, other);
         }
+
+        let elsewhere = TaskId::of("another", &name("migrate"), &attempt("a", 7, 0));
+        assert_ne!(first, elsewhere);
 
         let long = id(&"m".repeat(63), &attempt("a", u64::MAX, u32::MAX));
         assert_eq!(long.as_str().parse::<TaskId>().expect("a label"), long);

@@ -226,7 +226,8 @@ async fn decide(
     sink: &Sink,
 ) -> Result<Plan, Error> {
     if let Some(file) = given {
-        return plan_file::draw_again(session, request, file, state).await;
+        let (plan, _) = plan_file::draw_again(session, request, file, state).await?;
+        return Ok(plan);
     }
     if let Some(lineage) = &state.lineage {
         let permit = permit(session, actor, lineage.clone(), lease);

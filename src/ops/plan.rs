@@ -6,7 +6,7 @@ use crate::model::desired::Desired;
 use crate::model::facts::{Facts, Overview};
 use crate::model::observed::Observed;
 use crate::model::plan::Plan;
-use crate::model::release::Actor;
+use crate::model::release::{Actor, ReleaseStatus};
 use crate::model::state::State;
 use crate::model::verdict::{Ruling, Verdict};
 use crate::model::{EnvironmentName, ReleaseNumber, Slot, TaskName};
@@ -169,6 +169,16 @@ pub async fn make_plan_with(
     request: &Request,
     state: &State,
 ) -> Result<Plan, Error> {
+    let (plan, _) = look_and_plan(session, request, state).await?;
+    Ok(plan)
+}
+
+/// The same, with what it was made from.
+pub(super) async fn look_and_plan(
+    session: &Session,
+    request: &Request,
+    state: &State,
+) -> Result<(Plan, Seen), Error> {
     if !matches!(request, Request::Abort | Request::Destroy) {
         preflight::can_start(session)?;
     }
@@ -220,7 +230,7 @@ pub async fn make_plan_with(
                 "this is {change}: the plan is for when it is merged, and is not carried out here"
             )
         }));
-    Ok(plan)
+    Ok((plan, Seen { desired, observed }))
 }
 
 /// Whether the environment may lose anything.
@@ -245,14 +255,34 @@ async fn desired(session: &Session, request: &Request) -> Result<Desired, Error>
             promote::look_up(session, &mut desired).await?;
             Ok(desired)
         }
+        Request::Task { name, .. } => {
+            let outline = session.outline()?;
+            if !is_declared(session, &outline, name).await? {
+                policy::deployable(session).await?;
+            }
+            Ok(outline)
+        }
         // What is moved, stopped or deleted is what stands there, whatever the folder says by now.
         Request::Promote(_)
         | Request::Rollback(_)
         | Request::Abort
         | Request::Destroy
-        | Request::Task { .. }
         | Request::Settle => session.outline(),
     }
+}
+
+/// Whether a task is word for word one that the live release was placed with. Any other comes from
+/// this checkout, for which the rules of its branch hold.
+async fn is_declared(session: &Session, outline: &Desired, name: &TaskName) -> Result<bool, Error> {
+    let state = session.state().await?;
+    let mut releases = state.releases.iter();
+    let live = releases.find(|release| release.status == ReleaseStatus::Live);
+    let declared = live.and_then(|release| release.declared.as_ref());
+    Ok(match (declared, outline.tasks.get(name)) {
+        (Some(declared), Some(task)) => declared.get(name) == Some(task),
+        (_, None) => true,
+        (None, Some(_)) => false,
+    })
 }
 
 /// The release that a run which ended before it was live has left, if the last run did. What

@@ -16,7 +16,7 @@ use crate::model::journal::{Journal, What};
 use crate::model::plan::{Intent, Plan};
 use crate::model::state::State;
 use crate::model::{ContentHash, sshsig};
-use crate::ops::plan::{Request, make_plan_with};
+use crate::ops::plan::{Request, Seen, look_and_plan};
 use crate::ops::{Error, Session, policy};
 use crate::plan::{Difference, difference};
 use crate::policy::wants_approvals;
@@ -186,13 +186,13 @@ async fn configuration(
     Ok(own.chain(sources).chain(rendered).collect())
 }
 
-/// The plan as it has to be now, if that is what the file says.
+/// The plan as it has to be now, if that is what the file says, and what it was made from.
 pub(super) async fn draw_again(
     session: &Session,
     request: &Request,
     file: &PlanFile,
     state: &State,
-) -> Result<Plan, Error> {
+) -> Result<(Plan, Seen), Error> {
     is_of(request, &file.plan)?;
     is_for(session, &file.plan, state)?;
     let wanted = match request {
@@ -209,9 +209,9 @@ pub(super) async fn draw_again(
         return Err(Error::Stale { reason });
     }
 
-    let made = make_plan_with(session, &wanted, state).await?;
+    let (made, seen) = look_and_plan(session, &wanted, state).await?;
     match difference(&file.plan, &made) {
-        None => Ok(made),
+        None => Ok((made, seen)),
         Some(Difference::Moved(reason)) => Err(Error::Stale { reason }),
         Some(Difference::Unfounded(what)) => Err(Error::PlanFile {
             reason: format!(

@@ -7,7 +7,7 @@ use crate::model::plan::{Intent, Plan, StepId};
 use crate::model::rehearsal::{FaultSpec, RehearsalReport, Which};
 use crate::model::state::State;
 use crate::ops::actor::actor;
-use crate::ops::plan::{Request, Seen, draw, known_state, make_plan_with, seen};
+use crate::ops::plan::{Request, Seen, draw, known_state, look_and_plan};
 use crate::ops::plan_file::{self, PlanFile};
 use crate::ops::{Error, Session};
 use crate::simulate::{Scenario, rehearse as carry_out};
@@ -21,14 +21,14 @@ pub async fn rehearse(
 ) -> Result<RehearsalReport, Error> {
     let state = known_state(session, &actor()).await?;
     let request = file.map_or(Request::Apply { rebuild: false }, request);
-    let plan = match file {
+    let (plan, seen) = match file {
         // Large: all that a plan is made from is looked at.
         Some(file) => Box::pin(plan_file::draw_again(session, &request, file, &state)).await?,
-        None => Box::pin(make_plan_with(session, &request, &state)).await?,
+        None => Box::pin(look_and_plan(session, &request, &state)).await?,
     };
     are_of(&plan, faults)?;
 
-    let scenario = scenario(session, request, state).await?;
+    let scenario = scenario(session, request, seen, state).await?;
     let rehearsal = carry_out(&scenario, &plan, faults).await;
     Ok(RehearsalReport {
         project: plan.project.clone(),
@@ -93,8 +93,13 @@ fn are_of(plan: &Plan, faults: &[FaultSpec]) -> Result<(), Error> {
 }
 
 /// The world as it was found, and how plans are made in it.
-async fn scenario(session: &Session, request: Request, state: State) -> Result<Scenario, Error> {
-    let Seen { desired, observed } = seen(session, &request).await?;
+async fn scenario(
+    session: &Session,
+    request: Request,
+    seen: Seen,
+    state: State,
+) -> Result<Scenario, Error> {
+    let Seen { desired, observed } = seen;
     let environment: &EnvironmentName = &session.environment;
     let journal = session.ports.store.last_journal(environment).await?;
     let wanted = desired.clone();

@@ -5,13 +5,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::schema::TaskConfig;
 use crate::model::facts::Overview;
-use crate::model::task::TaskMoment;
+use crate::model::release::Release;
 use crate::model::{ReleaseNumber, Slot};
 use crate::ops::actor::actor;
 use crate::ops::apply::{permit, unless_interrupted};
-use crate::ops::plan::{Request, known_state, make_plan};
+use crate::ops::plan::{Request, Seen, draw, known_state, seen};
 use crate::ops::{Error, Session, lock};
 use crate::policy;
 
@@ -84,15 +83,23 @@ pub async fn settle(session: &Session, options: Options<'_>) -> Result<Settled, 
 }
 
 /// Whether tasks of the live release have come due.
-pub async fn tasks_are_due(session: &Session) -> Result<bool, Error> {
-    let tasks = session.configuration()?.tasks.values();
-    let mut moments = tasks.map(TaskConfig::moment);
-    if !moments.any(|moment| moment == TaskMoment::AfterKeepPrevious) {
-        return Ok(false);
-    }
-    until_stopped(session).await?;
-    let plan = make_plan(session, &Request::Settle).await?;
-    Ok(!plan.is_empty())
+pub async fn tasks_are_due(
+    session: &Session,
+    interrupted: &CancellationToken,
+) -> Result<bool, Error> {
+    let looking = async {
+        let state = known_state(session, &actor()).await?;
+        let mut releases = state.releases.iter();
+        if !releases.any(Release::waits_with_tasks) {
+            return Ok(false);
+        }
+
+        until_stopped(session).await?;
+        let request = Request::Settle;
+        let Seen { desired, observed } = seen(session, &request).await?;
+        Ok(!draw(&request, &desired, &observed, &state)?.is_empty())
+    };
+    unless_interrupted(interrupted, looking).await
 }
 
 /// Waits a moment for what is due to be stopped, on an engine that does that by itself.

@@ -267,6 +267,7 @@ impl Apply<'_> {
                 .map(|(name, image)| (name.clone(), image.inputs.hash.clone()))
                 .collect(),
             names: images::names(self.desired),
+            tasks: self.desired.tasks.clone(),
         }
     }
 

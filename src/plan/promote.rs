@@ -71,7 +71,7 @@ pub fn promote(
         needs = stop_elsewhere(&mut draft, facts, slot.other(), &handover.next);
     }
     let release = (slot, there.label.number);
-    let tasks = Tasks::of(
+    let tasks = Tasks::of_standing(
         desired,
         state,
         facts.traffic.slot(),
@@ -144,5 +144,6 @@ pub(super) fn target(slot: Slot, there: &SlotFacts, state: &State) -> Target {
         names: recorded
             .map(|release| release.names.clone())
             .unwrap_or_default(),
+        tasks: BTreeMap::new(),
     }
 }

@@ -3,6 +3,8 @@
 //! It is the emergency exit, so it is short: no build, no checks of the configuration, and no
 //! rollback to the release that is being left. That the slot is ready is asked all the same.
 
+use std::collections::BTreeMap;
+
 use crate::model::desired::Desired;
 use crate::model::facts::{Facts, SlotFacts};
 use crate::model::plan::{Action, Intent, Plan, StepId, Target};
@@ -70,6 +72,7 @@ pub fn rollback(
         workloads: release.workloads.clone(),
         inputs: release.inputs.clone(),
         names: release.names.clone(),
+        tasks: BTreeMap::new(),
     };
     Ok(draft.finish(&subject, intent, Some(target)))
 }

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
 use crate::model::plan::{Action, Intent, Plan, StepId};
@@ -62,6 +64,23 @@ impl<'a> Tasks<'a> {
         }
     }
 
+    /// The tasks of a release that stands there, as it was placed with them, whatever the
+    /// configuration says by now. The configuration's where nobody knows them any more.
+    pub fn of_standing(
+        desired: &'a Desired,
+        state: &'a State,
+        live: Option<Slot>,
+        release: (Slot, ReleaseNumber),
+        workloads: &'a Workloads,
+    ) -> Self {
+        let tasks = Self::of(desired, state, live, release, workloads);
+        let declared = tasks.recorded.and_then(|it| it.declared.as_ref());
+        Self {
+            all: declared.unwrap_or(tasks.all),
+            ..tasks
+        }
+    }
+
     /// The tasks of a moment that are not settled yet.
     fn open(&self, moment: TaskMoment) -> impl Iterator<Item = (&'a TaskName, &'a Task)> {
         let of_moment = self.all.iter().filter(move |(_, it)| it.when == moment);
@@ -109,10 +128,7 @@ impl<'a> Tasks<'a> {
     /// Adds the tasks that wait until the release before is not kept any more, or says when they
     /// come due.
     pub fn after_keep(&self, draft: &mut Draft, facts: &Facts, needs: &[StepId]) -> Vec<StepId> {
-        let kept = facts.slots.get(&self.slot.other());
-        let kept = kept.filter(|there| there.is_running());
-        let kept = kept.and_then(|there| Some((there.label.number, there.stops_at?)));
-        let Some((kept, until)) = kept else {
+        let Some((kept, until)) = kept(facts, self.slot) else {
             let open = self.open(TaskMoment::AfterKeepPrevious);
             let reason = "no earlier release is kept any more";
             return self.chain(draft, open, reason, needs);
@@ -203,6 +219,13 @@ impl<'a> Tasks<'a> {
     }
 }
 
+/// The release beside a slot that is retained for a time, and until when.
+fn kept(facts: &Facts, slot: Slot) -> Option<(ReleaseNumber, Timestamp)> {
+    let there = facts.slots.get(&slot.other());
+    let there = there.filter(|there| there.is_running())?;
+    Some((there.label.number, there.stops_at?))
+}
+
 /// Why a rollback to `to` would lead to a release that may not work any more: the tasks of later
 /// releases that took away what it needs.
 pub(super) fn passed(state: &State, to: ReleaseNumber) -> Vec<String> {
@@ -275,22 +298,44 @@ pub fn task(
         why,
     })?;
     draft.add(proposal);
-    let blocker = tasks.blocker(name, task);
-    draft.rollback_blockers.extend(blocker);
+    draft.rollback_blockers.extend(tasks.blocker(name, task));
+    let kept = kept(facts, slot).filter(|_| task.class == TaskClass::Contract);
+    draft.rollback_blockers.extend(kept.map(|(kept, until)| {
+        format!(
+            "the task {name} is `contract`, and release {kept} is kept until {until:.0}: it may not \
+             work any more once the task has begun"
+        )
+    }));
     Ok(draft.finish(&subject, Intent::Task(name.clone()), None))
 }
 
-/// Makes the plan of the tasks of the live release that have come due.
+/// Makes the plan of the tasks of the live release that have come due. Only what the release was
+/// placed with: a checkout may be ahead of it or behind it, and nobody is asked.
 #[must_use]
 pub fn settle(desired: &Desired, facts: &Facts, state: &State) -> Plan {
     let mut draft = Draft::default();
     if let Some((slot, there)) = facts.live() {
         let workloads = specs(there);
-        let release = (slot, there.label.number);
-        let tasks = Tasks::of(desired, state, Some(slot), release, &workloads);
-        tasks.after_keep(&mut draft, facts, &[]);
+        let number = there.label.number;
+        let recorded = state.release(number);
+        let is_known = recorded.is_some_and(|it| it.declared.is_some());
+        if is_known {
+            let release = (slot, number);
+            let tasks = Tasks::of_standing(desired, state, Some(slot), release, &workloads);
+            tasks.after_keep(&mut draft, facts, &[]);
+        } else if has_later(desired) {
+            draft.notes.push(format!(
+                "which tasks release {number} waits with is not in the history: \
+                 `shipit task NAME` runs one"
+            ));
+        }
     }
     draft.finish(&Subject::new(desired, facts, state), Intent::Settle, None)
+}
+
+fn has_later(desired: &Desired) -> bool {
+    let mut tasks = desired.tasks.values();
+    tasks.any(|task| task.when == TaskMoment::AfterKeepPrevious)
 }
 
 /// What stands in a slot.

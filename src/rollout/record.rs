@@ -204,6 +204,7 @@ fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: ReleaseStatu
         outside_window: run.outside_window.map(str::to_owned),
         approvals: run.approvals.to_vec(),
         probe: run.probe.cloned(),
+        declared: Some(target.tasks.clone()),
         tasks: Vec::new(),
     });
 }
@@ -264,6 +265,7 @@ fn adopted(slot: Slot, there: &SlotFacts, live: bool, actor: &Actor, now: Timest
         outside_window: None,
         approvals: Vec::new(),
         probe: None,
+        declared: None,
         tasks: Vec::new(),
     }
 }

@@ -981,7 +981,7 @@ async fn a_task_runs_once_and_its_end_is_found_again(stage: &Stage) {
         assert_eq!(end, TaskEnd { exit, began }, "inside: {is_inside}");
 
         let (end, _) = ran(stage, &permit, run()).await;
-        let began = TaskBegan::Before;
+        let began = TaskBegan::Ended;
         assert_eq!(end, TaskEnd { exit, began }, "inside: {is_inside}");
         let stopped = stage.engine.stop_task(&permit, &run().id).await;
         stopped.expect("what has ended is left as it is");

@@ -202,7 +202,7 @@ pub(in crate::agent) async fn begin(
         // The agent that had begun it is gone, and the task with it.
         let exit = file.exit.unwrap_or(TaskExit::Unseen);
         let running = Arc::new(Running::of(file, exit));
-        return Ok(follow(&running, TaskBegan::Before));
+        return Ok(follow(&running, TaskBegan::Ended));
     }
 
     let begun = start(agent, &key, &run).await;

@@ -14,13 +14,15 @@ use crate::model::event::Event;
 use crate::model::journal::Direction;
 use crate::model::plan::Step;
 use crate::model::release::Label;
-use crate::model::task::{OnFailure, ReleaseTask, TaskId, TaskProgram, TaskRecord};
+use crate::model::task::{OnFailure, ReleaseTask, TaskExit, TaskId, TaskProgram, TaskRecord};
 use crate::model::{Slot, TaskName};
 use crate::port::engine::{TaskBegan, TaskEnd, TaskImage, TaskPlace, TaskRun};
 use crate::redact::LineStream;
 
 /// How long a task that is told to stop may take to be gone.
 const STOPPING: Duration = Duration::from_secs(30);
+/// How many attempts of earlier runs are passed over.
+const MOST_ATTEMPTS: u32 = 100;
 /// How many bytes of a task's output the journal keeps: the last ones.
 const JOURNAL: usize = 64 << 10;
 /// How many of its last lines are kept with the release, and how many bytes of them.
@@ -33,8 +35,7 @@ pub(super) async fn task(
     (slot, name): (Slot, &TaskName),
     of: &ReleaseTask,
 ) -> Result<Done, StepError> {
-    let of = known(run, of)?;
-    let id = TaskId::of(name, &of);
+    let mut of = known(run, of)?;
     let say = run.teller(step);
     let kept = Kept::new(run.job.ports.redactor.stream());
     let tell = |line: &str| {
@@ -42,22 +43,25 @@ pub(super) async fn task(
         say(line);
     };
 
-    let request = TaskRun {
-        id: id.clone(),
+    let mut request = TaskRun {
+        id: TaskId::of(&run.permit().lineage, name, &of),
         slot,
         service: of.task.service.clone(),
         place: place(run, slot, &of, &tell).await?,
         command: of.task.program.command().to_vec(),
         within: of.task.timeout,
     };
-    let engine = &run.acting().await?.engine;
-    let end = tokio::select! {
-        biased;
-        end = engine.run_task(run.permit(), request, &tell) => end?,
-        () = run.soft.cancelled() => {
-            stop(run, &id).await;
-            return Err(StepError::Stopped);
+    let end = loop {
+        let end = attempt(run, request.clone(), &tell).await?;
+        if !is_of_the_past(end) || of.attempt >= MOST_ATTEMPTS {
+            break end;
         }
+        say(&format!(
+            "an earlier run has begun it, and it has failed: {}; it is begun anew",
+            end.exit
+        ));
+        of.attempt += 1;
+        request.id = TaskId::of(&run.permit().lineage, name, &of);
     };
 
     let lines = kept.finish();
@@ -65,6 +69,36 @@ pub(super) async fn task(
     run.keep_task(record.clone());
     log::task(run, step, record, lines.clone()).await?;
     result(run, (name, &of), end, &lines)
+}
+
+/// One attempt, to its end.
+async fn attempt(
+    run: &Run,
+    request: TaskRun,
+    tell: &(dyn Fn(&str) + Send + Sync),
+) -> Result<TaskEnd, StepError> {
+    let engine = &run.acting().await?.engine;
+    let id = request.id.clone();
+    tokio::select! {
+        biased;
+        end = engine.run_task(run.permit(), request, tell) => Ok(end?),
+        () = run.soft.cancelled() => {
+            stop(run, &id).await;
+            Err(StepError::Stopped)
+        }
+    }
+}
+
+/// Whether it is an attempt that had failed before this run asked for it, of which the history
+/// knows nothing: its run was killed, or its history is lost. What nobody saw end is not begun twice
+/// on a guess.
+const fn is_of_the_past(end: TaskEnd) -> bool {
+    let has_failed = match end.exit {
+        TaskExit::Code(code) => code != 0,
+        TaskExit::TimedOut => true,
+        TaskExit::Unseen => false,
+    };
+    matches!(end.began, TaskBegan::Ended) && has_failed
 }
 
 /// The attempt with its image filled in.
@@ -182,7 +216,7 @@ fn result(
 ) -> Result<Done, StepError> {
     let before = match end.began {
         TaskBegan::Now => "",
-        TaskBegan::Before => ", begun by an earlier run",
+        TaskBegan::Before | TaskBegan::Ended => ", begun by an earlier run",
     };
     match (end.exit.is_ok(), of.task.on_failure) {
         (true, _) => Ok(Done::say(format!("done{before}"))),

@@ -252,6 +252,80 @@ fn contract_waits_until_the_previous_release_is_not_kept_any_more() {
     assert!(settle(&wanted.desired(), &world.facts, &world.state).is_empty());
 }
 
+/// A checkout may be ahead of what is live, and a rollback leaves it so: what a later release would
+/// take away is not taken from the one that needs it.
+#[test]
+fn settle_runs_only_what_the_live_release_was_placed_with() {
+    let mut world = live();
+    let ahead = wanted(2, &["drop", "mail"]).desired();
+    assert!(settle(&ahead, &world.facts, &world.state).is_empty());
+
+    world.carry_out(&world.apply(&wanted(2, &["drop"])));
+    let back = rollback(&ahead, &world.facts, &world.state, None).expect("a plan");
+    world.carry_out(&back);
+    world.facts.slots.remove(&Slot::Green);
+    assert!(settle(&ahead, &world.facts, &world.state).is_empty());
+
+    // Nobody knows any more what it was placed with.
+    for release in &mut world.state.releases {
+        release.declared = None;
+    }
+    let unknown = settle(&ahead, &world.facts, &world.state);
+    assert!(unknown.is_empty());
+    assert!(
+        unknown.notes[0].contains("is not in the history"),
+        "{:?}",
+        unknown.notes
+    );
+}
+
+#[test]
+fn settle_and_promote_keep_to_what_a_release_was_placed_with() {
+    let mut world = live();
+    let manual = Wanted {
+        mode: Mode::Manual,
+        ..wanted(2, &["mail", "drop"])
+    };
+    world.carry_out(&world.apply(&manual));
+    let since = wanted(2, &["break"]).desired();
+    let live = promote(&since, &world.facts, &world.state, Slot::Green).expect("a plan");
+    let tasks = live.steps.iter().filter_map(of_task);
+    let tasks: Vec<&str> = tasks.map(|(name, _)| name.as_str()).collect();
+    assert_eq!(tasks, ["mail"]);
+
+    world.carry_out(&live);
+    world.facts.slots.remove(&Slot::Blue);
+    let settled = settle(&since, &world.facts, &world.state);
+    assert_eq!(words(&settled), ["task task.green/drop"]);
+}
+
+#[test]
+fn contract_by_hand_says_which_release_it_takes_away() {
+    let mut world = live();
+    let wanted = wanted(2, &["drop", "migrate"]);
+    world.carry_out(&world.apply(&wanted));
+    let blue = world.facts.slots.get_mut(&Slot::Blue).expect("there");
+    blue.stops_at = Some(Timestamp::from_second(600).expect("a time"));
+    let desired = wanted.desired();
+    let by_hand = |world: &World, text: &str| {
+        let plan = task(
+            &desired,
+            &world.facts,
+            &world.state,
+            &name(text),
+            Again::Yes,
+        );
+        plan.expect("a plan").rollback_blockers
+    };
+    let said = "the task drop is `contract`, and release 1 is kept until 1970-01-01T00:10:00Z: it may \
+                not work any more once the task has begun";
+    assert_eq!(by_hand(&world, "drop"), [said]);
+    assert_eq!(by_hand(&world, "migrate"), Vec::<String>::new());
+
+    world.facts.slots.remove(&Slot::Blue);
+    assert_eq!(by_hand(&world, "drop"), Vec::<String>::new());
+}
+
 #[test]
 fn a_rollback_says_what_later_releases_took_away() {
     let mut world = live();

@@ -65,4 +65,6 @@ pub enum TaskBegan {
     Now,
     /// An earlier one, of a run that did not come to its end.
     Before,
+    /// An earlier one, and the task had ended before this call.
+    Ended,
 }

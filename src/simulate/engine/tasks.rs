@@ -54,7 +54,7 @@ impl MemoryEngine {
         let key = (scope.clone(), run.id.clone());
         let mut tasks = self.tasks();
         if let Some(exit) = tasks.ended.get(&key).copied() {
-            let began = TaskBegan::Before;
+            let began = TaskBegan::Ended;
             return TaskEnd { exit, began };
         }
 

@@ -167,7 +167,10 @@ impl<'a> Job<'a> {
     ) -> Result<TaskBegan, EngineError> {
         let current = self.api.get(&self.key()).await;
         if current.map_err(|fault| self.failed(fault))?.is_some() {
-            return Ok(TaskBegan::Before);
+            return Ok(match self.exit().await? {
+                Some(_) => TaskBegan::Ended,
+                None => TaskBegan::Before,
+            });
         }
         let model = self.model(run, image).await?;
         permit.hold.confirmed().await?;
