@@ -63,9 +63,12 @@ async fn compare(cx: &Cx, with: &str) -> Result<Exit, Failure> {
         Format::Human => cx.screen.show(&comparison::human(&found)),
         Format::Markdown => cx.screen.show(&comparison::markdown(&found)),
     }
-    Ok(if found.differences.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Changes
-    })
+    Ok(
+        match (found.differences.is_empty(), found.unknown.is_empty()) {
+            (false, _) => Exit::Changes,
+            // Whoever could not look has not found them alike.
+            (true, false) => Exit::Failed,
+            (true, true) => Exit::Done,
+        },
+    )
 }

@@ -63,6 +63,8 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
     /// In what they differ as they may.
     pub allowed: Vec<Difference>,
+    /// What could not be compared, and why: nobody can say that they are alike.
+    pub unknown: Vec<String>,
     /// What a reader should know besides.
     pub notes: Vec<String>,
 }

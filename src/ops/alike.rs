@@ -1,8 +1,6 @@
 //! `diff ENV --with ENV`: whether two environments are alike. Looks, starts no agent, and changes
 //! nothing.
 
-use std::collections::BTreeMap;
-
 use futures_util::future::join_all;
 
 use crate::model::comparison::{Comparison, FieldPattern};
@@ -10,7 +8,7 @@ use crate::model::desired::Desired;
 use crate::model::facts::Facts;
 use crate::model::secret::HashKey;
 use crate::ops::{Error, Session, wiring};
-use crate::plan::{self, Side};
+use crate::plan::{self, Hashes, Side};
 
 /// Compares the environments of two sessions.
 pub async fn alike(session: &Session, other: &Session) -> Result<Comparison, Error> {
@@ -36,7 +34,7 @@ fn may_differ(session: &Session) -> Result<Vec<FieldPattern>, Error> {
 struct Looked {
     desired: Desired,
     facts: Facts,
-    secrets: BTreeMap<String, Option<String>>,
+    secrets: Hashes,
 }
 
 impl Looked {
@@ -57,9 +55,9 @@ async fn look(session: &Session, key: &HashKey) -> Result<Looked, Error> {
     let asked = configured.filter_map(|(name, secret)| {
         let from = secret.source()?;
         Some(async move {
-            let read = session.ports.secrets.read(name, &from).await.ok();
+            let read = session.ports.secrets.read(name, &from).await;
             let hash = read.map(|read| key.hash(read.value.expose().as_bytes()));
-            (name.clone(), hash)
+            (name.clone(), hash.map_err(|error| error.reason))
         })
     });
     let secrets = join_all(asked).await.into_iter().collect();

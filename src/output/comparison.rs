@@ -32,10 +32,10 @@ pub fn human(comparison: &Comparison) -> Page {
     }
 
     page.blank();
-    for note in &comparison.notes {
+    for note in comparison.unknown.iter().chain(&comparison.notes) {
         page.line(Line::note(note));
     }
-    if !comparison.notes.is_empty() {
+    if !comparison.unknown.is_empty() || !comparison.notes.is_empty() {
         page.blank();
     }
     page.line(summary(comparison));
@@ -65,6 +65,10 @@ fn summary(comparison: &Comparison) -> String {
         count => format!(", {} as they may", fields(count)),
     };
     match comparison.differences.len() {
+        0 if !comparison.unknown.is_empty() => format!(
+            "{left} and {right} are not known to be alike: {} could not be compared{allowed}.",
+            fields(comparison.unknown.len())
+        ),
         0 => format!(
             "{left} and {right} are alike: {} compared{allowed}.",
             fields(comparison.compared)

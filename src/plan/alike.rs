@@ -24,9 +24,12 @@ pub struct Side<'a> {
     /// What is there.
     pub facts: &'a Facts,
     /// What stands for the values of its secrets, by name: hashes with the same key on both sides;
-    /// none for one that could not be read.
-    pub secrets: &'a BTreeMap<String, Option<String>>,
+    /// why one could not be read.
+    pub secrets: &'a Hashes,
 }
+
+/// The hash of each secret's value, or why it is not known.
+pub type Hashes = BTreeMap<String, Result<String, String>>;
 
 impl<'a> Side<'a> {
     const fn name(&self) -> &'a EnvironmentName {
@@ -48,6 +51,7 @@ pub fn alike(left: Side<'_>, right: Side<'_>, may_differ: &[FieldPattern]) -> Co
             compared: 0,
             differences: Vec::new(),
             allowed: Vec::new(),
+            unknown: Vec::new(),
             notes: Vec::new(),
         },
     };
@@ -187,22 +191,37 @@ impl Alike<'_> {
         );
     }
 
+    /// A secret that could not be read on a side, unless it may differ anyway.
+    fn unread(&mut self, field: &str, sides: [&Result<String, String>; 2]) {
+        let mut patterns = self.may_differ.iter();
+        if let Some(pattern) = patterns.find(|pattern| pattern.matches(field)) {
+            self.unused.remove(pattern.as_str());
+            return;
+        }
+        let names = [self.names.0, self.names.1];
+        let why = names.iter().zip(sides).filter_map(|(name, side)| {
+            let reason = side.as_ref().err()?;
+            Some(format!("{name}: {reason}"))
+        });
+        let why: Vec<String> = why.collect();
+        let text = format!(
+            "whether {field} has the same value is not known: {}",
+            why.join("; ")
+        );
+        self.comparison.unknown.push(text);
+    }
+
     /// The values of secrets. Nothing of them is told but whether they are the same.
-    fn secrets(
-        &mut self,
-        left: &BTreeMap<String, Option<String>>,
-        right: &BTreeMap<String, Option<String>>,
-    ) {
+    fn secrets(&mut self, left: &Hashes, right: &Hashes) {
         let names: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
         for name in names {
             let field = format!("secrets.{name}");
             self.comparison.compared += 1;
             let (left, right) = match (left.get(name), right.get(name)) {
-                (Some(Some(left)), Some(Some(right))) if left == right => continue,
-                (Some(Some(_)), Some(Some(_))) => (Some("(a value)"), Some("(another value)")),
-                (Some(_), Some(_)) => {
-                    let note = format!("whether {field} has the same value is not known");
-                    self.comparison.notes.push(note);
+                (Some(Ok(left)), Some(Ok(right))) if left == right => continue,
+                (Some(Ok(_)), Some(Ok(_))) => (Some("(a value)"), Some("(another value)")),
+                (Some(left), Some(right)) => {
+                    self.unread(&field, [left, right]);
                     continue;
                 }
                 (Some(_), None) => (Some("(is there)"), None),
@@ -403,8 +422,14 @@ mod tests {
         let mut two = Two::new();
         let of = |pairs: &[(&str, Option<&str>)]| {
             let all = pairs.iter();
-            all.map(|(name, hash)| ((*name).to_owned(), hash.map(str::to_owned)))
-                .collect::<BTreeMap<_, _>>()
+            all.map(|(name, hash)| {
+                let hash = hash.map(str::to_owned);
+                (
+                    (*name).to_owned(),
+                    hash.ok_or_else(|| "X is not set".to_owned()),
+                )
+            })
+            .collect::<Hashes>()
         };
         two.left.2 = of(&[
             ("same", Some("1")),
@@ -423,13 +448,14 @@ mod tests {
             ["secrets.left", "secrets.other"]
         );
         assert_eq!(
-            found.notes,
-            ["whether secrets.unread has the same value is not known"]
+            found.unknown,
+            ["whether secrets.unread has the same value is not known: staging: X is not set"]
         );
         let text = serde_json::to_string(&found).expect("json");
         assert!(text.contains("(another value)"), "{text}");
         let found = two.compared(&["secrets.*"]);
         assert_eq!(fields_of(&found.differences), [""; 0]);
+        assert_eq!(found.unknown, [""; 0]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(crate) mod tests;
 mod verify;
 
 pub use abort::abort;
-pub use alike::{Side, alike};
+pub use alike::{Hashes, Side, alike};
 pub use apply::apply;
 pub use destroy::destroy;
 pub use diff::{route_changes, workload_changes};

@@ -66,6 +66,17 @@ fn two_environments_are_alike_but_for_what_may_differ() {
         .code(0)
         .says("### shop: staging and production");
 
+    // What could not be looked at is not alike.
+    production(&world, "secrets: {db: {file: gone.txt}}\n");
+    let patterns = "may_differ: [services.*.route, services.web.image]";
+    world.project = vec![patterns.to_owned()];
+    diff(&world, &[])
+        .code(1)
+        .says("whether secrets.db has the same value is not known: production: ")
+        .says("are not known to be alike: 1 field could not be compared");
+    world.project = vec![patterns.replace(']', ", secrets.db]")];
+    diff(&world, &[]).code(0);
+
     world
         .run(&["diff", "staging", "--with", "staging"])
         .code(64)

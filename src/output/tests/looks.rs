@@ -107,6 +107,7 @@ fn what_differs_between_environments_is_shown_side_by_side() {
             Some("2".to_owned()),
             Some("6".to_owned()),
         )],
+        unknown: Vec::new(),
         notes: vec!["`may_differ` has `vars`, and nothing like it differs here".to_owned()],
     };
     is_as_before(
