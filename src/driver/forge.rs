@@ -1,21 +1,24 @@
 //! Forges, by their APIs: GitHub, GitLab, Gitea and those who speak like them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, StatusCode, Url};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use crate::driver::http;
+use crate::driver::retry::{Attempts, retry_after};
 use crate::model::commit_status::{CommitStatus, ForgeKind, LONGEST, StatusPlace, StatusState};
 use crate::model::secret::SecretValue;
 use crate::model::{chain, is_loopback};
 use crate::port::Forge;
 use crate::port::forge::ForgeError;
 
-/// How long all of it may take.
+/// How long all of it may take, and one request.
 const DEADLINE: Duration = Duration::from_secs(20);
+const REQUEST: Duration = Duration::from_secs(10);
 
 /// How much of an answer is read, in bytes.
 const ANSWER: usize = 64 << 10;
@@ -55,28 +58,66 @@ impl Forge for RemoteForge {
         };
         let url = url(place).map_err(|(reason, help)| failed(reason, help))?;
         // A token goes to nobody whom a redirect names.
-        let client = http::client().timeout(DEADLINE).redirect(Policy::none());
+        let client = http::client().timeout(REQUEST).redirect(Policy::none());
         let client = client
             .build()
             .map_err(|error| failed(chain(&error), "look at the proxy that is set"))?;
 
-        let request = client
-            .post(url)
-            .header("content-type", "application/json")
-            .body(document(place.forge, status).to_string());
-        let answer = self.authorized(place.forge, request).send().await;
-        let answer = answer.map_err(|error| {
-            let help = "look at --api, and whether the forge can be reached from here";
-            failed(chain(&error.without_url()), help)
-        })?;
-        let code = answer.status();
-        if code.is_success() {
-            return Ok(());
+        let request = || {
+            let request = client
+                .post(url.clone())
+                .header("content-type", "application/json")
+                .body(document(place.forge, status).to_string());
+            self.authorized(place.forge, request)
+        };
+        // What is set twice is set once.
+        let begun = Instant::now();
+        let mut attempts = Attempts::within(DEADLINE);
+        loop {
+            let refusal = match once(place, request()).await {
+                Ok(()) => return Ok(()),
+                Err(refusal) => refusal,
+            };
+            let pause = refusal.may_pass.then(|| attempts.next(refusal.wait));
+            match pause.flatten() {
+                Some(pause) if begun.elapsed() + pause < DEADLINE => sleep(pause).await,
+                _ => return Err(failed(refusal.reason, &refusal.help)),
+            }
         }
-        let said = http::body(answer, ANSWER).await.unwrap_or_default();
-        let (reason, help) = refused(place, code, &said);
-        Err(failed(reason, help))
     }
+}
+
+/// Why a status was not set.
+struct Refusal {
+    reason: String,
+    help: String,
+    /// Whether it may be set a little later.
+    may_pass: bool,
+    /// When to come back, if the forge says so.
+    wait: Option<Duration>,
+}
+
+async fn once(place: &StatusPlace, request: RequestBuilder) -> Result<(), Refusal> {
+    let answer = request.send().await.map_err(|error| Refusal {
+        reason: chain(&error.without_url()),
+        help: "look at --api, and whether the forge can be reached from here".to_owned(),
+        may_pass: true,
+        wait: None,
+    })?;
+    let code = answer.status();
+    if code.is_success() {
+        return Ok(());
+    }
+
+    let wait = retry_after(answer.headers(), SystemTime::now());
+    let said = http::body(answer, ANSWER).await.unwrap_or_default();
+    let (reason, help) = refused(place, code, &said);
+    Err(Refusal {
+        reason,
+        help: help.to_owned(),
+        may_pass: matches!(code.as_u16(), 429 | 500 | 502 | 503 | 504),
+        wait,
+    })
 }
 
 /// Where a status is set. A token goes over a line that nobody reads, but on this very machine.

@@ -21,38 +21,54 @@ struct Asked {
 
 /// Answers one request with this; says where it listens.
 fn forge(status: &'static str, body: &'static str) -> (String, JoinHandle<Asked>) {
+    forge_of(&[], status, body)
+}
+
+/// Answers a request with each of these before that.
+fn forge_of(
+    before: &'static [&'static str],
+    status: &'static str,
+    body: &'static str,
+) -> (String, JoinHandle<Asked>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("bound"));
     let asked = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("somebody");
-        let mut lines = BufReader::new(stream.try_clone().expect("a stream"));
-        let mut line = || {
-            let mut line = String::new();
-            lines.read_line(&mut line).expect("a line");
-            line.trim_end().to_owned()
-        };
-        let first = line();
-        let headers: Vec<String> = std::iter::repeat_with(&mut line)
-            .take_while(|line| !line.is_empty())
-            .collect();
-        let length = headers
-            .iter()
-            .find_map(|line| line.strip_prefix("content-length: "));
-        let length = length.map_or(0, |length| length.parse().expect("a number"));
-        let mut bytes = vec![0; length];
-        lines.read_exact(&mut bytes).expect("a whole body");
-        let count = body.len();
-        let answer = format!(
-            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {count}\r\nconnection: close\r\n\r\n{body}"
-        );
-        stream.write_all(answer.as_bytes()).expect("it listens");
-        Asked {
-            line: first,
-            headers,
-            body: serde_json::from_slice(&bytes).unwrap_or_default(),
-        }
+        let mut all = before.iter().chain([&status]);
+        let mut answer = || answer(&listener, all.next().expect("no more requests"), body);
+        before.iter().for_each(|_| drop(answer()));
+        answer()
     });
     (address, asked)
+}
+
+fn answer(listener: &TcpListener, status: &str, body: &str) -> Asked {
+    let (mut stream, _) = listener.accept().expect("somebody");
+    let mut lines = BufReader::new(stream.try_clone().expect("a stream"));
+    let mut line = || {
+        let mut line = String::new();
+        lines.read_line(&mut line).expect("a line");
+        line.trim_end().to_owned()
+    };
+    let first = line();
+    let headers: Vec<String> = std::iter::repeat_with(&mut line)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    let length = headers
+        .iter()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    let length = length.map_or(0, |length| length.parse().expect("a number"));
+    let mut bytes = vec![0; length];
+    lines.read_exact(&mut bytes).expect("a whole body");
+    let count = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {count}\r\nconnection: close\r\n\r\n{body}"
+    );
+    stream.write_all(answer.as_bytes()).expect("it listens");
+    Asked {
+        line: first,
+        headers,
+        body: serde_json::from_slice(&bytes).unwrap_or_default(),
+    }
 }
 
 fn report(arguments: &[&str], variables: &[(&str, &str)]) -> Said {
@@ -137,6 +153,19 @@ fn a_status_is_set_at_each_forge_by_its_own_api() {
             "https://jenkins.example.com/job/7/"
         );
     }
+}
+
+#[test]
+fn a_forge_that_is_busy_is_asked_once_more() {
+    let busy = [
+        "503 Busy\r\nretry-after: 0",
+        "429 Too Many\r\nretry-after: 0",
+    ];
+    let (api, asked) = forge_of(Box::leak(Box::new(busy)), "201 Created", "{}");
+    let given = ["success", "--forge", "github", "--repository", "shop/web"];
+    let place = ["--commit", COMMIT, "--api", &api];
+    report(&[&given[..], &place].concat(), &[("GITHUB_TOKEN", TOKEN)]).code(0);
+    asked.join().expect("it was asked three times");
 }
 
 #[test]
