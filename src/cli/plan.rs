@@ -113,7 +113,7 @@ pub(super) async fn save(
     rebuild: bool,
 ) -> Result<(), Failure> {
     let file = PlanFile::new(session, made.clone(), rebuild).await?;
-    files::replace(path, file.text().as_bytes()).map_err(|error| {
+    files::outputs::write(path, file.text().as_bytes()).map_err(|error| {
         Failure::say(
             Exit::Failed,
             format!("writing {}: {error}", path.display()),

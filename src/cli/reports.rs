@@ -124,7 +124,7 @@ impl Reporter {
         let mut written = Ok(());
         for file in &args.report {
             let text = redactor.text(&report.text(file.kind));
-            let result = files::replace(&file.path, text.as_bytes());
+            let result = files::outputs::write(&file.path, text.as_bytes());
             written = written.and(result.map_err(|error| unwritten(&file.path, &error)));
         }
         written = written.and(summarize(cx, &report));

@@ -3,11 +3,14 @@
 //! files: no input of a build, and no change of the working tree.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
+
+use crate::files;
 
 /// As its output itself, these are the whole process'.
 static NAMED: RwLock<BTreeSet<PathBuf>> = RwLock::new(BTreeSet::new());
@@ -19,13 +22,38 @@ pub fn name(path: &Path) {
     named.insert(path);
 }
 
+/// Writes what whoever started this has asked to have in a file of this name. A file is replaced as
+/// a whole, where a link leads too; a device, a pipe or a terminal is written to, and stays what it
+/// is.
+///
+/// # Errors
+/// It cannot be written, or whoever reads a pipe is gone.
+pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(there) if there.is_file() => {
+            let real = path.canonicalize()?;
+            files::replace(&real, content)?;
+            // Who could read it may go on.
+            fs::set_permissions(&real, there.permissions())
+        }
+        Ok(there) if !there.is_dir() => {
+            let mut stream = OpenOptions::new().write(true).open(path)?;
+            stream.write_all(content)
+        }
+        _ if fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink()) => {
+            Err(io::Error::other("it is a link that leads nowhere"))
+        }
+        _ => files::replace(path, content),
+    }
+}
+
 /// These files that are below a folder, relative to it.
 #[must_use]
 pub fn below(folder: &Path) -> BTreeSet<PathBuf> {
     let named = NAMED.read().unwrap_or_else(PoisonError::into_inner).clone();
     let streams = [
-        redirected(std::io::stdout(), "/proc/self/fd/1"),
-        redirected(std::io::stderr(), "/proc/self/fd/2"),
+        redirected(io::stdout(), "/proc/self/fd/1"),
+        redirected(io::stderr(), "/proc/self/fd/2"),
     ];
     let Ok(folder) = folder.canonicalize() else {
         return BTreeSet::new();
@@ -66,6 +94,42 @@ mod tests {
         let found = BTreeSet::from([PathBuf::from("out/plan.json")]);
         assert_eq!(below(&project), found);
         assert_eq!(below(&link), found);
+    }
+
+    #[test]
+    fn what_is_no_file_is_written_to_and_stays_what_it_is() {
+        use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+
+        let place = tempfile::tempdir().expect("a folder");
+        let (file, link) = (place.path().join("file"), place.path().join("link"));
+        fs::write(&file, "before").expect("written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("open to others");
+        std::os::unix::fs::symlink(&file, &link).expect("a link");
+        write(&link, b"text").expect("written");
+        assert_eq!(fs::read(&file).expect("there"), b"text");
+        assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
+        let mode = fs::metadata(&file).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+
+        let pipe = place.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("mkfifo").success());
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read(pipe).expect("read")
+        });
+        write(&pipe, b"text").expect("written");
+        assert_eq!(reader.join().expect("it ends"), b"text");
+        let kind = fs::metadata(&pipe).expect("there").file_type();
+        assert!(kind.is_fifo());
+        write(Path::new("/dev/full"), b"text").expect_err("it is full");
+
+        let nowhere = place.path().join("nowhere");
+        std::os::unix::fs::symlink(place.path().join("gone"), &nowhere).expect("a link");
+        write(&nowhere, b"text").expect_err("it leads nowhere");
+        let new = place.path().join("new");
+        write(&new, b"text").expect("written");
+        assert_eq!(fs::read(&new).expect("there"), b"text");
     }
 
     #[test]

@@ -267,7 +267,7 @@ impl Approving {
         let text = file.text();
         // Whoever reads it must take it.
         PlanFile::read(text.as_bytes()).map_err(|reason| Error::PlanFile { reason })?;
-        files::replace(&self.path, text.as_bytes()).map_err(|error| Error::PlanFile {
+        files::outputs::write(&self.path, text.as_bytes()).map_err(|error| Error::PlanFile {
             reason: format!("writing {}: {error}", self.path.display()),
         })?;
         self.file = file;
