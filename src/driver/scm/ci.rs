@@ -16,8 +16,8 @@ use crate::model::source::Change;
 pub struct CiFacts {
     /// The change request that is built.
     pub change: Option<Change>,
-    /// The branch that is built, as the server writes it: with a remote's name or as a whole ref at
-    /// times. None in a change request, and where a tag is built.
+    /// The branch that is built: as a whole ref, or with a remote's name before it where the server
+    /// writes it so. None in a change request, and where a tag is built.
     pub branch: Option<String>,
     /// The tag that is built.
     pub tag: Option<String>,
@@ -123,13 +123,15 @@ fn github(said: Variables<'_>) -> Option<Change> {
             let (number, end) = name.split_once('/')?;
             ["merge", "head"].contains(&end).then(|| number.to_owned())
         };
+        let (queued_into, queued) = of_queue(&reference).unzip();
         is_request.then(|| Change {
             number: of_reference
                 .and_then(|rest| rest.split('/').next().map(str::to_owned))
                 .or_else(of_name)
+                .or(queued)
                 .unwrap_or_else(|| "?".to_owned()),
             from: head,
-            into: base,
+            into: base.or(queued_into),
             is_fork: None,
         })
     })
@@ -248,7 +250,18 @@ fn branch(said: Variables<'_>) -> Option<(String, Option<String>)> {
         ("BUILD_SOURCEBRANCH", "BUILD_SOURCEVERSION"),
     ]
     .iter()
-    .find_map(|(branch, commit)| Some((said(branch)?, said(commit))))
+    .find_map(|(variable, commit)| {
+        let branch = said(variable)?;
+        // Only Jenkins' plugin for Git puts a remote's name before the branch. Whoever may push may
+        // call a branch `origin/main`.
+        let is_plain = *variable != "GIT_BRANCH" && !branch.starts_with("refs/");
+        let branch = if is_plain {
+            format!("refs/heads/{branch}")
+        } else {
+            branch
+        };
+        Some((branch, said(commit)))
+    })
 }
 
 /// The largest event file that is read.
@@ -303,6 +316,15 @@ pub fn short(branch: &str, remotes: &[String]) -> String {
     of_remote.unwrap_or(rest).to_owned()
 }
 
+/// The branch and the number of a request in a merge queue, which has a ref of its own:
+/// `refs/heads/gh-readonly-queue/main/pr-104-COMMIT`.
+fn of_queue(reference: &str) -> Option<(String, String)> {
+    let rest = reference.strip_prefix("refs/heads/gh-readonly-queue/")?;
+    let (base, request) = rest.rsplit_once('/')?;
+    let (number, _) = request.strip_prefix("pr-")?.split_once('-')?;
+    Some((base.to_owned(), number.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,6 +349,7 @@ mod tests {
         }
     }
 
+    /// `branch` as a whole ref.
     fn on(branch: &str) -> CiFacts {
         CiFacts {
             branch: Some(branch.to_owned()),
@@ -403,6 +426,20 @@ mod tests {
                     ("GITHUB_BASE_REF", "develop"),
                 ],
                 change("?", "cart", "develop", None),
+            ),
+            (
+                &[
+                    ("GITHUB_EVENT_NAME", "merge_group"),
+                    (
+                        "GITHUB_REF",
+                        "refs/heads/gh-readonly-queue/release/1/pr-104-0a1b2c",
+                    ),
+                    (
+                        "GITHUB_REF_NAME",
+                        "gh-readonly-queue/release/1/pr-104-0a1b2c",
+                    ),
+                ],
+                change("104", "", "release/1", None),
             ),
             (
                 &[
@@ -503,7 +540,7 @@ mod tests {
             ("GITHUB_SHA", "abc"),
             ("CI_COMMIT_SHA", "of another server"),
         ]);
-        assert_eq!(said.branch.as_deref(), Some("develop"));
+        assert_eq!(said.branch.as_deref(), Some("refs/heads/develop"));
         assert_eq!(said.commit.as_deref(), Some("abc"));
     }
 
@@ -512,23 +549,23 @@ mod tests {
         let cases: &[(&[(&str, &str)], CiFacts)] = &[
             (
                 &[("BRANCH_NAME", "staging"), ("GIT_BRANCH", "origin/staging")],
-                on("staging"),
+                on("refs/heads/staging"),
             ),
             (&[("GIT_BRANCH", "origin/staging")], on("origin/staging")),
-            (&[("BRANCH_NAME", "PR-cart")], on("PR-cart")),
+            (&[("BRANCH_NAME", "PR-cart")], on("refs/heads/PR-cart")),
             (
                 &[
                     ("CI_COMMIT_BRANCH", "develop"),
                     ("CI_PIPELINE_SOURCE", "push"),
                 ],
-                on("develop"),
+                on("refs/heads/develop"),
             ),
             (
                 &[
                     ("CI_COMMIT_BRANCH", "develop"),
                     ("CI_PIPELINE_EVENT", "push"),
                 ],
-                on("develop"),
+                on("refs/heads/develop"),
             ),
             (
                 &[
@@ -539,10 +576,22 @@ mod tests {
                     ("GITHUB_HEAD_REF", ""),
                     ("GITHUB_BASE_REF", ""),
                 ],
-                on("develop"),
+                on("refs/heads/develop"),
             ),
-            (&[("DRONE_BRANCH", "develop")], on("develop")),
-            (&[("BITBUCKET_BRANCH", "develop")], on("develop")),
+            // Anybody who may push may call a branch so.
+            (
+                &[("CI_COMMIT_BRANCH", "origin/main")],
+                on("refs/heads/origin/main"),
+            ),
+            (
+                &[
+                    ("BRANCH_NAME", "origin/main"),
+                    ("GIT_BRANCH", "origin/origin/main"),
+                ],
+                on("refs/heads/origin/main"),
+            ),
+            (&[("DRONE_BRANCH", "develop")], on("refs/heads/develop")),
+            (&[("BITBUCKET_BRANCH", "develop")], on("refs/heads/develop")),
             (
                 &[("BRANCH_NAME", "v1.2.0"), ("TAG_NAME", "v1.2.0")],
                 at("v1.2.0"),
