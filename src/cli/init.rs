@@ -2,10 +2,10 @@
 
 use std::io::IsTerminal as _;
 
-use dialoguer::Input;
+use clap::value_parser;
 use serde_json::json;
 
-use crate::cli::Cx;
+use crate::cli::{Cx, ask};
 use crate::model::{ProjectName, ServiceName};
 use crate::ops::init::{Answers, Overwrite, ProjectFound, look, write};
 use crate::output::{Exit, Failure, Format, Kind, Page};
@@ -30,7 +30,7 @@ pub struct Args {
     service: Option<ServiceName>,
 
     /// The service's port; without it 8080.
-    #[arg(long)]
+    #[arg(long, value_parser = value_parser!(u16).range(1..))]
     port: Option<u16>,
 
     /// Do not ask.
@@ -83,12 +83,27 @@ where
 {
     match given {
         Some(given) => Ok(given),
-        None if ask => Input::new()
-            .with_prompt(prompt)
-            .default(otherwise)
-            .interact_text()
-            .map_err(unasked),
+        None if ask => asked(prompt, &otherwise),
         None => Ok(otherwise),
+    }
+}
+
+/// The answer to a question; the default where nothing is typed.
+fn asked<T>(prompt: &str, otherwise: &T) -> Result<T, Failure>
+where
+    T: Clone + std::fmt::Display + std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    loop {
+        let typed = ask::line(&format!("{prompt} [{otherwise}]:"));
+        let typed = typed.ok_or_else(|| unasked("nobody is there"))?;
+        if typed.trim().is_empty() {
+            return Ok(otherwise.clone());
+        }
+        match typed.trim().parse() {
+            Ok(answer) => return Ok(answer),
+            Err(error) => ask::say(&error.to_string()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::cli::Cx;
 use crate::cli::arguments::EnvironmentArg;
+use crate::ops::Session;
 use crate::ops::status::status;
 use crate::output::{Exit, Failure, Format, Kind, status as view};
 
@@ -34,22 +35,33 @@ pub struct Args {
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let cx = &cx.of(&args.environment)?;
     let session = cx.session().await?;
-    loop {
-        let status = status(&session).await?;
-        let page = || view::human(&status, Timestamp::now());
-        match (cx.format, args.watch) {
-            (Format::Json, false) => cx.screen.document(Kind::Status, &status),
-            (Format::Json, true) => cx.screen.document_line(Kind::Status, &status),
-            (Format::Human, false) => cx.screen.show(&page()),
-            (Format::Human, true) => cx.screen.show_anew(&page()),
-            (Format::Markdown, _) => cx.screen.show(&page().fenced()),
-        }
-        if !args.watch {
-            return Ok(Exit::Done);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
-        }
+    if !args.watch {
+        return look(cx, args, &session).await;
     }
+
+    // Whatever it does just then, it ends at the first Ctrl-C.
+    let watching = async {
+        loop {
+            look(cx, args, &session).await?;
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        failed = watching => failed,
+        _ = tokio::signal::ctrl_c() => Ok(Exit::Done),
+    }
+}
+
+/// Looks once, and shows it.
+async fn look(cx: &Cx, args: &Args, session: &Session) -> Result<Exit, Failure> {
+    let status = status(session).await?;
+    let page = || view::human(&status, Timestamp::now());
+    match (cx.format, args.watch) {
+        (Format::Json, false) => cx.screen.document(Kind::Status, &status),
+        (Format::Json, true) => cx.screen.document_line(Kind::Status, &status),
+        (Format::Human, false) => cx.screen.show(&page()),
+        (Format::Human, true) => cx.screen.show_anew(&page()),
+        (Format::Markdown, _) => cx.screen.show(&page().fenced()),
+    }
+    Ok(Exit::Done)
 }

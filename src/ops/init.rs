@@ -156,7 +156,8 @@ pub fn write(
     let mut files = vec![(PathBuf::from("shipit.yaml"), project_file(found, answers))];
     for (index, environment) in environments.iter().enumerate() {
         let path = PathBuf::from(format!("environments/{environment}.yaml"));
-        files.push((path, environment_file(environment, answers, index)));
+        let live = live_port(answers.port, environments.len(), index);
+        files.push((path, environment_file(environment, answers, live)));
     }
 
     files.push(("state/README.md".into(), STATE_README.to_owned()));
@@ -226,17 +227,19 @@ fn ignore_state(root: &Path) -> Result<bool, Error> {
 fn project_file(found: &ProjectFound, answers: &Answers) -> String {
     let mut text = format!(
         "# What this project is and where it goes. `shipit validate` checks it, `shipit plan` shows what it means.\nversion: 1\nproject: {}\n\n",
-        answers.project
+        scalar(answers.project.as_str())
     );
     if !found.branches.is_empty() {
         text.push_str("branches:                       # which branch deploys where\n");
         for (branch, environment) in &found.branches {
+            let environment = scalar(environment.as_str());
             let _ = writeln!(text, "  {branch}: {{environment: {environment}}}");
         }
         text.push('\n');
     }
 
-    let _ = write!(text, "services:\n  {}:\n{}", answers.service, build(found));
+    let service = scalar(answers.service.as_str());
+    let _ = write!(text, "services:\n  {service}:\n{}", build(found));
     let _ = write!(
         text,
         "    port: {}                  # told to the service as PORT\n    health: {{start_within: 60s}}    # add `path: /healthz` if there is one\n",
@@ -253,22 +256,54 @@ fn build(found: &ProjectFound) -> String {
     };
 
     let body = match &found.kind {
-        Kind::Cargo(program) => format!(
-            "      run: cargo build --release --target-dir target\n      copy: {{target/release/{program}: /app/{program}}}\n      entrypoint: [/app/{program}]\n"
-        ),
+        Kind::Cargo(program) => {
+            let (made, there) = (format!("target/release/{program}"), format!("/app/{program}"));
+            let (made, there) = (scalar(&made), scalar(&there));
+            format!(
+                "      run: cargo build --release --target-dir target\n      copy: {{{made}: {there}}}\n      entrypoint: [{there}]\n"
+            )
+        }
         Kind::Npm { build: true, main } => format!(
-            "      run: {{shell: npm ci && npm run build}}\n      copy: {{.: /app}}\n      workdir: /app\n      entrypoint: [node, {main}]\n"
+            "      run: {{shell: npm ci && npm run build}}\n      copy: {{.: /app}}\n      workdir: /app\n      entrypoint: [node, {}]\n",
+            scalar(main)
         ),
         Kind::Npm { build: false, main } => format!(
-            "      run: npm ci\n      copy: {{.: /app}}\n      workdir: /app\n      entrypoint: [node, {main}]\n"
+            "      run: npm ci\n      copy: {{.: /app}}\n      workdir: /app\n      entrypoint: [node, {}]\n",
+            scalar(main)
         ),
         Kind::Plain => "      copy: {.: /app}\n      workdir: /app\n      entrypoint: [./start]          # what starts the service\n".to_owned(),
     };
     format!("    build:\n      kind: pack\n{note}{body}")
 }
 
-fn environment_file(environment: &EnvironmentName, answers: &Answers, index: usize) -> String {
-    let live = usize::from(answers.port) + index * 10;
+/// Where an environment is reached on this machine: near the service's own port, where there is room
+/// for all of them.
+fn live_port(port: u16, environments: usize, index: usize) -> usize {
+    let base = usize::from(port);
+    let last = base + environments * 10;
+    let base = if last > usize::from(u16::MAX) {
+        8080
+    } else {
+        base
+    };
+    base + index * 10
+}
+
+/// A text as YAML takes it for one.
+fn scalar(text: &str) -> String {
+    let is_plain =
+        |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '-' | '_' | '.' | '/');
+    let is_word = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '/');
+    let means_more = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"]
+        .iter()
+        .any(|word| text.eq_ignore_ascii_case(word));
+    if is_word && text.chars().all(is_plain) && !means_more {
+        return text.to_owned();
+    }
+    serde_json::Value::from(text).to_string()
+}
+
+fn environment_file(environment: &EnvironmentName, answers: &Answers, live: usize) -> String {
     let mode = if environment.as_str() == "production" {
         "manual"
     } else {
@@ -278,7 +313,7 @@ fn environment_file(environment: &EnvironmentName, answers: &Answers, index: usi
         "# The environment {environment}. Anything of shipit.yaml may be overridden here.\n\
          promotion:\n  mode: {mode}                  # auto: apply switches traffic; manual: shipit promote does\n\
          traffic:\n  listeners:\n    {}: {{live: {live}, preview: {}}}\n",
-        answers.service,
+        scalar(answers.service.as_str()),
         live + 1
     )
 }

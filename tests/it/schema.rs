@@ -86,6 +86,28 @@ fn what_init_writes_validates_and_plans_at_once() {
     }
 }
 
+/// Whatever a project is called, and wherever its service listens.
+#[test]
+fn what_init_writes_is_valid_whatever_its_answers_are() {
+    for (project, service, port) in [
+        ("123", "on", "65535"),
+        ("true", "1e3", "1"),
+        ("null", "no", "80"),
+    ] {
+        let world = World::new();
+        world.put("fresh/start", "");
+        let init = ["-C", "fresh", "init", "--yes", "--port", port];
+        let named = ["--project", project, "--service", service];
+        world.run(&[&init[..], &named[..]].concat()).code(0);
+        world
+            .run(&["-C", "fresh", "validate"])
+            .code(0)
+            .says("is valid");
+    }
+    let world = World::new();
+    world.run(&["init", "--yes", "--port", "0"]).code(64);
+}
+
 #[test]
 fn all_faults_are_said_at_once_with_their_places() {
     let world = World::new();
