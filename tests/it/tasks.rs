@@ -345,3 +345,61 @@ fn a_task_has_its_services_secrets_and_what_it_writes_of_them_is_kept_nowhere() 
         "{tasks:?}"
     );
 }
+
+/// A rollback leaves the release that needs what a later one would take away.
+#[test]
+fn settle_after_a_rollback_runs_nothing_of_the_release_that_was_left() {
+    let mut world = with(&[]);
+    let log = world.file("log");
+    let drop = format!("echo dropped >> {}", log.display());
+    let drop = script("drop", &drop, ", class: contract");
+    configure(&mut world, std::slice::from_ref(&drop));
+    world.staging[0] = STAGING.replace("10m", "1ms");
+    let settle = ["settle", "--env", "staging", "--wait", "1m"];
+    world.run(&settle).code(0).says("Nothing is due");
+
+    world.apply().code(0);
+    let back = ["rollback", "--env", "staging", "--auto-approve"];
+    world.run(&back).code(0);
+    assert_eq!(world.get(), "v1");
+
+    world.run(&settle).code(0).says_not("drop");
+    assert!(!log.exists(), "release 1 has what it needs");
+}
+
+/// A build server gives each run a fresh workspace: what an earlier life of the environment did is
+/// no work of this one.
+#[test]
+fn a_task_of_an_environment_that_was_deleted_is_run_again_in_the_next_one() {
+    let mut world = World::new();
+    let log = world.file("log");
+    let migrate = format!("echo migrated >> {}", log.display());
+    configure(&mut world, &[script("migrate", &migrate, "")]);
+    world.message("v1");
+    world.apply().code(0);
+    world
+        .run(&["destroy", "--env", "staging", "--auto-approve"])
+        .code(0);
+    std::fs::remove_dir_all(world.file("state")).expect("a fresh workspace");
+    world.apply().code(0);
+    assert_eq!(world.read("log"), "migrated\nmigrated\n");
+}
+
+/// Nobody recorded that it had failed: the workspace is gone.
+#[test]
+fn a_task_that_failed_in_a_workspace_that_is_gone_is_begun_anew() {
+    let mut world = World::new();
+    let (log, gate) = (world.file("log"), world.file("mended"));
+    let migrate = format!(
+        "echo begun >> {}; [ -e {} ] || exit 7",
+        log.display(),
+        gate.display()
+    );
+    configure(&mut world, &[script("migrate", &migrate, "")]);
+    world.message("v1");
+    world.apply().code(1).says("exit code 7");
+    std::fs::remove_dir_all(world.file("state")).expect("a fresh workspace");
+    std::fs::write(&gate, "").expect("the cause is mended");
+    world.apply().code(0);
+    assert_eq!(world.read("log"), "begun\nbegun\n");
+}

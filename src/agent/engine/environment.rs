@@ -62,9 +62,7 @@ impl Agent {
         let work = environment.work.lock().await;
         let record = environment.state.record();
 
-        let is_empty = record.slots.is_empty() && record.routes.is_empty();
-        let lineage = record.lineage.as_ref().filter(|_| !is_empty);
-        permit.enters(lineage, record.fence, record.changed_by.as_ref())?;
+        permit.enters(record.owner(), record.fence, record.changed_by.as_ref())?;
 
         self.write(environment, |record| {
             record.lineage = Some(permit.lineage.clone());

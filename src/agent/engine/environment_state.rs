@@ -344,7 +344,7 @@ fn facts_of(inner: &Inner) -> Facts {
     });
 
     Facts {
-        lineage: record.lineage.clone(),
+        lineage: record.owner().cloned(),
         fence: record.fence,
         changed_by: record.changed_by.clone(),
         changed_at: record.changed_at,

@@ -112,6 +112,13 @@ const fn yes() -> bool {
 }
 
 impl EnvironmentRecord {
+    /// The lineage of the state that owns the environment: nobody's when nothing of it is there.
+    #[must_use]
+    pub fn owner(&self) -> Option<&String> {
+        let is_empty = self.slots.is_empty() && self.routes.is_empty();
+        self.lineage.as_ref().filter(|_| !is_empty)
+    }
+
     /// An environment that nothing was done to.
     #[must_use]
     pub const fn new(scope: Scope) -> Self {
