@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::cli::arguments::{EnvironmentArg, LockArgs};
 use crate::cli::{Cx, signals};
 use crate::model::NotifyName;
+use crate::model::event::Event;
 use crate::model::notice::DeliveryStatus;
 use crate::ops::notify::{Kept, Tested, deliver, test};
 use crate::output::events::View;
@@ -52,9 +53,9 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let signals = signals::listen(&cx.screen);
     // Notes are for people; a program reads the one document.
     let view = Arc::new(View::new(Format::Human, cx.screen.clone()));
-    let sink: crate::execute::Sink = Arc::new(move |event| view.show(&event));
+    let sink = Arc::new(move |event: Event| view.show(&event));
     let wait = args.lock.lock_timeout.get();
-    let kept = deliver(&session, wait, &sink, &signals.interrupted).await?;
+    let kept = deliver(&session, wait, sink, &signals.interrupted).await?;
     if cx.format == Format::Json {
         cx.screen.document(Kind::Notified, &json!({"kept": kept}));
     } else {

@@ -276,7 +276,10 @@ pub struct Delivery {
     /// Why the last one failed, without values of secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Before when there is no sense in another attempt.
+    /// When the last one failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<Timestamp>,
+    /// Before when there is no sense in another attempt, as the receiver has said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
     /// Where it stands now, where that can be told.

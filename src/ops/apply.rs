@@ -17,7 +17,7 @@ use crate::model::state::State;
 use crate::model::task::TaskRecord;
 use crate::model::window::OutsideWindow;
 use crate::ops::actor::actor;
-use crate::ops::notify::{AFTER, Courier};
+use crate::ops::notify::{AFTER, Courier, Pace};
 use crate::ops::plan::{Request, known_state, make_plan_with, protection};
 use crate::ops::plan_file::{self, PlanFile};
 use crate::ops::policy as rules;
@@ -65,7 +65,13 @@ pub async fn run(session: &Session, request: &Request, options: Options) -> Resu
     let words = request.words();
     let taking = lock::take(session, &actor, &words, options.lock_wait);
     let lease = unless_interrupted(&options.interrupted, taking).await?;
-    let courier = Courier::begin(session, lease.as_ref(), &options.sink, &options.killed);
+    let courier = Courier::begin(
+        session,
+        lease.as_ref(),
+        &options.sink,
+        &options.killed,
+        Pace::Growing,
+    );
     // Large: it has all of a run in it.
     let under = Under {
         actor: &actor,

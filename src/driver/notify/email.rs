@@ -197,3 +197,65 @@ fn plain(text: &str) -> String {
     let text = text.chars().filter(|c| !is_mark(*c));
     text.map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::notify::tests::hostile;
+
+    fn email() -> Email {
+        Email {
+            host: "127.0.0.1".to_owned(),
+            port: 25,
+            tls: MailTls::None,
+            ca: None,
+            login: None,
+            from: "shipit <ship@example.com>".to_owned(),
+            to: vec!["ops@example.com".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_text_of_somebody_elses_is_no_header_and_no_second_letter() {
+        let text = "x\r\nBcc: evil@example.com\r\n\r\n.\r\nMAIL FROM:<evil@example.com>\r\n";
+        let mut message = hostile(text);
+        for title in [None, Some(text.to_owned())] {
+            message.title = title;
+            let letter = email().letter(&message).expect("a letter");
+            let text = String::from_utf8(letter.formatted()).expect("text");
+            let (head, _) = text.split_once("\r\n\r\n").expect("a head");
+            let names = head
+                .lines()
+                .filter(|line| line.to_lowercase().starts_with("bcc"));
+            assert_eq!(names.count(), 0, "{head}");
+            assert_eq!(letter.envelope().to().len(), 1);
+        }
+    }
+
+    #[test]
+    fn the_same_letter_has_the_same_id_and_a_release_one_thread() {
+        let message = hostile("a reason");
+        let head = |message: &Message| {
+            let letter = email().letter(message).expect("a letter");
+            String::from_utf8(letter.formatted()).expect("text")
+        };
+        let text = head(&message);
+        assert_eq!(text, head(&message));
+        assert!(text.contains("Message-ID: <20260101-2-ended.staging.shop@example.com>"));
+        assert!(
+            text.contains("References: <7.staging.shop@example.com>"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn nothing_is_sent_in_the_open_but_on_this_machine() {
+        let elsewhere = Email {
+            host: "mail.example.com".to_owned(),
+            ..email()
+        };
+        let error = elsewhere.transport().err().expect("it is refused");
+        assert!(error.reason.contains("readable"), "{error}");
+        email().transport().expect("this machine");
+    }
+}

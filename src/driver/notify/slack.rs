@@ -262,3 +262,48 @@ fn escape(text: &str) -> String {
     let text = text.replace('&', "&amp;");
     text.replace('<', "&lt;").replace('>', "&gt;")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::notify::tests::hostile;
+
+    #[test]
+    fn a_text_of_somebody_elses_mentions_nobody_and_is_no_link() {
+        let content = content(&hostile("<!channel> <https://evil.example|log in> & more"));
+        let blocks = content["blocks"].to_string();
+        for text in [&content["text"].to_string(), &blocks] {
+            assert!(!text.contains('<') && !text.contains('>'), "{text}");
+        }
+        assert!(blocks.contains("&lt;!channel&gt;") && blocks.contains("&amp; more"));
+        assert_eq!(content["unfurl_links"], false);
+    }
+
+    #[test]
+    fn a_long_text_is_cut_to_what_slack_takes() {
+        let content = content(&hostile(&"é".repeat(10_000)));
+        let text = content["blocks"][1]["text"]["text"]
+            .as_str()
+            .expect("a text");
+        assert_eq!(text.chars().count(), TEXT);
+    }
+
+    #[test]
+    fn what_slack_says_is_told_from_what_is_not_slack() {
+        let answer = |body: &str| Answer {
+            status: reqwest::StatusCode::OK,
+            wait: None,
+            body: body.as_bytes().to_vec(),
+        };
+        accepted(&answer(r#"{"ok": true}"#))
+            .map_err(DeliveryError::from)
+            .expect("it did it");
+        let fault = |body: &str| DeliveryError::from(accepted(&answer(body)).err().expect(body));
+        let busy = fault(r#"{"ok": false, "error": "ratelimited"}"#);
+        assert_eq!(busy.kind, DeliveryFault::Unavailable(None));
+        let refused = fault(r#"{"ok": false, "error": "not_in_channel"}"#);
+        assert_eq!(refused.kind, DeliveryFault::Refused);
+        assert!(refused.help.contains("/invite"), "{refused:?}");
+        assert_eq!(fault("<html>").reason, "what answers is not Slack");
+    }
+}

@@ -1,7 +1,7 @@
 //! Carries what is told while a run is under way, and for a short time after its end. A run waits
 //! for it no longer, and nothing that happens here fails one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use crate::model::plan::Plan;
 use crate::model::release::Actor;
 use crate::ops::Session;
 use crate::ops::notify::office::{Office, late};
+use crate::ops::notify::outbox::Pace;
 use crate::ops::notify::{notice, outbox};
 use crate::port::hold::{Hold, LockLost};
 use crate::port::notifier::{DeliveryError, DeliveryFault};
@@ -55,6 +56,7 @@ impl Courier {
         lease: &dyn Lease,
         sink: &Sink,
         killed: &CancellationToken,
+        pace: Pace,
     ) -> Self {
         let office = match Office::of(session) {
             Ok(office) if !office.told.is_empty() => Arc::new(office),
@@ -68,7 +70,8 @@ impl Courier {
             sink: Arc::clone(sink),
             until: ends,
             entries: Vec::new(),
-            resting: BTreeSet::new(),
+            pace,
+            resting: BTreeMap::new(),
             said: BTreeSet::new(),
         };
         Self(Some(Running {
@@ -190,8 +193,9 @@ struct Round {
     sink: Sink,
     until: watch::Receiver<Option<Instant>>,
     entries: Vec<OutboxEntry>,
-    /// Those who have taken nothing, until there is something new for them.
-    resting: BTreeSet<NotifyName>,
+    pace: Pace,
+    /// Those who have taken nothing, and why.
+    resting: BTreeMap<NotifyName, DeliveryFault>,
     /// What was said already: a reason is said once.
     said: BTreeSet<String>,
 }
@@ -205,7 +209,7 @@ impl Round {
         let mut is_open = true;
         loop {
             for name in self.office.told.keys() {
-                if busy.contains(name) || self.resting.contains(name) || self.is_over() {
+                if busy.contains(name) || self.resting.contains_key(name) || self.is_over() {
                     continue;
                 }
                 if let Some(attempt) = self.attempt(name) {
@@ -260,7 +264,9 @@ impl Round {
         self.entries
             .retain(|other| other.notice.id != entry.notice.id);
         self.entries.push(entry);
-        self.resting.clear();
+        // It may be back. What somebody has to change first is not changed meanwhile.
+        self.resting
+            .retain(|_, fault| *fault == DeliveryFault::Refused);
     }
 
     fn is_over(&self) -> bool {
@@ -270,7 +276,7 @@ impl Round {
 
     /// The next attempt to tell one of something.
     fn attempt(&self, name: &NotifyName) -> Option<BoxFuture<'static, Attempted>> {
-        let entry = outbox::next(&self.entries, name, Timestamp::now())?.clone();
+        let entry = outbox::next(&self.entries, name, (self.pace, Timestamp::now()))?.clone();
         let thread = outbox::thread(&self.entries, name, &entry);
         let (office, hold) = (Arc::clone(&self.office), self.hold.clone());
         let (name, until) = (name.clone(), self.until.clone());
@@ -293,7 +299,7 @@ impl Round {
     async fn record(&mut self, attempted: Attempted) {
         let Attempted { name, id, result } = attempted;
         if let Err(error) = &result {
-            self.resting.insert(name.clone());
+            self.resting.insert(name.clone(), error.kind);
             let text = format!(
                 "the notification {name} was not delivered: {}; {}",
                 error.reason, error.help

@@ -25,6 +25,7 @@ use crate::model::notice::{DeliveryStatus, OutboxEntry};
 use crate::ops::actor::actor;
 use crate::ops::apply::unless_interrupted;
 use crate::ops::notify::office::Office;
+pub(super) use crate::ops::notify::outbox::Pace;
 use crate::ops::{Error, Session, lock};
 use crate::port::notifier::DeliveryError;
 
@@ -106,13 +107,13 @@ pub struct Kept {
 pub async fn deliver(
     session: &Session,
     lock_wait: Duration,
-    sink: &Sink,
+    sink: Sink,
     interrupted: &CancellationToken,
 ) -> Result<Vec<Kept>, Error> {
     let actor = actor();
     let taking = lock::take_for_state(session, &actor, "notify", lock_wait);
     let lease = unless_interrupted(interrupted, taking).await?;
-    let courier = Courier::begin(session, lease.as_ref(), sink, interrupted);
+    let courier = Courier::begin(session, lease.as_ref(), &sink, interrupted, Pace::AtOnce);
     courier.finish(PATIENCE).await;
     let _ = lease.release().await;
     let entries = session.ports.store.notices(&session.environment).await?;

@@ -21,20 +21,37 @@ const SOON: u32 = 3;
 const SHORTEST: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_mins(30);
 
+/// How soon what has failed is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// As seldom as it has failed often.
+    Growing,
+    /// At once, unless the receiver has said when: somebody has asked for it.
+    AtOnce,
+}
+
 /// The oldest that one has still to be told, and may be told now. Nothing overtakes what is older:
 /// while that has to wait, all of it waits.
 pub(super) fn next<'a>(
     entries: &'a [OutboxEntry],
     name: &NotifyName,
-    now: Timestamp,
+    (pace, now): (Pace, Timestamp),
 ) -> Option<&'a OutboxEntry> {
     let is_waiting = |entry: &&OutboxEntry| {
         let delivery = entry.deliveries.get(name);
         delivery.is_some_and(|it| it.status == DeliveryStatus::Waiting)
     };
     let first = entries.iter().find(is_waiting)?;
-    let not_before = first.deliveries[name].not_before;
-    not_before.is_none_or(|at| at <= now).then_some(first)
+    let delivery = &first.deliveries[name];
+    let wait = match pace {
+        Pace::Growing => backoff(delivery.failed),
+        Pace::AtOnce => Duration::ZERO,
+    };
+    let own = delivery
+        .tried
+        .and_then(|tried| tried.checked_add(wait).ok());
+    let is_over = |at: Option<Timestamp>| at.is_none_or(|at| at <= now);
+    (is_over(own) && is_over(delivery.not_before)).then_some(first)
 }
 
 /// Where the thread stands that a notice goes on.
@@ -74,8 +91,8 @@ pub(super) fn record(
             return;
         }
     };
-    let wait = told.unwrap_or_default().max(backoff(delivery.failed));
-    delivery.not_before = now.checked_add(wait).ok().filter(|_| !wait.is_zero());
+    delivery.tried = Some(now);
+    delivery.not_before = told.and_then(|wait| now.checked_add(wait).ok());
 }
 
 /// How long the next attempt waits at the least: doubled with each, and anywhere between half of it
@@ -165,7 +182,7 @@ mod tests {
     fn the_oldest_comes_first_and_nothing_overtakes_what_has_to_wait() {
         let mut entries = vec![entry(1, 7), entry(2, 7)];
         let id = |entries: &[OutboxEntry], who: &str, now: i64| {
-            next(entries, &name(who), at(now)).map(|entry| entry.notice.id.clone())
+            next(entries, &name(who), (Pace::Growing, at(now))).map(|entry| entry.notice.id.clone())
         };
         assert_eq!(id(&entries, "chat", 10).as_deref(), Some("001"));
         record(
@@ -186,20 +203,30 @@ mod tests {
 
     #[test]
     fn the_next_commands_try_at_once_and_later_ones_at_growing_distances() {
-        let mut one = entry(1, 7);
-        let delivery = of(&mut one, "chat");
+        let mut entries = vec![entry(1, 7)];
+        let may = |entries: &[OutboxEntry], pace, now| {
+            next(entries, &name("chat"), (pace, at(now))).is_some()
+        };
         for _ in 1..SOON {
-            record(delivery, Err(&unavailable(None)), at(0));
-            assert_eq!(delivery.not_before, None);
+            record(of(&mut entries[0], "chat"), Err(&unavailable(None)), at(0));
+            assert!(may(&entries, Pace::Growing, 0));
         }
-        let mut before = Duration::ZERO;
         for _ in SOON..ATTEMPTS {
-            record(delivery, Err(&unavailable(None)), at(0));
-            let wait = delivery.not_before.expect("it waits").duration_since(at(0));
-            let wait = Duration::try_from(wait).expect("later");
-            assert!(wait * 2 >= before && wait <= LONGEST, "{before:?} {wait:?}");
-            before = wait;
+            record(of(&mut entries[0], "chat"), Err(&unavailable(None)), at(0));
+            assert!(!may(&entries, Pace::Growing, 14));
+            assert!(may(&entries, Pace::AtOnce, 0), "somebody asks for it");
+            assert!(may(&entries, Pace::Growing, 1800));
         }
+        assert!(!may(&entries, Pace::Growing, 899));
+        record(
+            of(&mut entries[0], "chat"),
+            Err(&unavailable(Some(60))),
+            at(0),
+        );
+        assert!(
+            !may(&entries, Pace::AtOnce, 59),
+            "the receiver has said when"
+        );
     }
 
     #[test]
