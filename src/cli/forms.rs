@@ -41,6 +41,7 @@ pub(super) const fn of(command: &Command) -> &'static [Format] {
         | Command::Unlock(_)
         | Command::Restart(_)
         | Command::Settle(_)
+        | Command::Notify(_)
         | Command::Open(_)
         | Command::Scale(_)
         | Command::Graph(_) => TWO,

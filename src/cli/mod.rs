@@ -27,6 +27,7 @@ mod images;
 mod import;
 mod init;
 mod logs;
+mod notify;
 mod open;
 mod plan;
 mod promote;
@@ -164,6 +165,8 @@ pub enum Command {
     /// Do what has come due since the last run: stop what was retained long enough, and run the
     /// tasks that waited for that.
     Settle(settle::Args),
+    /// Tell those who are told of runs: a test, or what could not be delivered before.
+    Notify(notify::Args),
     /// Print where a release answers, and open it in a browser.
     Open(open::Args),
     /// Refuse to set a number of instances by hand, and say what sets it.
@@ -404,6 +407,7 @@ async fn command(command: Command, cx: &Cx) -> Result<Exit, Failure> {
         Command::Restart(args) => restart::exec(cx, &args).await,
         Command::Task(args) => task::exec(cx, &args).await,
         Command::Settle(args) => settle::exec(cx, &args).await,
+        Command::Notify(args) => notify::exec(cx, &args).await,
         Command::Open(args) => open::exec(cx, &args).await,
         Command::Scale(args) => scale::exec(cx, &args).await,
         Command::History(args) => history::exec(cx, &args).await,

@@ -17,6 +17,7 @@ mod kinds;
 mod limits;
 mod load;
 mod node;
+mod notify;
 mod own_rules;
 mod problem;
 mod project_keys;

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 
 pub use environment::environment_for;
 pub use files::{NamedFile, named_files};
+pub use template::render_text;
 
 use crate::config::schema::{EnvEntry, SecretConfig, ServiceConfig};
 use crate::config::{EnvironmentConfig, Project};

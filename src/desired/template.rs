@@ -196,6 +196,14 @@ fn render_with(at: &str, text: &str, known: Value) -> Result<String, DesiredErro
     })
 }
 
+/// Renders a text of the configuration that is of no service, at this key, with what is known.
+///
+/// # Errors
+/// It is no template, asks for something that is not known, or takes more than one may.
+pub fn render_text(at: &str, text: &str, known: Value) -> Result<String, DesiredError> {
+    render_with(at, text, known)
+}
+
 fn is_template(text: &str) -> bool {
     text.contains("{{") || text.contains("{%")
 }

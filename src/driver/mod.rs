@@ -8,6 +8,7 @@ pub mod forge;
 pub mod host;
 mod http;
 pub mod kubernetes;
+pub mod notify;
 pub mod redacted;
 pub mod registry;
 pub mod render;

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use persist::persist;
+pub use persist::{ending, persist};
 
 use tokio_util::sync::CancellationToken;
 

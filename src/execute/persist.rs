@@ -50,7 +50,9 @@ pub async fn persist(
     Ok((ending, next))
 }
 
-fn ending(end: &End) -> Ending {
+/// How a run ended, in the words of its outcome.
+#[must_use]
+pub fn ending(end: &End) -> Ending {
     match end.clone() {
         End::Done => Ending::Done,
         End::Failed(reason) => Ending::Failed { reason },

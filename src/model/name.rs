@@ -143,6 +143,11 @@ name!(
     TaskName,
     "task"
 );
+name!(
+    /// One that is told of runs.
+    NotifyName,
+    "notification"
+);
 
 #[cfg(test)]
 mod tests {

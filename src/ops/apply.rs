@@ -17,6 +17,7 @@ use crate::model::state::State;
 use crate::model::task::TaskRecord;
 use crate::model::window::OutsideWindow;
 use crate::ops::actor::actor;
+use crate::ops::notify::{AFTER, Courier, Pace};
 use crate::ops::plan::{Request, known_state, make_plan_with, protection};
 use crate::ops::plan_file::{self, PlanFile};
 use crate::ops::policy as rules;
@@ -64,8 +65,21 @@ pub async fn run(session: &Session, request: &Request, options: Options) -> Resu
     let words = request.words();
     let taking = lock::take(session, &actor, &words, options.lock_wait);
     let lease = unless_interrupted(&options.interrupted, taking).await?;
+    let courier = Courier::begin(
+        session,
+        lease.as_ref(),
+        &options.sink,
+        &options.killed,
+        Pace::Growing,
+    );
     // Large: it has all of a run in it.
-    let result = Box::pin(locked(session, request, options, &actor, lease.as_ref())).await;
+    let under = Under {
+        actor: &actor,
+        lease: lease.as_ref(),
+        courier: &courier,
+    };
+    let result = Box::pin(locked(session, request, options, under)).await;
+    courier.finish(AFTER).await;
     // The result counts; a lock that cannot be given back is taken over from a dead holder.
     let _ = lease.release().await;
     result
@@ -84,13 +98,25 @@ pub(super) async fn unless_interrupted<T>(
     }
 }
 
+/// What a run is made under.
+#[derive(Clone, Copy)]
+struct Under<'a> {
+    actor: &'a Actor,
+    lease: &'a dyn Lease,
+    courier: &'a Courier,
+}
+
 async fn locked(
     session: &Session,
     request: &Request,
     options: Options,
-    actor: &Actor,
-    lease: &dyn Lease,
+    under: Under<'_>,
 ) -> Result<Outcome, Error> {
+    let Under {
+        actor,
+        lease,
+        courier,
+    } = under;
     let Options {
         plan,
         allow_no_rollback,
@@ -139,7 +165,10 @@ async fn locked(
         outside_window: outside_window.clone(),
         sink: sink.clone(),
     };
+    courier.started(&plan, actor).await;
     let finished = execute::execute(job).await;
+    let (ending, notes) = (execute::ending(&finished.end), noted(&finished.tasks));
+    let told = courier.keep_end(&plan, actor, &ending, notes).await;
     let state = State {
         lineage: Some(lineage),
         ..state
@@ -149,7 +178,9 @@ async fn locked(
         outside_window: outside_window.as_deref(),
         approvals: &signed.by,
     };
-    persist(session, &plan, &finished, by, lease, &state, &sink).await
+    let result = persist(session, &plan, &finished, by, lease, &state, &sink).await;
+    courier.tell(told);
+    result
 }
 
 /// Who made a run, who signed it, and why when it was.

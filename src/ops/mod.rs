@@ -21,6 +21,7 @@ pub mod import;
 pub mod init;
 pub mod lock;
 pub mod logs;
+pub mod notify;
 pub mod open;
 pub mod plan;
 pub mod plan_file;

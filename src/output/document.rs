@@ -49,6 +49,8 @@ pub enum Kind {
     Lock,
     /// A line that an instance or an agent wrote; one a line.
     Log,
+    /// What those were told who are told of runs.
+    Notified,
     /// A plan.
     Plan,
     /// What each fault in a plan would come to.

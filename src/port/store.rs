@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::command::CommandRecord;
 use crate::model::journal::{Journal, JournalEntry};
+use crate::model::notice::OutboxEntry;
 use crate::model::release::Actor;
 use crate::model::state::{LockHolder, State};
 use crate::model::{EnvironmentName, ReleaseNumber};
@@ -240,6 +241,24 @@ pub trait StateStore: Send + Sync {
         &self,
         environment: &EnvironmentName,
     ) -> Result<Vec<CommandRecord>, StoreError>;
+
+    /// Keeps what is to be reported of a run, in the place of what has the same id. It needs no
+    /// lock: nobody else writes it who has no lock of their own.
+    async fn keep_notice(
+        &self,
+        environment: &EnvironmentName,
+        entry: &OutboxEntry,
+    ) -> Result<(), StoreError>;
+
+    /// What is to be reported, and what was, oldest first. What cannot be read is left out.
+    async fn notices(&self, environment: &EnvironmentName) -> Result<Vec<OutboxEntry>, StoreError>;
+
+    /// Deletes one, if it is there.
+    async fn forget_notice(
+        &self,
+        environment: &EnvironmentName,
+        id: &str,
+    ) -> Result<(), StoreError>;
 
     /// The environments that have a state here.
     async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError>;

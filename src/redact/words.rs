@@ -4,6 +4,7 @@
 
 use crate::model::event::Event;
 use crate::model::journal::{JournalEntry, What};
+use crate::model::notice::{Delivery, Notice, OutboxEntry};
 use crate::model::outcome::{Ending, Outcome, ProbeReport};
 use crate::model::release::{Release, ReleaseStatus};
 use crate::model::state::State;
@@ -121,6 +122,32 @@ impl Redactor {
             other @ (What::Intent { .. } | What::Done { .. }) => other,
         };
         JournalEntry { what, ..entry }
+    }
+
+    /// What is to be reported, without any value.
+    #[must_use]
+    pub fn notice(&self, entry: OutboxEntry) -> OutboxEntry {
+        let notice = entry.notice;
+        let optional = |text: Option<String>| text.map(|text| self.text(&text));
+        let notice = Notice {
+            command: self.text(&notice.command),
+            summary: self.text(&notice.summary),
+            commit: optional(notice.commit),
+            branch: optional(notice.branch),
+            actor: self.text(&notice.actor),
+            page: optional(notice.page),
+            reason: optional(notice.reason),
+            notes: self.lines(notice.notes),
+            ..notice
+        };
+        let deliveries = entry.deliveries.into_iter().map(|(name, delivery)| {
+            let reason = optional(delivery.reason);
+            (name, Delivery { reason, ..delivery })
+        });
+        OutboxEntry {
+            notice,
+            deliveries: deliveries.collect(),
+        }
     }
 
     /// The state, without any value.

@@ -145,7 +145,8 @@ fn record_target(state: &mut State, run: &Ended<'_>, target: &Target) {
 }
 
 /// Whether the plan ends with live traffic on its target.
-fn goes_live(plan: &Plan) -> bool {
+#[must_use]
+pub fn goes_live(plan: &Plan) -> bool {
     let verifies =
         |action: &Action| matches!(action, Action::Check { stage, .. } if *stage == Stage::After);
     plan.steps.iter().any(|step| verifies(&step.action))

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::EnvironmentName;
 use crate::model::command::CommandRecord;
 use crate::model::journal::{Journal, JournalEntry, What};
+use crate::model::notice::OutboxEntry;
 use crate::model::release::Actor;
 use crate::model::state::{LockHolder, State};
 use crate::port::StateStore;
@@ -20,6 +21,7 @@ use crate::port::store::{Lease, StoreError};
 struct Kept {
     state: Option<State>,
     journals: Vec<Journal>,
+    notices: Vec<OutboxEntry>,
     /// The highest fencing number that was given.
     fence: u64,
     holder: Option<Arc<Holder>>,
@@ -268,6 +270,28 @@ impl StateStore for MemoryStore {
 
     async fn commands(&self, _: &EnvironmentName) -> Result<Vec<CommandRecord>, StoreError> {
         Ok(Vec::new())
+    }
+
+    async fn keep_notice(
+        &self,
+        _: &EnvironmentName,
+        entry: &OutboxEntry,
+    ) -> Result<(), StoreError> {
+        let mut kept = self.kept();
+        kept.notices.retain(|it| it.notice.id != entry.notice.id);
+        kept.notices.push(entry.clone());
+        kept.notices
+            .sort_by(|one, two| one.notice.id.cmp(&two.notice.id));
+        Ok(())
+    }
+
+    async fn notices(&self, _: &EnvironmentName) -> Result<Vec<OutboxEntry>, StoreError> {
+        Ok(self.kept().notices.clone())
+    }
+
+    async fn forget_notice(&self, _: &EnvironmentName, id: &str) -> Result<(), StoreError> {
+        self.kept().notices.retain(|it| it.notice.id != id);
+        Ok(())
     }
 
     async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError> {

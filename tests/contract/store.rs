@@ -16,6 +16,7 @@ use shipit::driver::state::local::LocalStore;
 use shipit::driver::state::s3::{Bucket, S3Store};
 use shipit::model::command::{CommandRecord, RecordedPlace};
 use shipit::model::journal::{Direction, Journal, JournalEntry, What};
+use shipit::model::notice::{DeliveryStatus, Notice, NoticeEvent, OutboxEntry};
 use shipit::model::plan::StepId;
 use shipit::model::release::{Release, ReleaseStatus};
 use shipit::model::source::Source;
@@ -231,6 +232,7 @@ suite!(
     a_damaged_state_is_replaced_under_the_lock,
     journals_of_another_store_are_kept_once,
     of_what_another_store_kept_the_newest_is_taken_and_counted,
+    what_is_to_be_reported_is_kept_until_it_is_forgotten,
 );
 
 /// What a store that ignores the conditions of a write does to what asks it for a lock.
@@ -700,6 +702,63 @@ async fn of_what_another_store_kept_the_newest_is_taken_and_counted(place: &Plac
     assert!((1..210).contains(&taken), "{taken}");
     let there = store.commands(&environment()).await.expect("an answer");
     assert_eq!(there, commands[210 - taken..]);
+}
+
+async fn what_is_to_be_reported_is_kept_until_it_is_forgotten(place: &Place) {
+    let (store, environment) = (&place.store, environment());
+    let entry = |number: u32| {
+        let notice = Notice {
+            id: format!("20260101T000{number:03}000000-abc123-2-ended"),
+            at: Timestamp::UNIX_EPOCH,
+            project: "shop".parse().expect("a name"),
+            environment: environment.clone(),
+            event: NoticeEvent::Done,
+            command: "apply".to_owned(),
+            summary: format!("release {number} is live"),
+            release: Some(ReleaseNumber(number.into())),
+            commit: None,
+            branch: None,
+            actor: "kim@laptop".to_owned(),
+            run: format!("20260101T000{number:03}000000-abc123"),
+            page: None,
+            reason: None,
+            notes: vec!["a note".to_owned()],
+        };
+        OutboxEntry::new(notice, ["team".parse().expect("a name")])
+    };
+    assert_eq!(store.notices(&environment).await.expect("none"), []);
+    for number in [2, 1, 3] {
+        store
+            .keep_notice(&environment, &entry(number))
+            .await
+            .expect("kept");
+    }
+    let mut sent = entry(2);
+    for delivery in sent.deliveries.values_mut() {
+        delivery.status = DeliveryStatus::Sent;
+    }
+    store
+        .keep_notice(&environment, &sent)
+        .await
+        .expect("replaced");
+
+    let there = store.notices(&environment).await.expect("an answer");
+    assert_eq!(there, [entry(1), sent.clone(), entry(3)], "oldest first");
+    let id = &there[0].notice.id;
+    store
+        .forget_notice(&environment, id)
+        .await
+        .expect("deleted");
+    store
+        .forget_notice(&environment, id)
+        .await
+        .expect("it is gone already");
+    assert_eq!(
+        store.notices(&environment).await.expect("an answer"),
+        [sent, entry(3)]
+    );
+    let journals = store.journals(&environment).await.expect("an answer");
+    assert_eq!(journals, [], "they are no journals");
 }
 
 async fn what_is_known_about_a_failure_is_kept(place: &Place) {

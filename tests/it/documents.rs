@@ -27,6 +27,7 @@ const COMMANDS: &[(&[&str], Option<&str>)] = &[
     (&["restart", "--auto-approve"], Some("restart")),
     (&["task", "none"], Some("error")),
     (&["settle"], Some("settled")),
+    (&["notify"], Some("notified")),
     (&["open"], Some("urls")),
     (&["scale", "web=3"], Some("error")),
     (&["history"], Some("history")),

@@ -34,6 +34,7 @@ mod load;
 mod locks;
 mod manual;
 mod nginx;
+mod notify;
 mod pipelines;
 mod plan_files;
 mod platforms;

@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::schema::{
-    ApprovalsConfig, Approvers, Branches, ClusterConfig, Manifests, PolicyConfig, RegistryConfig,
-    SecretConfig, ServiceConfig, SourcesConfig, StateConfig, TaskConfig, Text, TrafficConfig,
+    ApprovalsConfig, Approvers, Branches, ClusterConfig, Manifests, Notify, PolicyConfig,
+    RegistryConfig, SecretConfig, ServiceConfig, SourcesConfig, StateConfig, TaskConfig, Text,
+    TrafficConfig,
 };
 use crate::model::comparison::FieldPattern;
 use crate::model::promotion::{Promotion, Strategy};
@@ -101,6 +102,9 @@ pub struct EnvironmentConfig {
     /// Servers that keep secrets, and how to log in to them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub sources: SourcesConfig,
+    /// Who is told of runs: a chat, people by e-mail, other programs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub notify: Notify,
     /// Values for templates, as `{{ vars.NAME }}`.
     #[serde(default)]
     pub vars: BTreeMap<String, Text>,

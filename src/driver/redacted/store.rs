@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use crate::model::command::CommandRecord;
 use crate::model::journal::{Journal, JournalEntry};
+use crate::model::notice::OutboxEntry;
 use crate::model::release::Actor;
 use crate::model::state::{LockHolder, State};
 use crate::model::{EnvironmentName, ReleaseNumber};
@@ -155,6 +156,27 @@ impl StateStore for RedactedStore {
         environment: &EnvironmentName,
     ) -> Result<Vec<CommandRecord>, StoreError> {
         self.inner.commands(environment).await
+    }
+
+    async fn keep_notice(
+        &self,
+        environment: &EnvironmentName,
+        entry: &OutboxEntry,
+    ) -> Result<(), StoreError> {
+        let entry = self.redactor.notice(entry.clone());
+        self.inner.keep_notice(environment, &entry).await
+    }
+
+    async fn notices(&self, environment: &EnvironmentName) -> Result<Vec<OutboxEntry>, StoreError> {
+        self.inner.notices(environment).await
+    }
+
+    async fn forget_notice(
+        &self,
+        environment: &EnvironmentName,
+        id: &str,
+    ) -> Result<(), StoreError> {
+        self.inner.forget_notice(environment, id).await
     }
 
     async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError> {

@@ -198,6 +198,10 @@ impl Moving<'_> {
         let commands = self.source.commands(environment).await?;
         target.keep_commands(environment, &commands).await?;
 
+        for notice in self.source.notices(environment).await? {
+            target.keep_notice(environment, &notice).await?;
+        }
+
         // What the store of now had before may have taken the place of old ones.
         let kept = target.journals(environment).await?;
         let kept: BTreeSet<&str> = kept.iter().map(|journal| journal.run.as_str()).collect();

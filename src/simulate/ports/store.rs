@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::model::EnvironmentName;
 use crate::model::command::CommandRecord;
 use crate::model::journal::{Journal, JournalEntry, What};
+use crate::model::notice::OutboxEntry;
 use crate::model::release::Actor;
 use crate::model::state::{LockHolder, State};
 use crate::port::StateStore;
@@ -119,6 +120,26 @@ impl StateStore for Runner {
         environment: &EnvironmentName,
     ) -> Result<Vec<CommandRecord>, StoreError> {
         self.world.store.commands(environment).await
+    }
+
+    async fn keep_notice(
+        &self,
+        environment: &EnvironmentName,
+        entry: &OutboxEntry,
+    ) -> Result<(), StoreError> {
+        self.world.store.keep_notice(environment, entry).await
+    }
+
+    async fn notices(&self, environment: &EnvironmentName) -> Result<Vec<OutboxEntry>, StoreError> {
+        self.world.store.notices(environment).await
+    }
+
+    async fn forget_notice(
+        &self,
+        environment: &EnvironmentName,
+        id: &str,
+    ) -> Result<(), StoreError> {
+        self.world.store.forget_notice(environment, id).await
     }
 
     async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError> {

@@ -5,6 +5,8 @@ pub mod build_server;
 pub mod canaries;
 pub mod http;
 mod parts;
+#[allow(dead_code)] // each test binary uses its own part of it
+pub mod receivers;
 mod said;
 pub mod tls;
 #[allow(dead_code)] // each test binary uses its own part of it

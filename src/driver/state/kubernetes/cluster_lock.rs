@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::driver::state::kubernetes::KubernetesStore;
 use crate::model::command::CommandRecord;
 use crate::model::journal::{Journal, JournalEntry};
+use crate::model::notice::OutboxEntry;
 use crate::model::release::Actor;
 use crate::model::state::{LockHolder, State};
 use crate::model::{EnvironmentName, ReleaseNumber};
@@ -212,6 +213,26 @@ impl StateStore for ClusterLock {
         environment: &EnvironmentName,
     ) -> Result<Vec<CommandRecord>, StoreError> {
         self.state.commands(environment).await
+    }
+
+    async fn keep_notice(
+        &self,
+        environment: &EnvironmentName,
+        entry: &OutboxEntry,
+    ) -> Result<(), StoreError> {
+        self.state.keep_notice(environment, entry).await
+    }
+
+    async fn notices(&self, environment: &EnvironmentName) -> Result<Vec<OutboxEntry>, StoreError> {
+        self.state.notices(environment).await
+    }
+
+    async fn forget_notice(
+        &self,
+        environment: &EnvironmentName,
+        id: &str,
+    ) -> Result<(), StoreError> {
+        self.state.forget_notice(environment, id).await
     }
 
     async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError> {

@@ -4,6 +4,7 @@
 //! ConfigMap shipit-state-PROJECT-ENV        the head: serial, lineage, and which Secret holds which release
 //! Secret    shipit-state-PROJECT-ENV-r7-s12  release 7 as it was written at serial 12, compressed
 //! Secret    shipit-state-PROJECT-ENV-j-RUN-3 the third entry of a run's journal
+//! Secret    shipit-state-PROJECT-ENV-n-ID    what is to be reported of a run, and what was
 //! Lease     shipit-state-PROJECT-ENV         who holds the lock, with a heartbeat
 //! ```
 //!
@@ -16,6 +17,7 @@ mod commands;
 mod document;
 mod journal;
 mod lock;
+mod notices;
 mod save;
 
 pub use cluster_lock::ClusterLock;
@@ -39,6 +41,7 @@ use crate::driver::state::lock::{
 use crate::driver::state::numbered::{Numbered, Numbers};
 use crate::model::command::CommandRecord;
 use crate::model::journal::{Journal, JournalEntry};
+use crate::model::notice::OutboxEntry;
 use crate::model::object::mark;
 use crate::model::release::Actor;
 use crate::model::state::{LockHolder, State};
@@ -373,6 +376,26 @@ impl StateStore for KubernetesStore {
         environment: &EnvironmentName,
     ) -> Result<Vec<CommandRecord>, StoreError> {
         self.read_commands(environment).await
+    }
+
+    async fn keep_notice(
+        &self,
+        environment: &EnvironmentName,
+        entry: &OutboxEntry,
+    ) -> Result<(), StoreError> {
+        self.write_notice(environment, entry).await
+    }
+
+    async fn notices(&self, environment: &EnvironmentName) -> Result<Vec<OutboxEntry>, StoreError> {
+        self.read_notices(environment).await
+    }
+
+    async fn forget_notice(
+        &self,
+        environment: &EnvironmentName,
+        id: &str,
+    ) -> Result<(), StoreError> {
+        self.delete_notice(environment, id).await
     }
 
     async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError> {

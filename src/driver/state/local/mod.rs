@@ -4,6 +4,7 @@
 //! state/staging/state.json           history, serial, lineage; replaced atomically
 //! state/staging/state.previous.json  the one before, for the day it is needed
 //! state/staging/journal/RUN.jsonl    intents and results, appended and synced
+//! state/staging/outbox/ID.json      what is to be reported of a run, and what was
 //! state/staging/lock.json            who holds the lock, with a heartbeat
 //! state/staging/failures/RELEASE/    what was known about a failure when it happened
 //! ```
@@ -16,6 +17,7 @@ mod commands;
 pub(in crate::driver::state) mod document;
 mod journal;
 mod lock_file;
+mod notices;
 mod owner;
 
 #[cfg(any(test, fuzzing))]
@@ -33,6 +35,7 @@ use crate::driver::state::local::lock_file::Folder;
 use crate::driver::state::{failure, lock};
 use crate::model::command::CommandRecord;
 use crate::model::journal::{Journal, JournalEntry};
+use crate::model::notice::OutboxEntry;
 use crate::model::release::Actor;
 use crate::model::state::{LockHolder, State};
 use crate::model::{EnvironmentName, ReleaseNumber};
@@ -220,6 +223,29 @@ impl StateStore for LocalStore {
     ) -> Result<Vec<CommandRecord>, StoreError> {
         let folder = self.of(environment).await?;
         blocking(move || commands::all(&folder)).await
+    }
+
+    async fn keep_notice(
+        &self,
+        environment: &EnvironmentName,
+        entry: &OutboxEntry,
+    ) -> Result<(), StoreError> {
+        let (folder, entry) = (self.of(environment).await?, entry.clone());
+        blocking(move || notices::keep(&folder, &entry)).await
+    }
+
+    async fn notices(&self, environment: &EnvironmentName) -> Result<Vec<OutboxEntry>, StoreError> {
+        let folder = self.of(environment).await?;
+        blocking(move || notices::all(&folder)).await
+    }
+
+    async fn forget_notice(
+        &self,
+        environment: &EnvironmentName,
+        id: &str,
+    ) -> Result<(), StoreError> {
+        let (folder, id) = (self.of(environment).await?, id.to_owned());
+        blocking(move || notices::forget(&folder, &id)).await
     }
 
     async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError> {

@@ -5,6 +5,7 @@
 //! PREFIX/PROJECT/ENV/lock.json            who holds the lock, with a heartbeat; the same
 //! PREFIX/PROJECT/ENV/journal/RUN/00003    the third entry of a run's journal
 //! PREFIX/PROJECT/ENV/commands/ID          a command that somebody ran
+//! PREFIX/PROJECT/ENV/outbox/ID            what is to be reported of a run, and what was
 //! ```
 //!
 //! All that keeps two runs apart is that the bucket refuses a write whose `If-Match` or
@@ -38,6 +39,7 @@ use crate::driver::state::s3::objects::{Guard, Objects, Written};
 use crate::driver::state::versioned::Versioned;
 use crate::model::command::CommandRecord;
 use crate::model::journal::{Journal, JournalEntry};
+use crate::model::notice::OutboxEntry;
 use crate::model::release::Actor;
 use crate::model::state::{LockHolder, State};
 use crate::model::{EnvironmentName, ProjectName, ReleaseNumber};
@@ -392,6 +394,36 @@ impl StateStore for S3Store {
             .iter()
             .filter_map(|bytes| serde_json::from_slice(bytes).ok());
         Ok(records.collect())
+    }
+
+    async fn keep_notice(
+        &self,
+        environment: &EnvironmentName,
+        entry: &OutboxEntry,
+    ) -> Result<(), StoreError> {
+        let key = self.key(environment, &format!("outbox/{}", entry.notice.id));
+        let bytes = serde_json::to_vec(entry).unwrap_or_default();
+        self.objects().await.write(&key, bytes).await
+    }
+
+    async fn notices(&self, environment: &EnvironmentName) -> Result<Vec<OutboxEntry>, StoreError> {
+        let objects = self.objects().await;
+        // Oldest first: their ids sort by time.
+        let keys = objects.list(&self.key(environment, "outbox/")).await?;
+        let entries = self.all(keys).await?;
+        let entries = entries
+            .iter()
+            .filter_map(|bytes| serde_json::from_slice(bytes).ok());
+        Ok(entries.collect())
+    }
+
+    async fn forget_notice(
+        &self,
+        environment: &EnvironmentName,
+        id: &str,
+    ) -> Result<(), StoreError> {
+        let key = self.key(environment, &format!("outbox/{id}"));
+        self.objects().await.delete(&key).await
     }
 
     async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError> {
