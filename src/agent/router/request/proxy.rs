@@ -279,6 +279,7 @@ impl<'a> Attempt<'a> {
     async fn choose(&self) -> Result<Arc<InFlight>, Refusal> {
         let ListenerConfig {
             key,
+            backend,
             listener,
             active_table,
             ..
@@ -288,7 +289,7 @@ impl<'a> Attempt<'a> {
         }
 
         let leased = active_table
-            .choose(*listener, &key.service, &self.tried, self.held_until)
+            .choose(*listener, backend, &self.tried, self.held_until)
             .await;
         leased.map_err(|error| match error {
             NoEndpoint::NoneReady => Refusal::NoneReady {

@@ -18,8 +18,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::agent::router::{Options, RouteKey, Router, Table};
-use crate::model::Period;
+use crate::agent::router::{Backend, Options, RouteKey, Router, Table};
+use crate::model::{Period, ServiceName};
 use crate::model::limits::Limits;
 use crate::model::route::Listeners;
 use crate::port::engine::Scope;
@@ -53,6 +53,11 @@ pub fn key(service: &str) -> RouteKey {
         scope: scope(),
         service: service.parse().unwrap(),
     }
+}
+
+/// The port of a service that gets the traffic.
+pub fn backend(service: &str) -> Backend {
+    Backend::from(service.parse::<ServiceName>().unwrap())
 }
 
 /// A listener on a free port, and its address.
@@ -98,7 +103,7 @@ impl World {
     /// Sends live and preview traffic to these instances.
     pub fn switch(&self, live: &[SocketAddr], preview: &[SocketAddr]) {
         let services =
-            |instances: &[SocketAddr]| [("web".parse().unwrap(), instances.to_vec())].into();
+            |instances: &[SocketAddr]| [(backend("web"), instances.to_vec())].into();
         self.router.set(
             &scope(),
             Table {
