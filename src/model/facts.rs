@@ -235,10 +235,7 @@ impl Facts {
 }
 
 /// Where the slot with a role is reached, by the port; the one with the traffic comes first.
-fn entries(
-    listeners: &Listeners,
-    role: Role,
-) -> Vec<(Option<&PortName>, Protocol, SocketAddr)> {
+fn entries(listeners: &Listeners, role: Role) -> Vec<(Option<&PortName>, Protocol, SocketAddr)> {
     let main = match role {
         Role::Active => listeners.live,
         Role::Preview => listeners.preview,

@@ -77,9 +77,7 @@ impl Listeners {
 
             let reason = match (there, moved) {
                 (Some(_), Some(moved)) => format!("{} is not as it was applied", names(moved)),
-                (Some(_), None) if !route.former().is_empty() => {
-                    moves(route)
-                }
+                (Some(_), None) if !route.former().is_empty() => moves(route),
                 (Some(_), None) => "the listeners differ".to_owned(),
                 (None, _) => "there are no listeners yet".to_owned(),
             };

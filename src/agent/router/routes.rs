@@ -265,9 +265,7 @@ fn same_address(key: &RouteKey, route: &Listeners) -> Result<(), RouteError> {
 /// Two listeners of different meaning cannot have a part of an address in common.
 fn claimed_twice(wanted: &[Wanted<'_>]) -> Result<(), RouteError> {
     for (at, it) in wanted.iter().enumerate() {
-        let is_other = |other: &&Wanted<'_>| {
-            !other.means(it) && overlap(other.address, it.address)
-        };
+        let is_other = |other: &&Wanted<'_>| !other.means(it) && overlap(other.address, it.address);
         if let Some(other) = wanted[..at].iter().find(is_other) {
             return Err(it.taken_by(other.key));
         }

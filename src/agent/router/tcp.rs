@@ -83,10 +83,7 @@ enum End {
 }
 
 /// A place for a client's connection.
-pub async fn place(
-    config: &Arc<ListenerConfig>,
-    address: SocketAddr,
-) -> Result<StreamPlace, Full> {
+pub async fn place(config: &Arc<ListenerConfig>, address: SocketAddr) -> Result<StreamPlace, Full> {
     let ip = address.ip().to_canonical();
     let limit = if config.trusted.contains(ip) {
         u32::MAX
@@ -127,12 +124,7 @@ impl Connection {
     }
 
     /// Joins client and instance until the connection ends.
-    async fn join(
-        self,
-        accepted: Accepted,
-        config: &Arc<ListenerConfig>,
-        entry: &mut AccessEntry,
-    ) {
+    async fn join(self, accepted: Accepted, config: &Arc<ListenerConfig>, entry: &mut AccessEntry) {
         let (mut client, mut instance) = (self.stream, accepted.stream);
         let address = accepted.in_flight.upstream().address();
         let idle = config.limits.tcp_idle.get();
@@ -210,11 +202,7 @@ async fn reach(
 
 /// Waits until an instance has been without the listener's traffic for as long as the route lets it
 /// drain.
-async fn drained(
-    current: &ArcSwap<ListenerConfig>,
-    config: &ListenerConfig,
-    instance: SocketAddr,
-) {
+async fn drained(current: &ArcSwap<ListenerConfig>, config: &ListenerConfig, instance: SocketAddr) {
     let table = &config.active_table;
     let mut changes = table.changes();
     // Another service may have taken the address over: what it leads to is not asked then.
@@ -235,7 +223,7 @@ async fn drained(
                 }
             }
         };
-        let drain = config.limits.drain.get();
+        let drain = current.load().limits.drain.get();
         if tokio::time::timeout(drain, back).await.is_err() {
             return;
         }

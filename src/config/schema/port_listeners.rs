@@ -94,14 +94,24 @@ impl HostTraffic {
         let others = service.other_ports();
         let of_traffic = service.traffic_port().map(|(port, _)| port);
         for (port, listeners) in &self.listeners(name).ports {
-            let at = ["traffic", "listeners", name.as_str(), "ports", port.as_str()];
+            let at = [
+                "traffic",
+                "listeners",
+                name.as_str(),
+                "ports",
+                port.as_str(),
+            ];
             if of_traffic.as_ref() == Some(port) {
                 let message = format!("`{port}` is the port of {name} with the traffic");
                 let help = format!("write its ports as `live` and `preview` of {name} itself");
                 findings.add(&at, message, help);
             } else if !others.contains_key(port) {
                 let known: Vec<&str> = others.keys().map(PortName::as_str).collect();
-                let help = suggest(port.as_str(), &known, "ports besides the one with the traffic");
+                let help = suggest(
+                    port.as_str(),
+                    &known,
+                    "ports besides the one with the traffic",
+                );
                 findings.add(&at, format!("{name} has no port `{port}`"), help);
             } else if matches!(environment.traffic, TrafficConfig::Nginx(..)) {
                 let message = "nginx has the traffic here, and leads to one HTTP port of a service";

@@ -125,8 +125,9 @@ impl Listeners {
     pub fn each(&self) -> Vec<ListenAddress<'_>> {
         let live = self.live_and_former();
         let slots = self.slots.iter();
-        let main = std::iter::once((Listener::Preview, self.preview))
-            .chain(live.map(|address| (Listener::Live, address)))
+        let main = live
+            .map(|address| (Listener::Live, address))
+            .chain([(Listener::Preview, self.preview)])
             .chain(slots.map(|(slot, address)| (Listener::Slot(*slot), *address)));
         let main = main.map(|(listener, address)| ListenAddress {
             port: None,

@@ -60,9 +60,8 @@ fn url(status: &StatusView, slot: Slot, service: &ServiceName, port: &PortName) 
 fn own(status: &StatusView, slot: Slot, service: &ServiceName, port: &PortName) -> String {
     let listeners = status.facts.routes.get(service).and_then(Route::listeners);
     let each = listeners.map(Listeners::each).unwrap_or_default();
-    let is_it = |it: &&ListenAddress<'_>| {
-        it.port == Some(port) && it.listener == Listener::Slot(slot)
-    };
+    let is_it =
+        |it: &&ListenAddress<'_>| it.port == Some(port) && it.listener == Listener::Slot(slot);
     let found = each.iter().find(is_it);
     found.map(|it| it.address.to_string()).unwrap_or_default()
 }

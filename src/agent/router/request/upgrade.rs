@@ -98,4 +98,3 @@ async fn copy(client: OnUpgrade, instance: OnUpgrade, idle: Duration) -> std::io
         () = watch.silence(idle) => Err(std::io::ErrorKind::TimedOut.into()),
     }
 }
-

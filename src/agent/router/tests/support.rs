@@ -19,9 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::agent::router::{Backend, Options, RouteKey, Router, Table};
-use crate::model::{Period, ServiceName};
 use crate::model::limits::Limits;
 use crate::model::route::Listeners;
+use crate::model::{Period, ServiceName};
 use crate::port::engine::Scope;
 
 /// A body of any kind.
@@ -102,8 +102,7 @@ impl World {
 
     /// Sends live and preview traffic to these instances.
     pub fn switch(&self, live: &[SocketAddr], preview: &[SocketAddr]) {
-        let services =
-            |instances: &[SocketAddr]| [(backend("web"), instances.to_vec())].into();
+        let services = |instances: &[SocketAddr]| [(backend("web"), instances.to_vec())].into();
         self.router.set(
             &scope(),
             Table {

@@ -102,7 +102,9 @@ async fn who(stream: &mut TcpStream) -> u8 {
 
 /// How a connection ended on which nothing was said any more.
 async fn end(stream: &mut TcpStream) -> Result<usize, std::io::ErrorKind> {
-    soon(stream.read(&mut [0])).await.map_err(|error| error.kind())
+    soon(stream.read(&mut [0]))
+        .await
+        .map_err(|error| error.kind())
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::agent::router::{Backend, Listener};
 use crate::agent::router::upstream::{InFlight, Upstream};
+use crate::agent::router::{Backend, Listener};
 use crate::model::Slot;
 
 /// Ready instances by what they are behind.

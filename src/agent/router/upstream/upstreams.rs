@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::agent::router::{Endpoints, Table};
 use crate::agent::router::upstream::Upstream;
 use crate::agent::router::upstream::active_table::{ActiveTable, Backends, Resolved};
+use crate::agent::router::{Endpoints, Table};
 use crate::port::engine::Scope;
 
 /// Boards and instances. An instance lives while a table or a request has it; its idle connections
