@@ -7,7 +7,7 @@ use crate::config::findings::Findings;
 use crate::config::node::Node;
 use crate::config::problem::Problem;
 use crate::config::schema::{
-    EnvironmentConfig, ImageConfig, SecretConfig, ServiceConfig, SourcesConfig,
+    EnvironmentConfig, ImageConfig, SecretConfig, ServiceConfig, SourcesConfig, written_at,
 };
 use crate::config::suggest::suggest;
 use crate::config::{approvals, branches, engines, limits, notify, own_rules, services, tasks};
@@ -308,36 +308,25 @@ fn shared_listeners(
         let services = configuration.services.iter();
         let services = services.filter(|(_, one)| one.build.is_some() || one.image.is_some());
         for (service, definition) in services {
-            let Some((live, preview)) = configuration.addresses(service, definition) else {
+            let Some(listeners) = configuration.listeners(service, definition) else {
                 continue;
             };
-            let own = configuration.slot_addresses(service);
-            let slots = own.iter().map(|(slot, address)| (slot.as_str(), *address));
-            for (side, address) in [("live", live), ("preview", preview)]
-                .into_iter()
-                .chain(slots)
-            {
-                let owner = format!("{side} of {service} in {environment}");
+            for listen in listeners.each() {
+                let (side, address) = (listen.listener, listen.address);
+                let owner = match listen.port {
+                    Some(port) => format!("{side} of {port} of {service} in {environment}"),
+                    None => format!("{side} of {service} in {environment}"),
+                };
                 let Some(other) = taken.insert(address, owner.clone()) else {
                     continue;
                 };
                 let mut findings = Findings::of(&trees[environment]);
-                let has_own = configuration
-                    .traffic
-                    .host()
-                    .is_some_and(|traffic| traffic.listeners.contains_key(service));
-                let path: &[&str] = if has_own {
-                    &["traffic", "listeners", service.as_str(), side]
-                } else if definition.port.is_some() {
-                    &["services", service.as_str(), "port"]
-                } else {
-                    &["services", service.as_str(), "ports"]
-                };
+                let path = written_at(configuration, (service, definition), &listen);
                 let message = format!("{address} would be {owner}, and is {other} already");
                 let help = format!(
                     "give {service} its own ports under `traffic.listeners` of {environment}"
                 );
-                findings.add(path, message, help);
+                findings.add(&path, message, help);
                 problems.extend(findings.done());
             }
         }

@@ -16,19 +16,17 @@ pub(super) fn route(
     sources: &Sources,
     (name, service): (&ServiceName, &ServiceConfig),
 ) -> Result<Option<Route>, DesiredError> {
-    let Some((live, preview)) = configuration.addresses(name, service) else {
+    let Some(listeners) = configuration.listeners(name, service) else {
         return Ok(None);
     };
 
     let plain = |traffic: &HostTraffic| {
-        let mut listeners = Listeners::plain(live, preview, traffic.limits.clone());
-        listeners.slots = configuration.slot_addresses(name);
-        listeners.trusted_proxies = traffic.trusted_proxies.clone();
+        let mut listeners = listeners.clone();
         let published = traffic.publish.as_ref();
         listeners.publish = published
             .map(|publish| publication(templates, name, publish))
             .transpose()?;
-        Ok(listeners)
+        Ok::<Listeners, DesiredError>(listeners)
     };
 
     let listeners = match &configuration.traffic {

@@ -165,6 +165,7 @@ fn one(
         let kind = WorkloadKind::Objects(SlotObjects { slots, secrets });
         (kind, site.route(name, service)?)
     } else {
+        let listeners = configuration.listeners(name, service);
         let process = Process {
             command: program.command,
             env: program.env,
@@ -174,6 +175,9 @@ fn one(
                 .into_iter()
                 .map(|(name, port)| (name, port.number))
                 .collect(),
+            routed: listeners
+                .map(|listeners| listeners.ports.into_keys().collect())
+                .unwrap_or_default(),
             socket: service.socket,
             stop_grace: service.stop_grace,
             container: host::container(configuration, name, service)?,

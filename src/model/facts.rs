@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use crate::model::loss::{Claim, Held};
 use crate::model::object::Drift;
 use crate::model::outcome::Url;
-use crate::model::port::PortName;
+use crate::model::port::{PortName, Protocol};
 use crate::model::release::{Actor, Label};
-use crate::model::route::Route;
+use crate::model::route::{Listeners, Route};
 use crate::model::workload::Workload;
 use crate::model::{
     ContentHash, Digest, Fingerprint, LiveTraffic, ObjectKey, ReleaseNumber, Role, ServiceName,
@@ -167,16 +167,14 @@ impl Facts {
             workload.is_some_and(|workload| workload.running)
         };
         let routes = self.routes.values().filter(has);
-        let urls = routes.filter_map(|route| {
-            let listeners = route.listeners()?;
-            let address = match role {
-                Role::Active => listeners.live,
-                Role::Preview => listeners.preview,
-            };
-            Some(Url {
+        let urls = routes.flat_map(|route| {
+            let listeners = route.listeners();
+            let entries = listeners.map(|it| entries(it, role)).unwrap_or_default();
+            entries.into_iter().map(|(port, protocol, address)| Url {
                 service: route.service.clone(),
+                port: port.cloned(),
                 slot,
-                url: format!("http://{address}"),
+                url: format!("{}://{address}", protocol.scheme()),
             })
         });
         urls.collect()
@@ -234,6 +232,24 @@ impl Facts {
         let slot = self.traffic.slot()?;
         self.slots.get(&slot).map(|facts| (slot, facts))
     }
+}
+
+/// Where the slot with a role is reached, by the port; the one with the traffic comes first.
+fn entries(listeners: &Listeners, role: Role) -> Vec<(Option<&PortName>, Protocol, SocketAddr)> {
+    let main = match role {
+        Role::Active => listeners.live,
+        Role::Preview => listeners.preview,
+    };
+    let ports = listeners.ports.iter().filter_map(|(name, port)| {
+        let address = match role {
+            Role::Active => port.live?,
+            Role::Preview => port.preview?,
+        };
+        Some((Some(name), port.protocol, address))
+    });
+    std::iter::once((None, listeners.protocol, main))
+        .chain(ports)
+        .collect()
 }
 
 /// What stands in one slot.

@@ -25,17 +25,20 @@ pub struct Limits {
     pub min_rate_over: Period,
     /// How long nothing may come either way on a connection that has left HTTP, as a WebSocket has.
     pub upgrade_idle: Period,
+    /// How long nothing may come either way on a connection to a `tcp` port.
+    pub tcp_idle: Period,
     /// How long a request waits for a ready instance when there is none, or for one that has room;
-    /// then 503.
+    /// then 503. A connection to a `tcp` port waits as long, and is reset then.
     pub hold: Period,
-    /// How long requests in flight have to finish on the old slot after a switch.
+    /// How long requests in flight have to finish on the old slot after a switch, and connections to
+    /// a `tcp` port; those are closed then.
     pub drain: Period,
     /// How many requests an instance is given at a time; more wait for `hold`. Without it a quarter
     /// of what the agent's file descriptors allow in all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_requests: Option<u32>,
-    /// How many connections one client may have; more are refused with 429. A client is an address,
-    /// of IPv6 a /64. Trusted proxies have no such limit. Without it a quarter of what the agent's
+    /// How many connections one client may have; more are refused with 429. As many again may be to
+    /// `tcp` ports; more are reset. A client is an address, of IPv6 a /64. Trusted proxies have no such limit. Without it a quarter of what the agent's
     /// file descriptors allow in all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_connections: Option<u32>,
@@ -59,6 +62,7 @@ impl Default for Limits {
             min_rate: ByteSize::from_bytes(240),
             min_rate_over: Period::from_secs(30),
             upgrade_idle: Period::from_secs(3600),
+            tcp_idle: Period::from_secs(3600),
             hold: Period::from_secs(5),
             drain: Period::from_secs(30),
             instance_requests: None,

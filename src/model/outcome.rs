@@ -1,5 +1,6 @@
 //! How a run ended, and what was measured.
 
+use crate::model::port::PortName;
 use crate::model::{LiveTraffic, ReleaseNumber, ServiceName, Slot};
 
 /// What the prober saw from before the switch until after the last check.
@@ -108,6 +109,9 @@ pub struct Outcome {
 pub struct Url {
     /// The service.
     pub service: ServiceName,
+    /// Which of its ports; the one with the traffic without a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<PortName>,
     /// The slot that answers there.
     pub slot: Slot,
     /// The URL.

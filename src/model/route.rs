@@ -1,13 +1,17 @@
 //! The listeners through which traffic comes to a service.
 
+mod ports;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::model::limits::Limits;
-use crate::model::port::Protocol;
+use crate::model::port::{PortName, Protocol};
 use crate::model::{LiveTraffic, Manifest, ObjectKey, ServiceName, Slot, TrustedProxies};
+
+pub use ports::{ListenAddress, Listener, PortListeners};
 
 /// One service's entry point: where live traffic comes in, and where only the preview slot answers.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -32,6 +36,9 @@ pub enum RouteKind {
 /// The listeners of a service on a host, and the router's limits.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Listeners {
+    /// What is spoken at the port with the traffic.
+    #[serde(default, skip_serializing_if = "Protocol::is_http")]
+    pub protocol: Protocol,
     /// Where live traffic arrives.
     pub live: SocketAddr,
     /// Where live traffic arrived before, and still does: until the release that moves it has been
@@ -48,6 +55,9 @@ pub struct Listeners {
     /// Where each slot answers by itself, whichever has live traffic.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub slots: BTreeMap<Slot, SocketAddr>,
+    /// The listeners of the service's other ports, of those that have some.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<PortName, PortListeners>,
     /// The proxy that listens where live traffic arrives, instead of the embedded router.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<Box<Proxy>>,
@@ -157,10 +167,11 @@ impl Route {
             .map_or_else(Vec::new, Listeners::live_addresses)
     }
 
-    /// Where live traffic arrived before, and still does.
+    /// Where live traffic arrived before, and still does, at any of its ports.
     #[must_use]
-    pub fn former(&self) -> &[SocketAddr] {
-        self.listeners().map_or(&[], |listeners| &listeners.former)
+    pub fn former(&self) -> Vec<SocketAddr> {
+        self.listeners()
+            .map_or_else(Vec::new, Listeners::all_former)
     }
 
     /// Whether one of its addresses has a part of another route's.
@@ -219,12 +230,14 @@ impl Listeners {
     #[must_use]
     pub const fn plain(live: SocketAddr, preview: SocketAddr, limits: Limits) -> Self {
         Self {
+            protocol: Protocol::Http,
             live,
             former: Vec::new(),
             preview,
             limits,
             trusted_proxies: TrustedProxies::nobody(),
             slots: BTreeMap::new(),
+            ports: BTreeMap::new(),
             proxy: None,
             publish: None,
         }
@@ -244,20 +257,20 @@ impl Listeners {
         std::iter::once(self.live).chain(self.former.iter().copied())
     }
 
-    /// Every address that is listened on, by whomever.
-    #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        let own = [self.live, self.preview].into_iter();
-        own.chain(self.former.iter().copied())
-            .chain(self.slots.values().copied())
-            .collect()
+    fn overlaps(&self, other: &Self) -> bool {
+        self.shared_with(other).is_some()
     }
 
-    fn overlaps(&self, other: &Self) -> bool {
-        let others = other.addresses();
-        self.addresses()
-            .iter()
-            .any(|own| others.iter().any(|other| overlap(*own, *other)))
+    /// Its first address of which another service's listeners have a part.
+    #[must_use]
+    pub fn shared_with(&self, other: &Self) -> Option<ListenAddress<'_>> {
+        let others = other.each();
+        let is_theirs = |own: &ListenAddress<'_>| {
+            others
+                .iter()
+                .any(|other| overlap(own.address, other.address))
+        };
+        self.each().into_iter().find(is_theirs)
     }
 
     /// What listens until the release that comes with the `next` listeners has live traffic.
@@ -273,11 +286,10 @@ impl Listeners {
         former.sort_by_key(|address| *address == self.live);
         let between = Self {
             former,
+            ports: self.ports_until(next),
             ..next.clone()
         };
-        let live = between.live_addresses();
-        let mut others = std::iter::once(&next.preview).chain(next.slots.values());
-        if others.any(|other| live.iter().any(|live| overlap(*live, *other))) {
+        if between.claimed_twice().is_some() {
             return self.clone();
         }
         between
@@ -286,6 +298,7 @@ impl Listeners {
     fn settled(&self) -> Self {
         Self {
             former: Vec::new(),
+            ports: self.settled_ports(),
             ..self.clone()
         }
     }
@@ -293,23 +306,34 @@ impl Listeners {
     fn unmoved(&self) -> Self {
         Self {
             live: self.former.first().copied().unwrap_or(self.live),
-            ..self.settled()
+            former: Vec::new(),
+            ports: self.unmoved_ports(),
+            ..self.clone()
         }
     }
 
     fn entries_lost(&self, next: Option<&Self>) -> Vec<String> {
-        let answers = |address: &SocketAddr| next.is_some_and(|next| next.answers_at(*address));
-        let lost = self.live_and_former().filter(|address| !answers(address));
-        lost.map(|address| address.to_string()).collect()
+        let own = self.each().into_iter();
+        let live = own.filter(|it| it.listener == Listener::Live);
+        let lost = live.filter(|it| next.is_none_or(|next| !next.answers(it)));
+        lost.map(|it| match it.port {
+            Some(port) => format!("{} ({port})", it.address),
+            None => it.address.to_string(),
+        })
+        .collect()
     }
 
-    /// Whether live traffic that is sent to an address arrives.
-    fn answers_at(&self, other: SocketAddr) -> bool {
+    /// Whether live traffic that is sent to an address arrives at the same port.
+    fn answers(&self, other: &ListenAddress<'_>) -> bool {
+        let other_address = other.address;
         let covers = |own: SocketAddr| {
-            let is_covered = own.ip().is_unspecified() && own.is_ipv4() == other.is_ipv4();
-            own.port() == other.port() && (is_covered || own.ip() == other.ip())
+            let is_covered = own.ip().is_unspecified() && own.is_ipv4() == other_address.is_ipv4();
+            let is_same = is_covered || own.ip() == other_address.ip();
+            own.port() == other_address.port() && is_same
         };
-        self.live_and_former().any(covers)
+        let own = self.each().into_iter();
+        own.filter(|own| (own.port, own.listener) == (other.port, other.listener))
+            .any(|own| covers(own.address))
     }
 }
 
@@ -345,7 +369,9 @@ impl fmt::Display for Route {
                 }
                 write!(f, ", preview on {}", listeners.preview)?;
                 let mut slots = listeners.slots.iter();
-                slots.try_for_each(|(slot, address)| write!(f, ", {slot} on {address}"))
+                slots.try_for_each(|(slot, address)| write!(f, ", {slot} on {address}"))?;
+                let mut ports = listeners.ports.iter();
+                ports.try_for_each(|(name, port)| write!(f, "; {name} {port}"))
             }
             RouteKind::Objects(objects) => {
                 write!(f, "{}", objects.off.key().short())?;

@@ -1,6 +1,6 @@
 //! What runs in a slot for one service.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::model::health::Health;
@@ -82,6 +82,9 @@ pub struct Process {
     /// as `PORT_NAME`; in a container of Docker's it is this one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<PortName, u16>,
+    /// Those of them that a listener leads to: an instance is ready once it listens there, too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub routed: BTreeSet<PortName>,
     /// Who opens the socket of the service's port.
     #[serde(default, skip_serializing_if = "Socket::is_own")]
     pub socket: Socket,

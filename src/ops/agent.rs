@@ -1,5 +1,6 @@
 //! The agent of this machine: running it, asking it, stopping it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -106,8 +107,14 @@ fn managed((name, facts): (String, Facts)) -> ManagedEnvironment {
         name,
         traffic: facts.traffic,
         instances: workloads.map(|workload| workload.instances.len()).sum(),
-        listeners: facts.routes.len() * 2,
+        listeners: listeners(&facts).count(),
     }
+}
+
+/// Where the agent listens.
+fn listeners(facts: &Facts) -> impl Iterator<Item = SocketAddr> {
+    let routes = facts.routes.values().filter_map(Route::listeners);
+    routes.flat_map(|it| it.routed().into_iter().map(|listen| listen.address))
 }
 
 type Client = v1::agent_client::AgentClient<tonic::transport::Channel>;
@@ -185,13 +192,7 @@ pub async fn unit(directory: Option<PathBuf>) -> Result<String, Error> {
             .map_err(EngineError::from)?
             .into_inner();
         for (_, facts) in environments(&mut client, info.scopes).await? {
-            listeners.extend(
-                facts
-                    .routes
-                    .values()
-                    .filter_map(Route::listeners)
-                    .flat_map(|it| [it.live, it.preview]),
-            );
+            listeners.extend(self::listeners(&facts));
         }
     }
 

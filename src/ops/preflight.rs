@@ -66,13 +66,17 @@ pub async fn addresses_are_free(session: &Session, desired: &Desired) -> Result<
         };
         let there = session.ports.engine.observe(&other).await?;
         let taken = routes.iter().find_map(|route| {
-            let holder = there.routes.values().find(|held| route.overlaps(held))?;
-            Some((route, route.listeners()?.live, holder))
+            let shared = |held: &'_ Route| {
+                let own = route.listeners()?.shared_with(held.listeners()?)?;
+                Some(own.address)
+            };
+            let mut holders = there.routes.values();
+            holders.find_map(|held| Some((route, shared(held)?, held)))
         });
-        if let Some((route, live, holder)) = taken {
+        if let Some((route, address, holder)) = taken {
             let what = format!(
-                "{} cannot listen at {}: {} of {name} listens there, on this machine",
-                route.service, live, holder.service
+                "{} cannot listen at {address}: {} of {name} listens there, on this machine",
+                route.service, holder.service
             );
             let help = format!(
                 "give {} its own ports under `traffic.listeners` of {}",

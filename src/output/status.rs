@@ -1,7 +1,8 @@
 //! What runs where, as a table and as a document.
 
-use std::collections::BTreeMap;
+mod ports;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
@@ -53,6 +54,7 @@ pub fn human(status: &StatusView, now: Timestamp) -> Page {
         page.line("Nothing runs here yet. `shipit apply` makes the first release.");
     } else {
         page.extend(table(status, now));
+        page.extend(ports::table(status));
     }
     let (balancers, changed) = (balancers(status), changed(status));
     let approved = approved(status);
@@ -122,7 +124,7 @@ fn table(status: &StatusView, now: Timestamp) -> Page {
             };
             let url = urls
                 .iter()
-                .find(|url| url.service == *service && workload.running);
+                .find(|url| url.service == *service && url.port.is_none() && workload.running);
             rows.push([
                 first(slot.to_string()),
                 first(role.to_string()),

@@ -8,7 +8,7 @@ use crate::model::desired::Desired;
 use crate::model::facts::Facts;
 use crate::model::object::Drift;
 use crate::model::plan::{Action, Change, StepId};
-use crate::model::route::Route;
+use crate::model::route::{Listeners as Listened, Route};
 use crate::model::{Address, ServiceName};
 use crate::plan::draft::{Draft, Proposal};
 use crate::plan::route_changes;
@@ -77,11 +77,7 @@ impl Listeners {
 
             let reason = match (there, moved) {
                 (Some(_), Some(moved)) => format!("{} is not as it was applied", names(moved)),
-                (Some(_), None) if !route.former().is_empty() => {
-                    let live = route.listeners().map(|it| it.live.to_string());
-                    let live = live.unwrap_or_default();
-                    format!("{live} opens before {} closes", list(route.former()))
-                }
+                (Some(_), None) if !route.former().is_empty() => moves(route),
                 (Some(_), None) => "the listeners differ".to_owned(),
                 (None, _) => "there are no listeners yet".to_owned(),
             };
@@ -137,7 +133,7 @@ impl Listeners {
         {
             notes.push(format!(
                 "{name} goes on at {} until the release is promoted",
-                list(route.former())
+                list(&route.former())
             ));
         }
 
@@ -197,12 +193,27 @@ impl Listeners {
     }
 }
 
-/// The desired entry point, with every address but the live one where it is now.
+/// What becomes of live addresses that move, in words.
+fn moves(route: &Route) -> String {
+    let (new, former) = (route.listeners(), list(&route.former()));
+    match new.map(Listened::moving).unwrap_or_default() {
+        new if new.is_empty() => format!("{former} closes once the release is verified"),
+        new => format!("{} opens before {former} closes", list(&new)),
+    }
+}
+
+/// The desired entry point, with every address but the live ones where it is now.
 fn beside_live(there: &Route, next: &Route) -> Route {
     let mut next = next.clone();
     if let Some((there, next)) = there.listeners().zip(next.listeners_mut()) {
         next.preview = there.preview;
         next.slots.clone_from(&there.slots);
+        for (name, there) in &there.ports {
+            let port = next.ports.entry(name.clone()).or_default();
+            port.protocol = there.protocol;
+            port.preview = there.preview;
+            port.slots.clone_from(&there.slots);
+        }
     }
     next
 }

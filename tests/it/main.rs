@@ -59,5 +59,6 @@ mod strategies;
 mod supply;
 mod systemd;
 mod tasks;
+mod tcp;
 mod trust;
 mod vault;

@@ -11,8 +11,9 @@ use tokio::sync::Notify;
 
 use crate::agent::Directory;
 use crate::agent::engine::record::{EnvironmentRecord, ProcessRecord, Processes};
-use crate::agent::router::{Router, Table};
+use crate::agent::router::{Backend, Router, Table};
 use crate::model::facts::{Facts, HealthState, Instance, SlotFacts, WorkloadFacts};
+use crate::model::port::PortName;
 use crate::model::{Digest, LiveTraffic, ServiceName, Slot};
 use crate::port::engine::Scope;
 
@@ -215,15 +216,21 @@ impl EnvironmentState {
 
     fn publish(&self, inner: &Inner) {
         let mut table = Table::default();
-        for (key, address) in in_traffic(&inner.entries) {
+        for (key, instance) in in_traffic(&inner.entries) {
             let side = if inner.record.traffic.reaches(key.slot) {
                 &mut table.live
             } else {
                 &mut table.preview
             };
-            side.entry(key.service.clone()).or_default().push(address);
             let own = table.slots.entry(key.slot).or_default();
-            own.entry(key.service.clone()).or_default().push(address);
+            for (port, address) in endpoints(instance) {
+                let backend = Backend {
+                    service: key.service.clone(),
+                    port,
+                };
+                side.entry(backend.clone()).or_default().push(address);
+                own.entry(backend).or_default().push(address);
+            }
         }
         self.router.set(&self.scope, table);
         self.changed.notify_waiters();
@@ -271,14 +278,21 @@ impl EnvironmentState {
         best.map(|(key, process)| (key.clone(), process.clone()))
     }
 
-    /// Where these instances listen.
+    /// Where these instances listen, at all of their ports.
     pub(in crate::agent) fn addresses(&self, keys: &[InstanceKey]) -> Vec<SocketAddr> {
         let inner = self.lock();
-        let ports = keys
-            .iter()
-            .filter_map(|key| inner.entries.get(key)?.facts.port);
-        ports.map(local).collect()
+        let entries = keys.iter().filter_map(|key| inner.entries.get(key));
+        let each = entries.flat_map(|entry| endpoints(&entry.facts));
+        each.map(|(_, address)| address).collect()
     }
+}
+
+/// Where an instance listens, by the port; the one with the traffic has no name.
+fn endpoints(instance: &Instance) -> Vec<(Option<PortName>, SocketAddr)> {
+    let main = instance.port.map(|port| (None, local(port)));
+    let others = instance.ports.iter();
+    let others = others.map(|(name, port)| (Some(name.clone()), local(*port)));
+    main.into_iter().chain(others).collect()
 }
 
 /// An instance's address on this machine.
@@ -286,11 +300,11 @@ pub(in crate::agent) fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-/// The instances that get traffic, and where they listen: those that are ready. Of a service that
+/// The instances that get traffic: those that are ready. Of a service that
 /// has none in a slot it is those that were ready and still run: what makes all of them slow at
 /// once is the load, or something that all of them need, and an answer that is slow is better than
 /// none.
-fn in_traffic(entries: &BTreeMap<InstanceKey, InstanceEntry>) -> Vec<(&InstanceKey, SocketAddr)> {
+fn in_traffic(entries: &BTreeMap<InstanceKey, InstanceEntry>) -> Vec<(&InstanceKey, &Instance)> {
     let serving = |health: HealthState| {
         let is_meant = move |entry: &InstanceEntry| {
             entry.serving == Serving::Yes && entry.facts.health == health
@@ -298,10 +312,10 @@ fn in_traffic(entries: &BTreeMap<InstanceKey, InstanceEntry>) -> Vec<(&InstanceK
         entries
             .iter()
             .filter(move |(_, entry)| is_meant(entry))
-            .filter_map(|(key, entry)| Some((key, local(entry.facts.port?))))
+            .map(|(key, entry)| (key, &entry.facts))
     };
 
-    let mut chosen: Vec<(&InstanceKey, SocketAddr)> = serving(HealthState::Ready).collect();
+    let mut chosen: Vec<(&InstanceKey, &Instance)> = serving(HealthState::Ready).collect();
     let has_one: BTreeSet<(Slot, &ServiceName)> = chosen
         .iter()
         .map(|(key, _)| (key.slot, &key.service))
@@ -381,7 +395,7 @@ mod tests {
 
     fn ports(entries: &BTreeMap<InstanceKey, InstanceEntry>) -> Vec<u16> {
         let chosen = in_traffic(entries).into_iter();
-        chosen.map(|(_, address)| address.port()).collect()
+        chosen.filter_map(|(_, instance)| instance.port).collect()
     }
 
     #[test]

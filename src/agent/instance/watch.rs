@@ -120,11 +120,17 @@ impl Instance {
         let health = &self.spec.workload.health;
         let address = self.address(&Question::readiness(health));
         let facts = self.state.instance(&self.key);
-        let traffic = facts.and_then(|facts| facts.port);
+        let traffic = facts.as_ref().and_then(|facts| facts.port);
         // Docker has its ports itself, and says so when it cannot get one.
         let is_dockers = self.spec.workload.runs_by() == Some(ContainerKind::Docker);
         let mut ports: Vec<u16> = address.map(|address| address.port()).into_iter().collect();
-        ports.extend(traffic.filter(|port| !ports.contains(port)));
+        let routed = self.spec.process.routed.iter();
+        let routed = routed.filter_map(|name| facts.as_ref()?.ports.get(name).copied());
+        for port in traffic.into_iter().chain(routed) {
+            if !ports.contains(&port) {
+                ports.push(port);
+            }
+        }
         let owners = ports.into_iter().filter(|_| !is_dockers);
         Watched {
             launch,

@@ -13,9 +13,10 @@ use crate::agent::router::connection::budget::{Budget, Side};
 use crate::agent::router::connection::clients::Clients;
 use crate::agent::router::upstream::active_table::ActiveTable;
 use crate::agent::router::upstream::upstreams::Upstreams;
-use crate::agent::router::{Listener, RouteKey};
+use crate::agent::router::{Backend, Listener, RouteKey};
 use crate::model::TrustedProxies;
 use crate::model::limits::Limits;
+use crate::model::port::Protocol;
 
 /// What all listeners share.
 #[derive(Debug)]
@@ -78,6 +79,10 @@ impl Ids {
 pub struct ListenerConfig {
     /// The route.
     pub key: RouteKey,
+    /// What it leads to.
+    pub backend: Backend,
+    /// What is spoken there.
+    pub protocol: Protocol,
     /// Which of its listeners.
     pub listener: Listener,
     /// The route's limits.
@@ -114,6 +119,12 @@ impl ListenerConfig {
     pub fn most_upgrades(&self) -> u32 {
         let half = self.most_requests().div_ceil(2);
         self.limits.client_upgrades.unwrap_or(half)
+    }
+
+    /// Whether both lead to the same instances.
+    pub fn means(&self, other: &Self) -> bool {
+        let what = |it: &Self| (it.key.clone(), it.backend.clone(), it.listener);
+        what(self) == what(other)
     }
 
     /// How many requests an instance is given at a time.

@@ -1,6 +1,7 @@
 //! The embedded router: an HTTP reverse proxy whose targets are replaced in one assignment.
 //!
-//! A service has a live and a preview listener. Where they lead is one table per environment,
+//! A service has a live and a preview listener, and may have some for further ports; what is
+//! spoken there is HTTP, or anything else over TCP (`tcp`). Where they lead is one table per environment,
 //! behind one atomic pointer: a request reads it once, so it sees the old table or the new one and
 //! never a mix. A switch drops no client connection; the next request on it goes to the new
 //! endpoints, and what is in flight finishes on the old ones, counted, so that [`Router::drained`]
@@ -18,6 +19,7 @@ mod request;
 mod route_key;
 mod routes;
 mod table;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -31,10 +33,11 @@ use std::time::Duration;
 
 pub use error::{PortHolder, RouteError};
 pub use route_key::RouteKey;
-pub use table::{Listener, Table};
+pub use table::{Backend, Endpoints, Table};
 
 use crate::agent::Descriptors;
 use crate::agent::log::file::LogFile;
+pub use crate::model::route::Listener;
 use crate::model::route::Listeners;
 use crate::port::engine::Scope;
 use crate::redact::Redactor;

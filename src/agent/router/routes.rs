@@ -13,9 +13,9 @@ use tokio_util::task::TaskTracker;
 use crate::agent::router::config::{ListenerConfig, Shared};
 use crate::agent::router::connection::acceptor::Acceptor;
 use crate::agent::router::connection::listen::{listen, origin};
-use crate::agent::router::{Listener, PortHolder, RouteError, RouteKey};
+use crate::agent::router::{Backend, PortHolder, RouteError, RouteKey};
 use crate::model::TrustedProxies;
-use crate::model::route::{Listeners, covers, overlap};
+use crate::model::route::{ListenAddress, Listener, Listeners, covers, overlap};
 use crate::model::trusted_proxies::Network;
 
 /// How long cut connections have to end; they are dropped, so this is about scheduling only.
@@ -75,7 +75,7 @@ impl Routes {
             acceptors.extend(open.remove(key).unwrap_or_default());
         }
         for it in &wanted {
-            let config = config(shared, it.key, it.listener, it.route);
+            let config = it.config(shared);
             let acceptor = match (acceptors.remove(&it.address), bound.remove(&it.address)) {
                 (Some(acceptor), _) => {
                     acceptor.set_config(config);
@@ -109,7 +109,7 @@ impl Routes {
         let mut is_followed = false;
         for (address, acceptor) in acceptors {
             if let Some(it) = wanted.iter().find(|it| covers(it.address, address)) {
-                acceptor.set_config(config(shared, it.key, it.listener, it.route));
+                acceptor.set_config(it.config(shared));
                 let own = open.entry(it.key.clone()).or_default();
                 own.insert(address, acceptor);
                 continue;
@@ -201,6 +201,7 @@ impl Routes {
 struct Wanted<'a> {
     address: SocketAddr,
     listener: Listener,
+    about: ListenAddress<'a>,
     key: &'a RouteKey,
     route: &'a Listeners,
 }
@@ -208,19 +209,37 @@ struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     /// All of a route's.
     fn all(key: &'a RouteKey, route: &'a Listeners) -> impl Iterator<Item = Self> {
-        let preview = (route.preview, Listener::Preview);
-        let live = route.live_addresses().into_iter();
-        let slots = route.slots.iter();
-        let slots = slots.map(|(slot, address)| (*address, Listener::Slot(*slot)));
-        let addresses = std::iter::once(preview)
-            .chain(live.map(|address| (address, Listener::Live)))
-            .chain(slots);
-        addresses.map(move |(address, listener)| Self {
-            address,
-            listener,
+        route.routed().into_iter().map(move |about| Self {
+            address: about.address,
+            listener: about.listener,
+            about,
             key,
             route,
         })
+    }
+
+    /// What a listener stands for there.
+    fn config(&self, shared: &Arc<Shared>) -> ListenerConfig {
+        let (key, route) = (self.key, self.route);
+        ListenerConfig {
+            key: key.clone(),
+            backend: Backend {
+                service: key.service.clone(),
+                port: self.about.port.cloned(),
+            },
+            protocol: self.about.protocol,
+            listener: self.listener,
+            limits: route.limits.clone(),
+            trusted: trusted(route, self.listener),
+            active_table: shared.registry.active_table(&key.scope),
+            shared: Arc::clone(shared),
+        }
+    }
+
+    /// Whether both lead to the same instances.
+    fn means(&self, other: &Self) -> bool {
+        let what = |it: &Self| (it.key, it.about.port, it.listener);
+        what(self) == what(other)
     }
 
     fn taken_by(&self, holder: &RouteKey) -> RouteError {
@@ -246,31 +265,12 @@ fn same_address(key: &RouteKey, route: &Listeners) -> Result<(), RouteError> {
 /// Two listeners of different meaning cannot have a part of an address in common.
 fn claimed_twice(wanted: &[Wanted<'_>]) -> Result<(), RouteError> {
     for (at, it) in wanted.iter().enumerate() {
-        let is_other = |other: &&Wanted<'_>| {
-            let means_the_same = (other.key, other.listener) == (it.key, it.listener);
-            !means_the_same && overlap(other.address, it.address)
-        };
+        let is_other = |other: &&Wanted<'_>| !other.means(it) && overlap(other.address, it.address);
         if let Some(other) = wanted[..at].iter().find(is_other) {
             return Err(it.taken_by(other.key));
         }
     }
     Ok(())
-}
-
-fn config(
-    shared: &Arc<Shared>,
-    key: &RouteKey,
-    listener: Listener,
-    route: &Listeners,
-) -> ListenerConfig {
-    ListenerConfig {
-        key: key.clone(),
-        listener,
-        limits: route.limits.clone(),
-        trusted: trusted(route, listener),
-        active_table: shared.registry.active_table(&key.scope),
-        shared: Arc::clone(shared),
-    }
 }
 
 /// The proxy in front of the slots' own listeners is on this machine, and they are reached from

@@ -1,41 +1,39 @@
 //! Where traffic goes, as plain data.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 
+use crate::model::port::PortName;
 use crate::model::{ServiceName, Slot};
 
-/// One environment's whole routing. A service that is absent, or has no endpoint, has no ready
-/// instance.
+/// What a listener leads to: one port of a service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Backend {
+    /// The service.
+    pub service: ServiceName,
+    /// Which of its ports; the one with the traffic without a name.
+    pub port: Option<PortName>,
+}
+
+impl From<ServiceName> for Backend {
+    fn from(service: ServiceName) -> Self {
+        Self {
+            service,
+            port: None,
+        }
+    }
+}
+
+/// Where ready instances listen, by what they are behind.
+pub type Endpoints = BTreeMap<Backend, Vec<SocketAddr>>;
+
+/// One environment's whole routing. What is absent, or has no endpoint, has no ready instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
     /// Ready instances behind the live listeners.
-    pub live: BTreeMap<ServiceName, Vec<SocketAddr>>,
+    pub live: Endpoints,
     /// Ready instances behind the preview listeners.
-    pub preview: BTreeMap<ServiceName, Vec<SocketAddr>>,
+    pub preview: Endpoints,
     /// Ready instances behind the listeners that slots have of their own.
-    pub slots: BTreeMap<Slot, BTreeMap<ServiceName, Vec<SocketAddr>>>,
-}
-
-/// Through which of a service's two listeners a request came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Listener {
-    /// Live traffic.
-    Live,
-    /// Preview traffic.
-    Preview,
-    /// A slot's own traffic, whichever has the live one.
-    Slot(Slot),
-}
-
-impl fmt::Display for Listener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Live => "live",
-            Self::Preview => "preview",
-            Self::Slot(slot) => slot.as_str(),
-        })
-    }
+    pub slots: BTreeMap<Slot, Endpoints>,
 }

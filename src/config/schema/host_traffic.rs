@@ -1,16 +1,17 @@
 //! Traffic through a router on this machine.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::findings::Findings;
 use crate::config::schema::traffic::have_ports;
-use crate::config::schema::{EnvironmentConfig, Publish, ServiceConfig};
+use crate::config::schema::{EnvironmentConfig, PortListenersConfig, Publish};
 use crate::model::limits::Limits;
-use crate::model::{Period, ServiceName, Slot, TrustedProxies};
+use crate::model::port::PortName;
+use crate::model::{Period, ServiceName, TrustedProxies};
 
 /// What a router on this machine has, whichever it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,7 +29,7 @@ pub struct HostTraffic {
     #[serde(skip_serializing_if = "TrustedProxies::is_empty")]
     pub trusted_proxies: TrustedProxies,
     /// The ports by service. Without it live is the service's `port`, and preview the one above it.
-    pub listeners: BTreeMap<ServiceName, Listeners>,
+    pub listeners: BTreeMap<ServiceName, ListenersConfig>,
     /// The router's limits.
     pub limits: Limits,
     /// A key that names the slot with live traffic, for whoever routes by it.
@@ -50,9 +51,9 @@ impl Default for HostTraffic {
 }
 
 /// A service's ports.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Listeners {
+pub struct ListenersConfig {
     /// Where live traffic arrives.
     pub live: Option<u16>,
     /// Where only the preview slot answers.
@@ -61,6 +62,9 @@ pub struct Listeners {
     pub blue: Option<u16>,
     /// Where the slot green answers, whichever has live traffic.
     pub green: Option<u16>,
+    /// The same for its ports besides the one with the traffic, by their names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<PortName, PortListenersConfig>,
 }
 
 impl HostTraffic {
@@ -77,8 +81,8 @@ impl HostTraffic {
 
     /// A service's ports, as far as they are given.
     #[must_use]
-    pub fn listeners(&self, service: &ServiceName) -> Listeners {
-        self.listeners.get(service).copied().unwrap_or_default()
+    pub fn listeners(&self, service: &ServiceName) -> ListenersConfig {
+        self.listeners.get(service).cloned().unwrap_or_default()
     }
 
     pub(super) fn check(&self, findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
@@ -94,6 +98,9 @@ impl HostTraffic {
                 let at = ["traffic", "listeners", service.as_str(), side];
                 findings.add(&at, "0 is not a port", "write a number from 1 to 65535");
             }
+        }
+        for service in &environment.services {
+            self.check_ports(findings, environment, service);
         }
         limits(findings, &self.limits);
         if let Some(publish) = &self.publish {
@@ -120,42 +127,10 @@ fn limits(findings: &mut Findings<'_>, limits: &Limits) {
         ("header_timeout", limits.header_timeout),
         ("min_rate_over", limits.min_rate_over),
         ("upgrade_idle", limits.upgrade_idle),
+        ("tcp_idle", limits.tcp_idle),
     ];
     for (key, _) in times.iter().filter(|(_, time)| *time == Period::ZERO) {
         let help = "write a time, as `30s`";
         findings.add(&path(key), "no time at all lets nobody through", help);
-    }
-}
-
-impl EnvironmentConfig {
-    /// Where each slot of a service answers by itself: on this machine only.
-    #[must_use]
-    pub fn slot_addresses(&self, name: &ServiceName) -> BTreeMap<Slot, SocketAddr> {
-        let own = self.traffic.host().map(|traffic| traffic.listeners(name));
-        let own = own.unwrap_or_default();
-        let at = |port: u16| (Ipv4Addr::LOCALHOST, port).into();
-        [(Slot::Blue, own.blue), (Slot::Green, own.green)]
-            .into_iter()
-            .filter_map(|(slot, port)| Some((slot, at(port?))))
-            .collect()
-    }
-
-    /// Where a service's live and preview listeners are; none for a worker, and where no router on
-    /// this machine has the traffic.
-    #[must_use]
-    pub fn addresses(
-        &self,
-        name: &ServiceName,
-        service: &ServiceConfig,
-    ) -> Option<(SocketAddr, SocketAddr)> {
-        let port = service.port_number()?;
-        let traffic = self.traffic.host()?;
-        let own = traffic.listeners(name);
-        let live = own.live.unwrap_or(port);
-        let preview = own.preview.unwrap_or_else(|| live.saturating_add(1));
-        Some((
-            (traffic.address, live).into(),
-            (traffic.preview_address(), preview).into(),
-        ))
     }
 }

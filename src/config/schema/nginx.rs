@@ -68,9 +68,18 @@ impl NginxTraffic {
         traffic: &HostTraffic,
     ) {
         let services = environment.services.iter();
-        for (name, port) in
-            services.filter_map(|(name, service)| Some((name, service.port_number()?)))
+        for (name, (port_name, port)) in
+            services.filter_map(|(name, service)| Some((name, service.traffic_port()?)))
         {
+            if !port.protocol.is_http() {
+                let message = format!(
+                    "nginx has the traffic here, and `{port_name}` of {name} speaks no HTTP"
+                );
+                let help = "write `traffic: {kind: embedded}`: shipit's own router leads to it";
+                findings.add(&["traffic", "kind"], message, help);
+                continue;
+            }
+            let port = port.number;
             let own = traffic.listeners(name);
             if own.blue.is_none() || own.green.is_none() {
                 let help = format!(

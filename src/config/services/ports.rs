@@ -79,22 +79,28 @@ fn traffic(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
     }
 }
 
-/// What is not HTTP comes to a service of a cluster alone, and there through a Service.
+/// What is not HTTP comes in on a cluster through a Service, and on a host through a listener: one
+/// that is not the port with the traffic has none unless it is written.
 fn protocols(
     findings: &mut Findings<'_>,
     environment: &EnvironmentConfig,
     name: &str,
     service: &ServiceConfig,
 ) {
-    let ports = service.all_ports();
+    let ports = service.other_ports();
     let tcp = ports.iter().filter(|(_, port)| !port.protocol.is_http());
+    let listeners = environment.traffic.host().map(|host| &host.listeners);
+    let own = listeners.and_then(|all| all.iter().find(|(it, _)| it.as_str() == name));
+    let is_led_to = |port: &PortName| own.is_some_and(|(_, own)| own.ports.contains_key(port));
     let is_host = environment.cluster.host().is_some();
-    for (port, _) in tcp.filter(|_| is_host) {
+    for (port, it) in tcp.filter(|(port, _)| is_host && !is_led_to(port)) {
+        let number = it.number;
         findings.add(
             &["services", name, "ports", port.as_str(), "protocol"],
-            "the router of a host switches HTTP alone, and nothing would lead to this port",
+            "nothing leads to this port",
             format!(
-                "take it out here with `ports: {{{port}: null}}`, or run the service on a cluster"
+                "write `traffic: {{listeners: {{{name}: {{ports: {{{port}: {{live: {number}}}}}}}}}}}`, \
+                 or take it out here with `ports: {{{port}: null}}`"
             ),
         );
     }

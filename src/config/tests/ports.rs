@@ -166,19 +166,10 @@ fn what_no_port_can_be_is_refused_where_it_is_written() {
 }
 
 #[test]
-fn what_is_not_http_comes_in_on_a_cluster_alone() {
+fn what_is_not_http_comes_in_by_a_service_or_by_the_router_of_a_host() {
     let db = "services: {web: {port: db, ports: {db: {port: 5432, protocol: tcp}}}}\n";
     let host = GOOD.replace("    port: 8080\n", "");
-    let found = faults(&host, db);
-    assert_eq!(found.len(), 1, "{found:#?}");
-    assert!(
-        found[0].contains(
-            "services.web.ports.db.protocol: the router of a host switches HTTP alone, and nothing \
-             would lead to this port | take it out here with `ports: {db: null}`"
-        ),
-        "{}",
-        found[0]
-    );
+    project(&host, db).expect("the router of a host leads to it");
 
     for (rest, wanted) in [
         (
@@ -201,6 +192,98 @@ fn what_is_not_http_comes_in_on_a_cluster_alone() {
     let good = "traffic: {kind: ingress, entries: {web: {annotations: {a: b}}}}\n\
                 promotion: {before: [{tcp: {}}]}\n";
     project(&base(), &format!("{db}{good}")).expect("valid");
+}
+
+#[test]
+fn a_further_port_of_a_host_has_the_listeners_that_are_written() {
+    let host = format!("{GOOD}    ports: {{metrics: 9090, db: {{port: 5432, protocol: tcp}}}}\n");
+    let traffic = |ports: &str| {
+        format!("traffic: {{address: 10.0.0.1, listeners: {{web: {{ports: {{{ports}}}}}}}}}\n")
+    };
+    let text = traffic(
+        "metrics: {address: 10.0.0.2, live: 9090, blue: 9092}, db: {live: 5432, preview: 5433}",
+    );
+    let project = project(&host, &text).expect("valid");
+    let staging = project.environments.values().next().expect("one");
+    let (name, web) = staging.services.iter().next().expect("one");
+    let listeners = staging.listeners(name, web).expect("a host's");
+    let shown: Vec<String> = listeners.each().iter().map(shown_address).collect();
+    assert_eq!(
+        shown,
+        [
+            "- Http live 10.0.0.1:8080",
+            "- Http preview 127.0.0.1:8081",
+            "db Tcp live 10.0.0.1:5432",
+            "db Tcp preview 127.0.0.1:5433",
+            "metrics Http live 10.0.0.2:9090",
+            "metrics Http blue 127.0.0.1:9092",
+        ]
+    );
+
+    for (ports, wanted) in [
+        (
+            "",
+            "services.web.ports.db.protocol: nothing leads to this port | write `traffic: \
+             {listeners: {web: {ports: {db: {live: 5432}}}}}`, or take it out here with `ports: \
+             {db: null}`",
+        ),
+        (
+            "db: {}",
+            "traffic.listeners.web.ports.db: nothing listens here | write `live`, or `blue`",
+        ),
+        (
+            "db: {live: 0}",
+            "traffic.listeners.web.ports.db.live: 0 is not a port",
+        ),
+        (
+            "db: {blue: 5432, address: 10.0.0.2}",
+            "traffic.listeners.web.ports.db.address: it is the live listener's, and there is none",
+        ),
+        (
+            "db: {live: 5432}, metric: {live: 1}",
+            "traffic.listeners.web.ports.metric: web has no port `metric` | did you mean `metrics`?",
+        ),
+        (
+            "db: {live: 5432}, http: {live: 1}",
+            "traffic.listeners.web.ports.http: `http` is the port of web with the traffic",
+        ),
+        (
+            "db: {live: 8080}",
+            "traffic.listeners.web.ports.db.live: 10.0.0.1:8080 would be live of db of web in \
+             staging, and is live of web in staging already",
+        ),
+    ] {
+        let found = faults(&host, &traffic(ports));
+        assert_eq!(found.len(), 1, "{ports}: {found:#?}");
+        assert!(found[0].contains(wanted), "{ports}: {}", found[0]);
+    }
+}
+
+fn shown_address(it: &crate::model::route::ListenAddress<'_>) -> String {
+    let port = it.port.map_or("-", |port| port.as_str());
+    format!("{port} {:?} {} {}", it.protocol, it.listener, it.address)
+}
+
+#[test]
+fn nginx_leads_to_http_alone() {
+    let slots = "blue: 9001, green: 9002";
+    let host = format!("{GOOD}    ports: {{db: {{port: 5432, protocol: tcp}}}}\n");
+    let further = format!(
+        "traffic: {{kind: nginx, listeners: {{web: {{{slots}, ports: {{db: {{live: 5432}}}}}}}}}}\n"
+    );
+    let found = faults(&host, &further);
+    let wanted = "traffic.listeners.web.ports.db: nginx has the traffic here, and leads to one HTTP \
+                  port of a service | take it out, or write `traffic: {kind: embedded}`";
+    assert!(found.len() == 1 && found[0].contains(wanted), "{found:#?}");
+
+    let host = GOOD.replace("    port: 8080\n", "");
+    let db = format!(
+        "services: {{web: {{port: db, ports: {{db: {{port: 5432, protocol: tcp}}}}}}}}\n\
+         traffic: {{kind: nginx, listeners: {{web: {{{slots}}}}}}}\n"
+    );
+    let found = faults(&host, &db);
+    let wanted = "traffic.kind: nginx has the traffic here, and `db` of web speaks no HTTP";
+    assert!(found.len() == 1 && found[0].contains(wanted), "{found:#?}");
 }
 
 #[test]

@@ -103,9 +103,11 @@ impl CheckFailure {
 
 /// The URL of the named service, or of the only one.
 fn url(target: &CheckTarget, service: Option<&ServiceName>) -> Result<String, CheckFailure> {
-    let found = match (service, target.urls.as_slice()) {
-        (Some(name), urls) => urls.iter().find(|url| url.service == *name),
-        (None, [only]) => Some(only),
+    let of_traffic = target.urls.iter().filter(|url| url.port.is_none());
+    let all: Vec<&Url> = of_traffic.collect();
+    let found = match (service, all.as_slice()) {
+        (Some(name), urls) => urls.iter().copied().find(|url| url.service == *name),
+        (None, [only]) => Some(*only),
         (None, []) => None,
         (None, urls) => {
             let names: Vec<&str> = urls

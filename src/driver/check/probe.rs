@@ -63,7 +63,7 @@ async fn ask(client: Client, target: ProbeTarget) -> Answer {
         format!("{url}: {reason} after {after} ms")
     };
     let failure = if tcp::is_meant(url) {
-        tcp::connect(url, timeout).await.err().map(late)
+        tcp::answer(url, timeout).await.err().map(late)
     } else {
         match client.get(url, target.host.as_ref(), timeout).await {
             Ok((status, _)) if status.is_server_error() => Some(format!("{url} answered {status}")),

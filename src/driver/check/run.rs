@@ -91,14 +91,17 @@ async fn start(
     })
 }
 
-/// `SHIPIT_URL` for the first service, `SHIPIT_URL_<SERVICE>` for each.
+/// `SHIPIT_URL` for the first service, `SHIPIT_URL_<SERVICE>` for each, and
+/// `SHIPIT_URL_<SERVICE>_<PORT>` for each listener of its further ports.
 fn urls(target: &CheckTarget) -> Vec<(String, String)> {
     let first = target
         .urls
         .first()
         .map(|url| ("SHIPIT_URL".to_owned(), url.url.clone()));
     let each = target.urls.iter().map(|url| {
-        let name = url.service.as_str().to_uppercase().replace('-', "_");
+        let port = url.port.iter().map(|port| port.as_str());
+        let words: Vec<&str> = std::iter::once(url.service.as_str()).chain(port).collect();
+        let name = words.join("_").to_uppercase().replace('-', "_");
         (format!("SHIPIT_URL_{name}"), url.url.clone())
     });
     first.into_iter().chain(each).collect()

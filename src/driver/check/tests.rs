@@ -53,6 +53,7 @@ fn server(status: u16) -> SocketAddr {
 fn target(addresses: &[(&str, SocketAddr)]) -> CheckTarget {
     let urls = addresses.iter().map(|(service, address)| Url {
         service: service.parse().expect("a name"),
+        port: None,
         slot: Slot::Blue,
         url: format!("http://{address}"),
     });

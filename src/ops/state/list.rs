@@ -5,7 +5,7 @@ use crate::model::facts::{Facts, Overview, SlotFacts};
 use crate::model::object::ObjectFacts;
 use crate::model::release::Release;
 use crate::model::resource::{ResourceFacts, Settings};
-use crate::model::route::Route;
+use crate::model::route::{Listener, Listeners, Route};
 use crate::model::state::State;
 use crate::model::workload::Known;
 use crate::observe::ObserveError;
@@ -123,8 +123,14 @@ fn entry(route: &Route) -> String {
         let keys = objects.keys().map(|key| key.short());
         return keys.collect::<Vec<_>>().join(", ");
     }
-    let addresses = route.live_addresses().into_iter();
-    let addresses: Vec<String> = addresses.map(|address| address.to_string()).collect();
+    let all = route.listeners().map(Listeners::routed).unwrap_or_default();
+    let live = all.iter().filter(|it| it.listener == Listener::Live);
+    let addresses: Vec<String> = live
+        .map(|it| match it.port {
+            Some(port) => format!("{} ({port})", it.address),
+            None => it.address.to_string(),
+        })
+        .collect();
     format!("listens on {}", addresses.join(", "))
 }
 

@@ -68,6 +68,7 @@ fn a_release_that_went_live_is_shown_with_its_measurement_and_where_it_answers()
         traffic: LiveTraffic::All(Slot::Green),
         urls: vec![Url {
             service: "web".parse().expect("a name"),
+            port: None,
             slot: Slot::Green,
             url: "http://127.0.0.1:8080".to_owned(),
         }],

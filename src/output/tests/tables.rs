@@ -6,8 +6,10 @@ use super::{Wanted, World, is_as_before, one_below_the_other};
 use crate::model::facts::{Facts, HealthState};
 use crate::model::garbage::{Collect, Collected, Unneeded};
 use crate::model::outcome::ProbeReport;
+use crate::model::port::{PortName, Protocol};
 use crate::model::promotion::Mode;
 use crate::model::release::{PromotedFrom, Release, ReleaseStatus};
+use crate::model::route::{PortListeners, Route};
 use crate::model::{Digest, ReleaseNumber, Role, Slot};
 use crate::output::status::{self, StatusView};
 use crate::output::{garbage, history};
@@ -42,6 +44,36 @@ fn view(facts: Facts) -> StatusView {
     }
 }
 
+/// The same with two ports of `web` besides, of which one has listeners.
+fn with_ports(mut facts: Facts) -> Facts {
+    let (sql, metrics): (PortName, PortName) = (
+        "sql".parse().expect("a name"),
+        "metrics".parse().expect("a name"),
+    );
+    for (at, there) in (0..).zip(facts.slots.values_mut()) {
+        for instance in there
+            .workloads
+            .get_mut("web")
+            .into_iter()
+            .flat_map(|it| &mut it.instances)
+        {
+            instance.ports.insert(sql.clone(), 40_000 + at);
+            instance.ports.insert(metrics.clone(), 41_000 + at);
+        }
+    }
+    let route = facts.routes.get_mut("web").and_then(Route::listeners_mut);
+    let at = |port: u16| ([127, 0, 0, 1], port).into();
+    let listeners = PortListeners {
+        protocol: Protocol::Tcp,
+        live: Some(at(5432)),
+        preview: Some(at(5433)),
+        slots: [(Slot::Blue, at(5434))].into(),
+        ..PortListeners::default()
+    };
+    route.expect("listeners").ports.insert(sql, listeners);
+    facts
+}
+
 /// Two hours after the world began.
 fn later() -> Timestamp {
     Timestamp::from_second(7200).expect("in range")
@@ -66,6 +98,7 @@ fn status_shows_each_service_of_each_slot() {
 
     let texts = [
         ("nothing yet", view(Facts::default())),
+        ("several ports", view(with_ports(healthy.clone()))),
         ("healthy", view(healthy)),
         ("troubled", troubled),
     ];

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::model::Role;
+use crate::model::port::Protocol;
+use crate::model::route::PortListeners;
 use crate::plan::{abort, destroy};
 
 /// An environment in which `web` and `api` are live, and what is desired of it.
@@ -100,6 +102,70 @@ fn a_live_listener_that_moves_closes_behind_the_release_and_not_before() {
     assert_eq!(live_of(last, "web"), [new]);
     let arrives = vec![format!("live traffic arrives at {old}")];
     assert_eq!(lost(&plan), [("route.web", arrives)]);
+}
+
+/// What is desired, with a `sql` port of `web` there; without one nowhere.
+fn with_sql(wanted: &Wanted, live: Option<u16>) -> Desired {
+    let mut desired = wanted.desired();
+    let listeners = listeners_of(desired.services.get_mut("web").expect("a service"));
+    if let Some(live) = live {
+        let port = PortListeners {
+            protocol: Protocol::Tcp,
+            live: Some(([127, 0, 0, 1], live).into()),
+            ..PortListeners::default()
+        };
+        listeners.ports.insert("sql".parse().expect("a name"), port);
+    }
+    desired
+}
+
+fn sql_of(facts: &Facts) -> Vec<u16> {
+    let listeners = facts.routes["web"].listeners().expect("listeners");
+    let sql = listeners.ports.get("sql");
+    let addresses = sql.into_iter().flat_map(PortListeners::live_addresses);
+    addresses.map(|address| address.port()).collect()
+}
+
+#[test]
+fn a_further_port_moves_and_goes_behind_the_release_and_not_before() {
+    let mut world = World::new();
+    let first = Wanted::web(1);
+    let plan = apply(
+        &with_sql(&first, Some(5432)),
+        &world.observed(&first),
+        &world.state,
+    );
+    world.carry_out(&plan);
+    assert_eq!(sql_of(&world.facts), [5432]);
+
+    for (number, next, reason) in [
+        (
+            2,
+            Some(6432),
+            "127.0.0.1:6432 opens before 127.0.0.1:5432 closes",
+        ),
+        (
+            3,
+            None,
+            "127.0.0.1:6432 closes once the release is verified",
+        ),
+    ] {
+        let wanted = Wanted::web(number);
+        let (desired, before) = (with_sql(&wanted, next), sql_of(&world.facts));
+        let plan = apply(&desired, &world.observed(&wanted), &world.state);
+        is_sound(&plan, &world.facts);
+        let opens = plan.steps.iter().find(|step| step.reason == reason);
+        assert!(opens.is_some(), "{reason}: {:#?}", plan.steps);
+        for (words, facts) in story(&plan, &world.facts) {
+            if !words.starts_with("retain") && !words.starts_with("listen") {
+                assert!(sql_of(&facts).contains(&before[0]), "{words}");
+            }
+        }
+        let arrives = format!("live traffic arrives at 127.0.0.1:{} (sql)", before[0]);
+        assert_eq!(lost(&plan), [("route.web", vec![arrives])]);
+        world.carry_out(&plan);
+        assert_eq!(sql_of(&world.facts), Vec::from_iter(next));
+    }
 }
 
 #[test]

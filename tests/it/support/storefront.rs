@@ -6,7 +6,8 @@
 //! echoes WebSocket messages, `/file?PATH` answers with a file, `/descriptors` with what it has
 //! open. While there is a file at `SICK_FILE`, `/healthz` fails. `TELL` names variables whose
 //! values it writes into its log. `FAIL_HEALTH`, `FAIL_ROOT`, `CRASH_AFTER_MS`, `START_DELAY_MS`,
-//! `EAT_MIB` and `FAIL_START` make it misbehave. With `ADMIN` it answers at `PORT_ADMIN`, too. SIGTERM stops accepting, lets requests finish, and
+//! `EAT_MIB` and `FAIL_START` make it misbehave. With `ADMIN` it answers at `PORT_ADMIN`, too,
+//! and with `LINE` each line at `PORT_LINE`. SIGTERM stops accepting, lets requests finish, and
 //! ends with 0.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // what a service writes is its log
@@ -85,8 +86,31 @@ async fn main() {
         let listener = TcpListener::bind((host, port)).await;
         tokio::spawn(serve(listener.expect("the port is free")));
     }
+    if let Some(port) = told("PORT_LINE").filter(|_| told("LINE").is_some()) {
+        let port: u16 = port.parse().expect("PORT_LINE");
+        let host = told("HOST").unwrap_or_else(|| "127.0.0.1".to_owned());
+        let listener = TcpListener::bind((host, port)).await;
+        tokio::spawn(lines(listener.expect("the port is free")));
+    }
     println!("storefront listens on {port}: {}", message());
     serve(listener).await;
+}
+
+/// Answers each line with the message, on each connection.
+async fn lines(listener: TcpListener) {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(stream).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                let answer = format!("{} {line}\n", message());
+                if lines.get_mut().write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
 }
 
 /// Writes a text in several forms, as a careless service would.

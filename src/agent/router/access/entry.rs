@@ -15,6 +15,9 @@ use crate::redact::Redactor;
 
 /// What is logged for a client that went away before it had an answer; nginx's number for it.
 const CLIENT_WENT_AWAY: u16 = 499;
+/// What stands for the method of a connection that has none. Its status is 200 for one that reached
+/// an instance, as in nginx's log of streams.
+const TCP: &[u8] = b"TCP";
 /// The longest path that is logged, in bytes.
 const LONGEST_PATH: usize = 1024;
 
@@ -37,6 +40,9 @@ pub struct Line {
     project: String,
     environment: String,
     service: String,
+    /// The port, unless it is the one with the traffic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<String>,
     listener: Listener,
     upstream: Option<SocketAddr>,
     request_id: String,
@@ -68,6 +74,7 @@ impl Line {
             project: key.scope.project.to_string(),
             environment: key.scope.environment.to_string(),
             service: key.service.to_string(),
+            port: config.backend.port.as_ref().map(ToString::to_string),
             listener: config.listener,
             upstream: None,
             request_id: String::new(),
@@ -151,6 +158,30 @@ impl AccessEntry {
         }
     }
 
+    /// Begins the line of a connection that speaks no HTTP, if there is a log.
+    pub fn of_connection(config: &Arc<ListenerConfig>, client: SocketAddr) -> Self {
+        if !config.shared.access.is_on() {
+            return Self { inner: None };
+        }
+        Self {
+            inner: Some(Box::new(Inner {
+                config: Arc::clone(config),
+                began: Instant::now(),
+                time: Timestamp::now(),
+                client,
+                forwarded_for: None,
+                method: Method::from_bytes(TCP).unwrap_or_default(),
+                path: String::new(),
+                id: config.shared.request_id(),
+                status: CLIENT_WENT_AWAY,
+                bytes: 0,
+                upstream: None,
+                complete: false,
+                error: None,
+            })),
+        }
+    }
+
     /// One that writes nothing: for a response whose line is written elsewhere.
     #[expect(clippy::unused_self, reason = "reads as: this entry's silent twin")]
     pub const fn silent(&self) -> Self {
@@ -213,6 +244,7 @@ impl Inner {
             project: key.scope.project.to_string(),
             environment: key.scope.environment.to_string(),
             service: key.service.to_string(),
+            port: self.config.backend.port.as_ref().map(ToString::to_string),
             listener: self.config.listener,
             upstream: self.upstream,
             request_id: self.id.to_str().unwrap_or_default().to_owned(),

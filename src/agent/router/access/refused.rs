@@ -29,7 +29,7 @@ pub fn note(config: &Arc<ListenerConfig>, client: SocketAddr, error: &(dyn Error
 pub fn note_full(config: &Arc<ListenerConfig>, client: SocketAddr, full: Full) {
     let status = match full {
         Full::Client(_) => StatusCode::TOO_MANY_REQUESTS,
-        Full::Router => StatusCode::SERVICE_UNAVAILABLE,
+        Full::Router | Full::Streams => StatusCode::SERVICE_UNAVAILABLE,
     };
     write(config, client, status, full.to_string());
 }

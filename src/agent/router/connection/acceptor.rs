@@ -21,6 +21,7 @@ use crate::agent::router::connection::listen::{BACKLOG, Socket};
 use crate::agent::router::connection::serve::{self, Orders, Peer};
 use crate::agent::router::connection::turn_away::turn_away;
 use crate::agent::router::request::identity::Origin;
+use crate::agent::router::tcp::{self, Connection};
 
 /// How long to wait at first when the system has no file descriptor or memory for a connection, and
 /// how long at most.
@@ -142,6 +143,9 @@ impl AcceptLoop {
         };
 
         let config = self.config.load_full();
+        if !config.protocol.is_http() {
+            return self.pass(&config, stream, address).await;
+        }
         let (origin, activity) = (Origin::new(address), Arc::new(Activity::default()));
         let client = config.shared.clients.enter(origin.address());
         let limit = if config.trusted.contains(origin.address()) {
@@ -169,6 +173,25 @@ impl AcceptLoop {
                 self.orders.tasks.spawn(serving);
             }
             Err(full) => self.turn_away(&config, stream, address, full),
+        }
+    }
+
+    /// Gives a connection that speaks no HTTP its place, or resets it.
+    async fn pass(&self, config: &Arc<ListenerConfig>, stream: TcpStream, address: SocketAddr) {
+        match tcp::place(config, address).await {
+            Ok(place) => {
+                let connection = Connection {
+                    stream,
+                    address,
+                    config: Arc::clone(&self.config),
+                    cut: self.orders.cut.clone(),
+                };
+                self.orders.tasks.spawn(connection.serve(place));
+            }
+            Err(full) => {
+                refused::note_full(config, address, full);
+                tcp::reset(stream);
+            }
         }
     }
 

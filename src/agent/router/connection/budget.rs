@@ -18,6 +18,9 @@ use crate::agent::router::connection::open::Open;
 const WAIT: Duration = Duration::from_secs(2);
 /// Which part of all one client or one instance has when no limit says otherwise.
 const PART: u32 = 4;
+/// Which part of all those have together that speak no HTTP: such a connection stays open while it
+/// does nothing, and makes no room for others.
+const STREAMS: usize = 2;
 
 /// What all listeners share.
 #[derive(Debug)]
@@ -35,6 +38,7 @@ pub struct Side {
     part: u32,
     at_instance: u32,
     clients: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
     instances: Arc<Semaphore>,
     open: Open,
 }
@@ -48,6 +52,9 @@ pub enum Full {
     /// All are taken.
     #[error("the router has as many connections as it may have")]
     Router,
+    /// All that those may have that speak no HTTP.
+    #[error("the router has as many TCP connections as it may have: half of all")]
+    Streams,
 }
 
 impl Budget {
@@ -102,6 +109,35 @@ impl Budget {
     }
 }
 
+impl Budget {
+    /// A place for a client's connection that speaks no HTTP, of which it may have so many. None of
+    /// those makes room for it; an HTTP connection that does nothing may.
+    pub async fn stream(
+        &self,
+        listener: Listener,
+        limit: u32,
+        client: &Arc<Client>,
+    ) -> Result<StreamPlace, Full> {
+        let side = self.side(listener);
+        let taken = client.take(Share::Stream, limit);
+        let taken = taken.ok_or(Full::Client(limit))?;
+        let stream = Arc::clone(&side.streams).try_acquire_owned();
+        let stream = stream.map_err(|_| Full::Streams)?;
+        let permit = side.client(self.wait).await.ok_or(Full::Router)?;
+        Ok(StreamPlace {
+            _taken: taken,
+            _permits: [stream, permit],
+        })
+    }
+}
+
+/// The place of a connection that speaks no HTTP, until this is dropped.
+#[derive(Debug)]
+pub struct StreamPlace {
+    _taken: Taken,
+    _permits: [OwnedSemaphorePermit; 2],
+}
+
 impl Side {
     fn new(count: usize, at_instance: u32) -> Self {
         let part = (u32::try_from(count).unwrap_or(u32::MAX) / PART).max(1);
@@ -109,6 +145,7 @@ impl Side {
             part,
             at_instance: part.min(at_instance),
             clients: Arc::new(Semaphore::new(count)),
+            streams: Arc::new(Semaphore::new(count.div_ceil(STREAMS))),
             instances: Arc::new(Semaphore::new(count)),
             open: Open::default(),
         }

@@ -30,6 +30,8 @@ pub enum Share {
     Request,
     /// Connections that have left HTTP.
     Upgrade,
+    /// Connections that never were HTTP's.
+    Stream,
 }
 
 impl fmt::Display for Share {
@@ -38,6 +40,7 @@ impl fmt::Display for Share {
             Self::Connection => "connections",
             Self::Request => "requests in flight",
             Self::Upgrade => "connections that have left HTTP",
+            Self::Stream => "TCP connections",
         })
     }
 }
@@ -62,6 +65,7 @@ struct Counts {
     connections: AtomicU32,
     requests: AtomicU32,
     upgrades: AtomicU32,
+    streams: AtomicU32,
     open: Open,
 }
 
@@ -71,6 +75,7 @@ impl Counts {
             Share::Connection => &self.connections,
             Share::Request => &self.requests,
             Share::Upgrade => &self.upgrades,
+            Share::Stream => &self.streams,
         }
     }
 }

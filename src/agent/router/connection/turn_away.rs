@@ -40,7 +40,7 @@ const fn answer(full: Full) -> &'static [u8] {
             b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\n\
               cache-control: no-store\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
         }
-        Full::Router => {
+        Full::Router | Full::Streams => {
             b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n\
               cache-control: no-store\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
         }

@@ -40,6 +40,8 @@ enum Source {
 /// A response's body. The request's log line is written when it ends.
 #[derive(Debug)]
 pub struct Download {
+    /// What has come of an instance's body already.
+    first: Option<Frame<Bytes>>,
     source: Source,
     entry: AccessEntry,
     serving: Serving,
@@ -64,6 +66,7 @@ impl Download {
     /// The router's own words.
     pub fn text(text: String, entry: AccessEntry) -> Self {
         let mut download = Self {
+            first: None,
             source: Source::Text(Bytes::from(text)),
             entry,
             serving: Serving::default(),
@@ -77,9 +80,9 @@ impl Download {
         Self::text(String::new(), entry)
     }
 
-    /// An instance's response.
+    /// An instance's response, and what has come of its body already.
     pub fn proxied(
-        incoming: Incoming,
+        (first, incoming): (Option<Frame<Bytes>>, Incoming),
         exchange: Exchange,
         taken: Taken,
         entry: AccessEntry,
@@ -89,6 +92,7 @@ impl Download {
             turn.client(0);
         }
         let mut download = Self {
+            first,
             source: Source::Instance(incoming, Some(exchange)),
             entry,
             serving: Serving {
@@ -142,6 +146,9 @@ impl Download {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
         match &mut self.source {
             Source::Text(text) if text.is_empty() => Poll::Ready(None),
             Source::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
@@ -184,6 +191,7 @@ impl Body for Download {
 
     fn is_end_stream(&self) -> bool {
         self.serving.rest.is_empty()
+            && self.first.is_none()
             && match &self.source {
                 Source::Text(text) => text.is_empty(),
                 Source::Instance(incoming, _) => incoming.is_end_stream(),
@@ -194,7 +202,9 @@ impl Body for Download {
         match &self.source {
             Source::Text(text) => SizeHint::with_exact(text.len() as u64),
             Source::Instance(incoming, _) => {
-                let (hint, rest) = (incoming.size_hint(), self.serving.rest.len() as u64);
+                let first = self.first.as_ref().and_then(Frame::data_ref);
+                let rest = self.serving.rest.len() + first.map_or(0, Bytes::len);
+                let (hint, rest) = (incoming.size_hint(), rest as u64);
                 let mut all = SizeHint::new();
                 all.set_lower(hint.lower() + rest);
                 if let Some(upper) = hint.upper() {

@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version, request};
-use hyper::body::{Body, Incoming};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
@@ -23,6 +25,10 @@ use crate::agent::router::request::{framing, headers, hop_by_hop, host};
 use crate::agent::router::upstream::active_table::NoEndpoint;
 use crate::agent::router::upstream::pool::{Reuse, Sender};
 use crate::agent::router::upstream::{Connection, Failure, InFlight};
+
+/// How long the first bytes of a response's body are waited for before its head is passed on: as
+/// long as nothing was sent, one that is broken can still be answered with 502.
+const FIRST_BYTES: Duration = Duration::from_millis(10);
 
 /// How many instances are asked for a connection before the client is told that there is none.
 const MOST_TRIES: usize = 3;
@@ -57,7 +63,11 @@ pub async fn handle(
     let hears = hears_interim.then(|| Arc::clone(&peer.activity));
     let attempt = Attempt::new(&config, parts, upload, hears);
     let replied = attempt.run(&mut entry).await;
-    match replied.and_then(|reply| reply.checked(&config, change.is_some())) {
+    let checked = match replied.and_then(|reply| reply.checked(&config, change.is_some())) {
+        Ok(reply) => reply.begun(&config).await,
+        Err(refusal) => Err(refusal),
+    };
+    match checked {
         Ok(reply) => reply.pass_on(change, admitted, &config, &peer, entry),
         Err(refusal) => refusal.response(id, entry),
     }
@@ -130,6 +140,8 @@ fn check(
 /// What an instance answered.
 struct Reply {
     response: Response<Incoming>,
+    /// What has come of its body.
+    first: Option<Frame<Bytes>>,
     exchange: Exchange,
 }
 
@@ -153,6 +165,25 @@ impl Reply {
         })
     }
 
+    /// Waits a moment for the beginning of the body, and refuses one that is broken there.
+    async fn begun(mut self, config: &ListenerConfig) -> Result<Self, Refusal> {
+        let body = self.response.body_mut();
+        if body.is_end_stream() || self.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(self);
+        }
+        match tokio::time::timeout(FIRST_BYTES, self.response.body_mut().frame()).await {
+            Ok(Some(Ok(frame))) => self.first = Some(frame),
+            Ok(Some(Err(error))) => {
+                return Err(Refusal::Invalid {
+                    service: config.key.service.clone(),
+                    reason: format!("its body is broken: {error}"),
+                });
+            }
+            Ok(None) | Err(_) => {}
+        }
+        Ok(self)
+    }
+
     fn pass_on(
         self,
         change: Option<(HeaderValue, OnUpgrade)>,
@@ -163,6 +194,7 @@ impl Reply {
     ) -> Response<Download> {
         let Self {
             mut response,
+            first,
             exchange,
         } = self;
         let status = response.status();
@@ -188,7 +220,8 @@ impl Reply {
             // only one.
             response.headers_mut().remove(header::CONTENT_LENGTH);
         }
-        response.map(|incoming| Download::proxied(incoming, exchange, admitted.request, entry))
+        response
+            .map(|incoming| Download::proxied((first, incoming), exchange, admitted.request, entry))
     }
 }
 
@@ -268,6 +301,7 @@ impl<'a> Attempt<'a> {
                 Ok((response, sender)) => {
                     return Ok(Reply {
                         response,
+                        first: None,
                         exchange: Exchange { in_flight, sender },
                     });
                 }
@@ -279,6 +313,7 @@ impl<'a> Attempt<'a> {
     async fn choose(&self) -> Result<Arc<InFlight>, Refusal> {
         let ListenerConfig {
             key,
+            backend,
             listener,
             active_table,
             ..
@@ -288,7 +323,7 @@ impl<'a> Attempt<'a> {
         }
 
         let leased = active_table
-            .choose(*listener, &key.service, &self.tried, self.held_until)
+            .choose(*listener, backend, &self.tried, self.held_until)
             .await;
         leased.map_err(|error| match error {
             NoEndpoint::NoneReady => Refusal::NoneReady {

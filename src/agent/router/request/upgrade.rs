@@ -14,7 +14,7 @@ use crate::agent::router::access::AccessEntry;
 use crate::agent::router::connection::clients::Taken;
 use crate::agent::router::connection::serve::Peer;
 use crate::agent::router::request::download::Download;
-use crate::agent::router::request::watched::{Side, Watched};
+use crate::agent::router::request::watched::{Watch, Watched};
 use crate::agent::router::request::{headers, hop_by_hop};
 use crate::agent::router::upstream::InFlight;
 
@@ -95,26 +95,6 @@ async fn copy(client: OnUpgrade, instance: OnUpgrade, idle: Duration) -> std::io
             copied.map(|(_, down)| usize::try_from(down).unwrap_or(usize::MAX))
         }
         () = overdue => Err(std::io::ErrorKind::TimedOut.into()),
-        () = silence(&watch, idle) => Err(std::io::ErrorKind::TimedOut.into()),
-    }
-}
-
-/// Both sides.
-#[derive(Debug, Default)]
-struct Watch {
-    client: Side,
-    instance: Side,
-}
-
-/// Waits until nothing has come from either side for so long.
-async fn silence(watch: &Watch, idle: Duration) {
-    let came = || watch.client.came() + watch.instance.came();
-    let mut before = came();
-    loop {
-        tokio::time::sleep(idle).await;
-        if came() == before {
-            return;
-        }
-        before = came();
+        () = watch.silence(idle) => Err(std::io::ErrorKind::TimedOut.into()),
     }
 }

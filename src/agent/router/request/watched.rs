@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
@@ -20,6 +21,30 @@ impl Side {
     /// How often something has come from it.
     pub fn came(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
+    }
+}
+
+/// Both sides of a tunnel.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// The client's.
+    pub client: Side,
+    /// The instance's.
+    pub instance: Side,
+}
+
+impl Watch {
+    /// Waits until nothing has come from either side for so long.
+    pub async fn silence(&self, idle: Duration) {
+        let came = || self.client.came() + self.instance.came();
+        let mut before = came();
+        loop {
+            tokio::time::sleep(idle).await;
+            if came() == before {
+                return;
+            }
+            before = came();
+        }
     }
 }
 

@@ -152,3 +152,16 @@ async fn a_client_sees_nothing_of_the_instances_connection() {
         assert!(!headers.contains_key(gone), "{gone} in {headers:?}");
     }
 }
+
+#[tokio::test]
+async fn a_body_that_is_broken_before_anything_was_sent_is_a_bad_gateway() {
+    for said in [
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nno size\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n",
+    ] {
+        let (world, _instance) = that_says(said).await;
+        let answer = world.get("/").await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{said:?}");
+    }
+}

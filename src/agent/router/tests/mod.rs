@@ -17,4 +17,5 @@ mod shares;
 mod strict;
 mod support;
 mod switch;
+mod tcp;
 mod websocket;

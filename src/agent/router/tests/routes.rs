@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::support::{Client, Instance, World, free_port, key, scope, short_hold};
+use super::support::{Client, Instance, World, backend, free_port, key, scope, short_hold};
 use crate::agent::router::{Listener, Options, PortHolder, RouteError, Router, Table};
 use crate::model::limits::Limits;
 use crate::model::route::Listeners;
@@ -87,7 +87,7 @@ async fn a_changed_address_answers_and_the_old_one_is_free() {
     drop(ports);
     let router = Router::new(Options::default());
     let instance = Instance::named("blue").await;
-    let services = Arc::new([("web".parse().unwrap(), vec![instance.address])]);
+    let services = Arc::new([(backend("web"), vec![instance.address])]);
     router.set(
         &scope(),
         Table {
@@ -198,7 +198,7 @@ async fn shop() -> (Router, [Instance; 2]) {
     let instances = [Instance::named("web").await, Instance::named("api").await];
     let names = ["web", "api"];
     let live = names.iter().zip(&instances);
-    let live = live.map(|(name, it)| (name.parse().unwrap(), vec![it.address]));
+    let live = live.map(|(name, it)| (backend(name), vec![it.address]));
     let table = Table {
         live: live.collect(),
         ..Table::default()

@@ -18,10 +18,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::agent::router::{Options, RouteKey, Router, Table};
-use crate::model::Period;
+use crate::agent::router::{Backend, Options, RouteKey, Router, Table};
 use crate::model::limits::Limits;
 use crate::model::route::Listeners;
+use crate::model::{Period, ServiceName};
 use crate::port::engine::Scope;
 
 /// A body of any kind.
@@ -53,6 +53,11 @@ pub fn key(service: &str) -> RouteKey {
         scope: scope(),
         service: service.parse().unwrap(),
     }
+}
+
+/// The port of a service that gets the traffic.
+pub fn backend(service: &str) -> Backend {
+    Backend::from(service.parse::<ServiceName>().unwrap())
 }
 
 /// A listener on a free port, and its address.
@@ -97,8 +102,7 @@ impl World {
 
     /// Sends live and preview traffic to these instances.
     pub fn switch(&self, live: &[SocketAddr], preview: &[SocketAddr]) {
-        let services =
-            |instances: &[SocketAddr]| [("web".parse().unwrap(), instances.to_vec())].into();
+        let services = |instances: &[SocketAddr]| [(backend("web"), instances.to_vec())].into();
         self.router.set(
             &scope(),
             Table {

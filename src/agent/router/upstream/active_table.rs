@@ -10,27 +10,27 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::agent::router::Listener;
 use crate::agent::router::upstream::{InFlight, Upstream};
-use crate::model::{ServiceName, Slot};
+use crate::agent::router::{Backend, Listener};
+use crate::model::Slot;
 
-/// Ready instances by service.
-pub type Services = BTreeMap<ServiceName, Vec<Arc<Upstream>>>;
+/// Ready instances by what they are behind.
+pub type Backends = BTreeMap<Backend, Vec<Arc<Upstream>>>;
 
 /// A table whose addresses have become endpoints with their connections.
 #[derive(Debug, Default)]
 pub struct Resolved {
     /// Behind the live listeners.
-    pub live: Services,
+    pub live: Backends,
     /// Behind the preview listeners.
-    pub preview: Services,
+    pub preview: Backends,
     /// Behind the slots' own listeners.
-    pub slots: BTreeMap<Slot, Services>,
+    pub slots: BTreeMap<Slot, Backends>,
 }
 
 impl Resolved {
-    fn of(&self, listener: Listener) -> &Services {
-        static NONE: Services = Services::new();
+    fn of(&self, listener: Listener) -> &Backends {
+        static NONE: Backends = Backends::new();
         match listener {
             Listener::Live => &self.live,
             Listener::Preview => &self.preview,
@@ -77,13 +77,13 @@ impl ActiveTable {
     pub async fn choose(
         &self,
         listener: Listener,
-        service: &ServiceName,
+        backend: &Backend,
         tried: &[SocketAddr],
         until: Instant,
     ) -> Result<Arc<InFlight>, NoEndpoint> {
         let mut changes = None;
         loop {
-            match self.try_lease(listener, service, tried) {
+            match self.try_lease(listener, backend, tried) {
                 Err(NoEndpoint::NoneReady) => {}
                 taken => return taken,
             }
@@ -99,6 +99,20 @@ impl ActiveTable {
         }
     }
 
+    /// Whether an instance is behind a listener now.
+    pub fn leads_to(&self, listener: Listener, backend: &Backend, address: SocketAddr) -> bool {
+        let table = self.table.load();
+        let endpoints = table.of(listener).get(backend).into_iter().flatten();
+        endpoints
+            .map(|endpoint| endpoint.address())
+            .any(|it| it == address)
+    }
+
+    /// Hears of each change of the table from now on.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
     /// How many requests wait for an instance.
     #[cfg(test)]
     pub fn waiting(&self) -> usize {
@@ -112,14 +126,14 @@ impl ActiveTable {
     fn try_lease(
         &self,
         listener: Listener,
-        service: &ServiceName,
+        backend: &Backend,
         tried: &[SocketAddr],
     ) -> Result<Arc<InFlight>, NoEndpoint> {
         loop {
             let table = self.table.load();
             let endpoints = table
                 .of(listener)
-                .get(service)
+                .get(backend)
                 .filter(|endpoints| !endpoints.is_empty());
             let endpoints = endpoints.ok_or(NoEndpoint::NoneReady)?;
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -151,6 +165,7 @@ fn least_busy<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ServiceName;
 
     fn endpoints(count: u16) -> Vec<Arc<Upstream>> {
         (1..=count)
@@ -174,9 +189,9 @@ mod tests {
         use std::sync::atomic::AtomicBool;
 
         let [blue, green] = <[_; 2]>::try_from(endpoints(2)).unwrap();
-        let service: ServiceName = "web".parse().unwrap();
+        let backend = Backend::from("web".parse::<ServiceName>().unwrap());
         let leads_to = |endpoint: &Arc<Upstream>| Resolved {
-            live: [(service.clone(), vec![Arc::clone(endpoint)])].into(),
+            live: [(backend.clone(), vec![Arc::clone(endpoint)])].into(),
             ..Resolved::default()
         };
         let active_table = ActiveTable::new();
@@ -191,7 +206,7 @@ mod tests {
             threads.spawn(|| {
                 while !done.load(Ordering::SeqCst) {
                     let in_flight = active_table
-                        .try_lease(Listener::Live, &service, &[])
+                        .try_lease(Listener::Live, &backend, &[])
                         .unwrap();
                     let index = usize::from(in_flight.upstream().address().port()) - 1;
                     chosen.fetch_add(1, Ordering::SeqCst);

@@ -30,15 +30,21 @@ pub enum ConnectError {
     Ended(#[from] hyper::Error),
 }
 
+/// Connects, and no more.
+pub async fn open(address: SocketAddr) -> Result<TcpStream, ConnectError> {
+    let connecting = tokio::time::timeout(DEADLINE, TcpStream::connect(address));
+    let stream = connecting.await.map_err(|_| ConnectError::TooSlow)??;
+    socket::tune(&stream);
+    Ok(stream)
+}
+
 /// Connects. The connection lives in a task of its own until it ends or nobody can send on it any
 /// more; so long it has its place.
 pub async fn connect(
     address: SocketAddr,
     place: OwnedSemaphorePermit,
 ) -> Result<Sender, ConnectError> {
-    let connecting = tokio::time::timeout(DEADLINE, TcpStream::connect(address));
-    let stream = connecting.await.map_err(|_| ConnectError::TooSlow)??;
-    socket::tune(&stream);
+    let stream = open(address).await?;
     let mut builder = http1::Builder::new();
     let (sender, connection) = builder
         .max_buf_size(LONGEST_HEAD)

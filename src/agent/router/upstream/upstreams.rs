@@ -1,14 +1,13 @@
 //! The active table of every environment and every instance, so that an address is one endpoint
 //! wherever it appears.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::agent::router::Table;
 use crate::agent::router::upstream::Upstream;
-use crate::agent::router::upstream::active_table::{ActiveTable, Resolved, Services};
-use crate::model::ServiceName;
+use crate::agent::router::upstream::active_table::{ActiveTable, Backends, Resolved};
+use crate::agent::router::{Endpoints, Table};
 use crate::port::engine::Scope;
 
 /// Boards and instances. An instance lives while a table or a request has it; its idle connections
@@ -40,7 +39,7 @@ impl Upstreams {
         let slots = table
             .slots
             .into_iter()
-            .map(|(slot, services)| (slot, inner.resolve(services)))
+            .map(|(slot, endpoints)| (slot, inner.resolve(endpoints)))
             .collect();
         let (live, preview) = (inner.resolve(table.live), inner.resolve(table.preview));
         let resolved = Resolved {
@@ -111,10 +110,10 @@ impl Inner {
         }
     }
 
-    fn resolve(&mut self, services: BTreeMap<ServiceName, Vec<SocketAddr>>) -> Services {
-        services
+    fn resolve(&mut self, endpoints: Endpoints) -> Backends {
+        endpoints
             .into_iter()
-            .map(|(service, addresses)| (service, self.upstreams(&addresses)))
+            .map(|(backend, addresses)| (backend, self.upstreams(&addresses)))
             .collect()
     }
 

@@ -1,12 +1,16 @@
 //! Fetching a layer: as many bytes as its manifest says, in no more time than they need, and
 //! compared with its digest.
 
+use std::io::SeekFrom;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use oci_spec::distribution::Reference;
+use reqwest::Response;
 use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncWriteExt as _;
+use tokio::fs::File;
+use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio::sync::Mutex;
 
 use crate::driver::registry::oci::fault::RegistryFault;
 use crate::driver::registry::oci::remote::{RegistryConnection, SILENCE};
@@ -27,13 +31,27 @@ pub(super) async fn fetch(
 ) -> Result<(), RegistryError> {
     room(layer, to)?;
     let what = || format!("fetching {} from {}", layer.digest, from.whole());
-    let (found, size) = open.again(what, || read(open, from, layer, to)).await?;
-    if found == layer.digest && size == layer.size {
+    let came = Mutex::new(Came::default());
+    let read = || async { came.lock().await.read(open, from, layer, to).await };
+    let mut found = open.again(what, read).await?;
+    let is_whole = |found: &Digest, size: u64| *found == layer.digest && size == layer.size;
+
+    // Parts of two answers that do not fit together are no layer; one whole answer may be.
+    let is_pieced = {
+        let mut came = came.lock().await;
+        let is_pieced = came.is_pieced;
+        *came = Came::default();
+        is_pieced
+    };
+    if is_pieced && !is_whole(&found.0, found.1) {
+        found = open.again(what, read).await?;
+    }
+    if is_whole(&found.0, found.1) {
         return Ok(());
     }
     Err(RegistryError::Corrupt {
         digest: layer.digest.clone(),
-        found,
+        found: found.0,
         place: from.whole(),
     })
 }
@@ -58,33 +76,76 @@ fn room(layer: &Blob, to: &Path) -> Result<(), RegistryError> {
     })
 }
 
-/// Reads a layer into a file: its digest, and how many bytes there were. One byte too many ends it.
-async fn read(
-    open: &RegistryConnection,
-    from: &Reference,
-    layer: &Blob,
-    to: &Path,
-) -> Result<(Digest, u64), RegistryFault> {
-    let mut answer = open.wire.stream(from, &layer.digest).await?;
-    let mut file = tokio::fs::File::create(to).await?;
-    let (mut hasher, mut size) = (Sha256::new(), 0_u64);
-    let mut pace = Pace::new(Instant::now());
-    loop {
-        let part = tokio::time::timeout(SILENCE, answer.chunk()).await;
-        let Some(part) = part.map_err(|_| silent(SILENCE))?? else {
-            break;
+/// What has come of a layer, and is in its file.
+#[derive(Debug, Default)]
+struct Came {
+    hasher: Sha256,
+    size: u64,
+    /// Whether it is of more than one answer.
+    is_pieced: bool,
+}
+
+impl Came {
+    /// Reads a layer into a file: its digest, and how many bytes there were. One byte too many ends
+    /// it. What an answer before has brought is not asked for again, where the server allows that.
+    async fn read(
+        &mut self,
+        open: &RegistryConnection,
+        from: &Reference,
+        layer: &Blob,
+        to: &Path,
+    ) -> Result<(Digest, u64), RegistryFault> {
+        let digest = &layer.digest;
+        let rest = match self.size {
+            0 => None,
+            size => open.wire.rest(from, digest, size).await?,
         };
-        size += part.len() as u64;
-        if size > layer.size {
-            break;
-        }
-        pace.came(part.len() as u64, Instant::now())?;
-        hasher.update(&part);
-        file.write_all(&part).await?;
+        let (mut answer, begin) = match rest {
+            Some(rest) => rest,
+            None => (open.wire.stream(from, digest).await?, 0),
+        };
+        let mut file = if begin == 0 {
+            *self = Self::default();
+            File::create(to).await?
+        } else {
+            self.is_pieced = true;
+            self.goes_on(to).await?
+        };
+
+        let copied = self.copy(&mut answer, &mut file, layer.size).await;
+        // What has come counts however it ended, and has to be in the file by then.
+        file.flush().await?;
+        copied?;
+        Ok((Digest::from_sha256(self.hasher.clone()), self.size))
     }
 
-    file.flush().await?;
-    Ok((Digest::from_sha256(hasher), size))
+    async fn copy(
+        &mut self,
+        answer: &mut Response,
+        file: &mut File,
+        most: u64,
+    ) -> Result<(), RegistryFault> {
+        let mut pace = Pace::new(Instant::now());
+        while self.size <= most {
+            let part = tokio::time::timeout(SILENCE, answer.chunk()).await;
+            let Some(part) = part.map_err(|_| silent(SILENCE))?? else {
+                break;
+            };
+            pace.came(part.len() as u64, Instant::now())?;
+            file.write_all(&part).await?;
+            self.hasher.update(&part);
+            self.size += part.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// The file, behind what has come.
+    async fn goes_on(&self, to: &Path) -> Result<File, std::io::Error> {
+        let mut file = File::options().write(true).open(to).await?;
+        file.set_len(self.size).await?;
+        file.seek(SeekFrom::End(0)).await?;
+        Ok(file)
+    }
 }
 
 /// Looks whether enough comes.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use oci_spec::distribution::Reference;
 use reqwest::redirect::Policy;
 use reqwest::{
@@ -249,10 +249,45 @@ impl Wire {
         image: &Reference,
         blob: &Digest,
     ) -> Result<Response, RegistryFault> {
+        taken(self.ask_for(image, blob, None).await?).await
+    }
+
+    /// A blob from this byte on, or from its beginning, and from which; none when the server gives
+    /// another part of it, or none.
+    pub async fn rest(
+        &self,
+        image: &Reference,
+        blob: &Digest,
+        from: u64,
+    ) -> Result<Option<(Response, u64)>, RegistryFault> {
+        let answer = self.ask_for(image, blob, Some(from)).await?;
+        if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            return Ok(None);
+        }
+        let answer = taken(answer).await?;
+        let begin = format!("bytes {from}-");
+        let range = answer.headers().get(CONTENT_RANGE);
+        let is_it = range.is_some_and(|range| range.as_bytes().starts_with(begin.as_bytes()));
+        Ok(match answer.status() {
+            StatusCode::PARTIAL_CONTENT if is_it => Some((answer, from)),
+            StatusCode::PARTIAL_CONTENT => None,
+            _ => Some((answer, 0)),
+        })
+    }
+
+    async fn ask_for(
+        &self,
+        image: &Reference,
+        blob: &Digest,
+        from: Option<u64>,
+    ) -> Result<Response, RegistryFault> {
         let url = self.address(&format!("{}/blobs/{blob}", image.repository()))?;
-        let request = send(self.at(Method::GET, url)?);
-        let answer = tokio::time::timeout(SILENCE, request).await;
-        taken(answer.map_err(|_| silent(SILENCE))??).await
+        let mut request = self.at(Method::GET, url)?;
+        if let Some(from) = from {
+            request = request.header(RANGE, format!("bytes={from}-"));
+        }
+        let answer = tokio::time::timeout(SILENCE, send(request)).await;
+        answer.map_err(|_| silent(SILENCE))?
     }
 
     /// Puts a manifest under a tag or its digest.

@@ -122,6 +122,7 @@ async fn targets(
     let targets = targets.map(|(address, slot)| CheckTarget {
         urls: vec![Url {
             service: service.clone(),
+            port: None,
             slot,
             url: format!("http://{address}"),
         }],

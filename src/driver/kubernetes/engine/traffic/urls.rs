@@ -60,6 +60,7 @@ pub(in super::super) async fn urls(
         };
         url.map(|url| Url {
             service: service.clone(),
+            port: None,
             slot,
             url,
         })

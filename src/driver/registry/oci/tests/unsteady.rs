@@ -2,26 +2,32 @@
 
 use std::sync::atomic::AtomicUsize;
 
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 
 use super::*;
 use crate::driver::registry::oci::auth::Access;
 
-#[tokio::test]
-async fn a_layer_that_breaks_off_is_fetched_again() {
+/// A registry whose layer `0123456789` breaks off once in the middle; `again` is what it answers
+/// then, by the range that is asked for.
+async fn that_breaks_off(again: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Server {
     let broken = AtomicUsize::new(0);
-    let server = Server::new(move |head, _| {
+    Server::new(move |head, _| {
         if !head.uri.path().contains("/blobs/") {
             return said(StatusCode::OK, "{}");
         }
         if broken.fetch_add(1, Ordering::SeqCst) > 0 {
-            return said(StatusCode::OK, "0123456789");
+            let range = head.headers.get(RANGE).map(HeaderValue::to_str);
+            return again(range.transpose().expect("text").unwrap_or("all"));
         }
         let half = futures_util::stream::iter([Ok(Frame::data(Bytes::from_static(b"01234")))]);
         let answer = Response::new(BodyExt::boxed(StreamBody::new(half)));
         with(answer, CONTENT_LENGTH, "10")
     })
-    .await;
+    .await
+}
+
+/// What comes of fetching it, and how often it was asked for.
+async fn fetched(server: &Server) -> (Result<String, RegistryError>, usize) {
     let layer = Blob {
         media_type: String::new(),
         digest: Digest::of(b"0123456789"),
@@ -30,15 +36,65 @@ async fn a_layer_that_breaks_off_is_fetched_again() {
     };
     let folder = tempfile::tempdir().expect("a folder");
     let to = folder.path().join("layer");
-    let remote = remote(None, &[]);
-    let open = remote
-        .open(&image(&server), Access::Pull)
-        .await
-        .expect("open");
-    let fetched = super::super::fetch::fetch(&open, &image(&server), &layer, &to).await;
-    assert!(fetched.is_ok(), "{fetched:?}");
-    assert_eq!(server.seen.times("/blobs/"), 2);
-    assert_eq!(std::fs::read(&to).expect("a file"), b"0123456789");
+    let (remote, image) = (remote(None, &[]), image(server));
+    let open = remote.open(&image, Access::Pull).await.expect("open");
+    let fetched = super::super::fetch::fetch(&open, &image, &layer, &to).await;
+    let text = fetched.map(|()| std::fs::read_to_string(&to).expect("a file"));
+    (text, server.seen.times("/blobs/"))
+}
+
+fn part(range: &'static str, text: &'static str) -> Answer {
+    with(
+        said(StatusCode::PARTIAL_CONTENT, text),
+        CONTENT_RANGE,
+        range,
+    )
+}
+
+#[tokio::test]
+async fn a_layer_that_breaks_off_goes_on_where_it_was() {
+    let server = that_breaks_off(|range| match range {
+        "bytes=5-" => part("bytes 5-9/10", "56789"),
+        other => panic!("{other} was asked for"),
+    });
+    let (text, times) = fetched(&server.await).await;
+    assert_eq!((text.expect("fetched").as_str(), times), ("0123456789", 2));
+}
+
+#[tokio::test]
+async fn where_no_part_is_given_it_begins_again() {
+    let refusals: [(fn() -> Answer, usize); 3] = [
+        (|| said(StatusCode::OK, "0123456789"), 2),
+        (|| part("bytes 0-4/10", "01234"), 3),
+        (|| said(StatusCode::RANGE_NOT_SATISFIABLE, ""), 3),
+    ];
+    for (refusal, requests) in refusals {
+        let server = that_breaks_off(move |range| match range {
+            "all" => said(StatusCode::OK, "0123456789"),
+            _ => refusal(),
+        });
+        let (text, times) = fetched(&server.await).await;
+        let text = text.expect("fetched");
+        assert_eq!((text.as_str(), times), ("0123456789", requests));
+    }
+}
+
+#[tokio::test]
+async fn parts_that_do_not_fit_together_are_fetched_as_a_whole_once_more() {
+    let server = that_breaks_off(|range| match range {
+        "all" => said(StatusCode::OK, "0123456789"),
+        _ => part("bytes 5-9/10", "other"),
+    });
+    let (text, times) = fetched(&server.await).await;
+    assert_eq!((text.expect("fetched").as_str(), times), ("0123456789", 3));
+
+    let server = that_breaks_off(|range| match range {
+        "all" => said(StatusCode::OK, "and others"),
+        _ => part("bytes 5-9/10", "other"),
+    });
+    let (text, times) = fetched(&server.await).await;
+    let is_corrupt = matches!(text, Err(RegistryError::Corrupt { .. }));
+    assert!(is_corrupt && times == 3, "{text:?}, {times}");
 }
 
 /// A registry that takes the newest token alone.
