@@ -19,11 +19,8 @@ mod kubernetes;
 mod manifests;
 mod marks;
 mod nginx;
-<<<<<<< HEAD
 mod notify;
-=======
 mod port_listeners;
->>>>>>> tcp
 mod ports;
 mod project;
 mod publish;
@@ -53,12 +50,9 @@ pub use kubernetes::*;
 pub use manifests::*;
 pub use marks::*;
 pub use nginx::*;
-<<<<<<< HEAD
 pub use notify::*;
-=======
 pub(in crate::config) use port_listeners::written_at;
 pub use port_listeners::*;
->>>>>>> tcp
 pub use ports::*;
 pub use project::*;
 pub use publish::*;
