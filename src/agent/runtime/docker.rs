@@ -279,8 +279,9 @@ impl DockerRuntime {
 
 /// What `docker login` wrote for a repository's registry.
 async fn credentials(repository: &str) -> Option<DockerCredentials> {
-    let registry = repository.split('/').next().unwrap_or_default();
-    let found = login::find(&Places::of_environment(), registry).await;
+    let places = Places::of_environment();
+    let (registry, rest) = repository.split_once('/').unwrap_or((repository, ""));
+    let found = login::find(&places, &login::scope(&places, registry, rest)).await;
     found.credentials.map(|credentials| match credentials {
         Credentials::Password { user, password } => DockerCredentials {
             username: Some(user),

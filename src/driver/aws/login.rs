@@ -98,6 +98,13 @@ impl Login for EcrLogin {
             until: Some(Instant::now() + lifetime(ends, SystemTime::now())),
         })
     }
+
+    fn scope(&self, registry: &str, repository: &str) -> String {
+        if registry == self.endpoint {
+            return registry.to_owned();
+        }
+        WrittenLogin.scope(registry, repository)
+    }
 }
 
 /// `USER:PASSWORD` in base64.

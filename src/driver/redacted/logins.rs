@@ -47,6 +47,10 @@ impl Login for RememberedLogin {
         }
         Ok(login)
     }
+
+    fn scope(&self, registry: &str, repository: &str) -> String {
+        self.inner.scope(registry, repository)
+    }
 }
 
 /// A login to a cluster that tells what it gives.

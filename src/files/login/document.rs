@@ -87,6 +87,16 @@ pub(super) fn entry(bytes: &[u8], registry: &str) -> Result<Entry, String> {
     }
 }
 
+/// Whether the file itself has a login for a part of a registry.
+pub(super) fn has_login(bytes: &[u8], part: &str) -> bool {
+    let Ok(document) = serde_json::from_slice::<Document>(bytes) else {
+        return false;
+    };
+    let auths = document.auths.unwrap_or_default();
+    let auth = auths.get(part).and_then(Option::as_ref);
+    auth.is_some_and(|auth| !matches!(credentials(auth), Ok(None)))
+}
+
 /// One entry; none when it is there for its own sake, as docker leaves it beside a store.
 fn credentials(auth: &Auth) -> Result<Option<Credentials>, String> {
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
@@ -155,6 +165,25 @@ mod tests {
         let found = entry(store.as_bytes(), "docker.io").expect("it can be read");
         let (name, server) = ("s".to_owned(), HUB.to_owned());
         assert_eq!(found, Entry::Helper { name, server });
+    }
+
+    #[test]
+    fn a_login_for_a_part_of_a_registry_is_found_for_that_part() {
+        let text = json!({"auths": {
+            "shop.example.com/team": {"auth": "a2ltOnB3"}, "shop.example.com/other": {},
+        }});
+        let text = text.to_string();
+        let part = "shop.example.com/team";
+        assert!(has_login(text.as_bytes(), part));
+        let found = entry(text.as_bytes(), part).expect("it can be read");
+        assert_eq!(found, password("kim", "pw"));
+        for none in [
+            "shop.example.com/other",
+            "shop.example.com",
+            "shop.example.com/te",
+        ] {
+            assert!(!has_login(text.as_bytes(), none), "{none}");
+        }
     }
 
     #[test]

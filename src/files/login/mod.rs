@@ -131,7 +131,25 @@ impl Places {
     }
 }
 
-/// The login for a registry: `registry.example.com`, `localhost:5000`, `docker.io`.
+/// What a login for a repository is written for: a part of its registry, as `podman login HOST/team`
+/// and `skopeo login HOST/team` write it (containers-auth.json(5)), the most specific first; else the
+/// registry.
+#[must_use]
+pub fn scope(places: &Places, registry: &str, repository: &str) -> String {
+    let files = places.files.iter();
+    let files: Vec<Vec<u8>> = files.filter_map(|file| read(file).ok().flatten()).collect();
+    let mut part = format!("{registry}/{repository}");
+    while part.len() > registry.len() {
+        if files.iter().any(|bytes| document::has_login(bytes, &part)) {
+            return part;
+        }
+        let parent = part.rsplit_once('/').map_or("", |(parent, _)| parent);
+        part = parent.to_owned();
+    }
+    registry.to_owned()
+}
+
+/// The login for a registry, or for what [`scope`] says: `registry.example.com`, `localhost:5000`, `docker.io`.
 pub async fn find(places: &Places, registry: &str) -> LoginFound {
     let mut found = LoginFound::default();
     for file in &places.files {

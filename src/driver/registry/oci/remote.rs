@@ -48,8 +48,14 @@ pub struct LoggedIn {
 /// Who logs in to a registry.
 #[async_trait]
 pub trait Login: Send + Sync {
-    /// The login to a registry.
+    /// The login to a registry, or to the part of it that [`Login::scope`] says.
     async fn log_in(&self, registry: &str) -> Result<LoggedIn, RegistryError>;
+
+    /// What a login for a repository holds for: the registry, or a part of it as `HOST/team`.
+    fn scope(&self, registry: &str, repository: &str) -> String {
+        let _ = repository;
+        registry.to_owned()
+    }
 }
 
 /// Logs in with what `docker login` or `podman login` wrote, or with a credential helper.
@@ -65,6 +71,10 @@ impl Login for WrittenLogin {
             problem: found.problem.map(|problem| problem.to_string()),
             until: None,
         })
+    }
+
+    fn scope(&self, registry: &str, repository: &str) -> String {
+        login::scope(&Places::of_environment(), registry, repository)
     }
 }
 
@@ -224,17 +234,18 @@ impl Remote {
     /// A connection whose login still holds.
     async fn connection(&self, image: &Reference) -> Result<RegistryConnection, RegistryError> {
         let registry = image.registry();
+        let scope = self.login.scope(registry, image.repository());
         let mut connections = self.connections.lock().await;
-        if let Some(known) = connections.get(registry).filter(|known| known.holds()) {
+        if let Some(known) = connections.get(&scope).filter(|known| known.holds()) {
             return Ok(known.clone());
         }
         let made = RegistryConnection {
-            login: self.login.log_in(registry).await?,
+            login: self.login.log_in(&scope).await?,
             whose: self.whose(registry),
             wire: self.wire(registry, image.resolve_registry())?,
             grant: None,
         };
-        connections.insert(registry.to_owned(), made.clone());
+        connections.insert(scope, made.clone());
         // What was granted, was granted for the login before.
         self.all_granted()
             .retain(|(other, ..), _| other != registry);
