@@ -81,7 +81,12 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         tokio::select! {
             line = lines.next() => match line {
                 None => break,
-                Some(line) => writers.write(line.map_err(Error::from)?),
+                Some(line) => {
+                    writers.write(line.map_err(Error::from)?);
+                    if cx.screen.is_over() {
+                        return Ok(Exit::Done);
+                    }
+                }
             },
             _ = tokio::signal::ctrl_c() => break,
         }

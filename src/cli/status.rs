@@ -43,6 +43,9 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let watching = async {
         loop {
             look(cx, args, &session).await?;
+            if cx.screen.is_over() {
+                return Ok(Exit::Done);
+            }
             tokio::time::sleep(LOOK).await;
         }
     };

@@ -122,6 +122,9 @@ fn size() -> WindowSize {
     )
 }
 
+/// How a program ends that writes to nobody: 128 and SIGPIPE.
+const PIPE: u8 = 141;
+
 /// Prints what comes, and passes signals on, until the command has ended.
 async fn carry(cx: &Cx, running: RunningCommand, has_terminal: bool) -> Result<u8, Failure> {
     let RunningCommand { input, mut output } = running;
@@ -134,7 +137,13 @@ async fn carry(cx: &Cx, running: RunningCommand, has_terminal: bool) -> Result<u
         };
         let Some(piece) = piece else { break };
         match piece.map_err(Error::from)? {
-            CommandOutput::Out(bytes) => cx.screen.pass(&bytes),
+            CommandOutput::Out(bytes) => {
+                cx.screen.pass(&bytes);
+                // As a program whose reader is gone: its output ends here, and so does it.
+                if cx.screen.is_over() {
+                    return Ok(PIPE);
+                }
+            }
             CommandOutput::Err(bytes) => cx.screen.pass_error(&bytes),
             CommandOutput::Ended(code) => return Ok(code),
         }

@@ -63,9 +63,17 @@ pub(super) fn document(failure: &Failure, redactor: &Redactor) -> ErrorDocument 
     ErrorDocument {
         code: failure.exit.word(),
         exit: failure.exit.code(),
-        problems: shown.related.iter().map(Shown::document).collect(),
+        problems: problems(&shown),
         problem: shown.document(),
     }
+}
+
+/// Each thing that is wrong with a file; where it is one thing alone, that.
+fn problems(shown: &Shown) -> Vec<ProblemDocument> {
+    if shown.related.is_empty() && shown.snippet.is_some() {
+        return vec![shown.document()];
+    }
+    shown.related.iter().map(Shown::document).collect()
 }
 
 impl Shown {

@@ -3,6 +3,7 @@
 //! read, and no control characters.
 
 use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anstream::{AutoStream, ColorChoice};
@@ -56,6 +57,8 @@ pub fn paints_messages() -> bool {
 /// stdout and stderr. All clones know the same secrets.
 #[derive(Debug, Clone, Default)]
 pub struct Screen {
+    /// Whether a result was not taken.
+    is_over: Arc<AtomicBool>,
     verbosity: Verbosity,
     format: Format,
     redactor: Redactor,
@@ -178,6 +181,13 @@ impl Screen {
         shown.concat()
     }
 
+    /// Whether nobody takes results any more: the reader went away, or there is no room. What goes on
+    /// for ever ends then.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
     /// Why a result was not taken, if that is so. A reader that went away is no reason to fail.
     #[must_use]
     pub fn trouble(&self) -> Option<io::Error> {
@@ -192,9 +202,11 @@ impl Screen {
     }
 
     fn note_trouble(&self, written: io::Result<()>) {
-        if let Err(error) = written
-            && error.kind() != ErrorKind::BrokenPipe
-        {
+        let Err(error) = written else {
+            return;
+        };
+        self.is_over.store(true, Ordering::Relaxed);
+        if error.kind() != ErrorKind::BrokenPipe {
             let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
             trouble.get_or_insert(error);
         }
