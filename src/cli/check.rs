@@ -9,6 +9,7 @@ use crate::model::verdict::{Verdict, against};
 use crate::ops::policy::{Grounds, audit, may_deploy, may_merge};
 use crate::ops::{Error, Session};
 use crate::output::{Exit, Failure, Format, Kind, Page, verdicts};
+use crate::policy::rule_of;
 
 /// What people type most.
 const EXAMPLES: &str = "\
@@ -60,12 +61,12 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
 async fn asked(cx: &Cx, args: &Args, reporter: &Reporter) -> Result<Exit, Failure> {
     let answer = if args.audit {
         all(&Grounds::open(&cx.directory, args.remote.fetch).await?).await?
-    } else if args.branch.is_some() {
-        deploy(cx, args).await?
     } else {
         let mut grounds = Grounds::open(&cx.directory, args.remote.fetch).await?;
-        match grounds.source.change.clone() {
-            Some(_) => merge(&mut grounds).await?,
+        let is_change = grounds.source.change.is_some() && args.branch.is_none();
+        match nowhere(cx, args, &grounds) {
+            _ if is_change => merge(&mut grounds).await?,
+            Some(answer) => answer,
             None => deploy(cx, args).await?,
         }
     };
@@ -100,6 +101,28 @@ fn show(cx: &Cx, answer: &Answer) -> Result<Exit, Failure> {
         Exit::Done
     } else {
         Exit::Refused
+    })
+}
+
+/// A branch that deploys nowhere by its rule: that is what the rule says of it.
+fn nowhere(cx: &Cx, args: &Args, grounds: &Grounds) -> Option<Answer> {
+    let branch = args.branch.as_ref().or(grounds.source.branch.as_ref())?;
+    let rule = rule_of(&grounds.rules, branch)?;
+    if cx.env.is_some() || rule.environment.is_some() {
+        return None;
+    }
+    let document = json!({
+        "may": "deploy",
+        "environment": null,
+        "branch": branch,
+        "rule": rule.pattern,
+        "commits": 0,
+    });
+    Some(Answer {
+        said: format!("{branch} deploys nowhere: by the rule `{}`.", rule.pattern),
+        title: branch.clone(),
+        document,
+        verdicts: Vec::new(),
     })
 }
 

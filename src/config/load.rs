@@ -193,10 +193,13 @@ impl Reading<'_> {
             .into_iter()
             .flatten()
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            // What is hidden is an editor's, or another system's own.
+            .filter(|name| !name.starts_with('.'))
             .filter(|name| {
-                Path::new(name)
-                    .extension()
-                    .is_some_and(|e| e == "yaml" || e == "yml")
+                let ending = Path::new(name).extension();
+                ending.is_some_and(|ending| {
+                    ending.eq_ignore_ascii_case("yaml") || ending.eq_ignore_ascii_case("yml")
+                })
             })
             .collect();
         names.sort();

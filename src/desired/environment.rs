@@ -31,6 +31,9 @@ pub fn environment_for(
         (Some(only), None) => Ok(only.clone()),
         _ => Err(DesiredError {
             what: match branch {
+                Some(_) if project.branch_rules().is_empty() => {
+                    "there are several environments, and no `branches:` say which".to_owned()
+                }
                 Some(branch) => format!("no rule says where branch {branch} deploys"),
                 None => "it is not clear which environment is meant".to_owned(),
             },
