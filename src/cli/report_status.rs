@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::cli::Cx;
 use crate::model::commit_status::{CommitStatus, ForgeKind, StatusState};
-use crate::ops::report_status::{Asked, page, report};
+use crate::ops::report_status::{Asked, page, report, withhold};
 use crate::output::{Exit, Failure, Format, Kind, Page};
 
 /// What people type most.
@@ -106,9 +106,15 @@ impl PlaceArgs {
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let variables = |name: &str| std::env::var(name).ok();
-    let of_environment = || match &cx.env {
+    let asked = args.place.asked();
+    withhold(&asked);
+    let of_environment = match &cx.env {
         Some(environment) => format!("shipit/{environment}"),
-        None => "shipit".to_owned(),
+        // The one that any other command would take here; a folder without a project has none.
+        None => match cx.session().await {
+            Ok(session) => format!("shipit/{}", session.environment),
+            Err(_) => "shipit".to_owned(),
+        },
     };
     let status = CommitStatus {
         state: match args.state {
@@ -120,10 +126,9 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         },
         description: args.description.clone(),
         target_url: args.target_url.clone().or_else(|| page(&variables)),
-        context: args.context.clone().unwrap_or_else(of_environment),
+        context: args.context.clone().unwrap_or(of_environment),
     };
 
-    let asked = args.place.asked();
     let redactor = cx.screen.redactor();
     let place = report(&cx.directory, &asked, &status, &variables, redactor).await?;
     if cx.format == Format::Json {

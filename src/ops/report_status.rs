@@ -61,7 +61,14 @@ pub fn page(variables: Variables<'_>) -> Option<String> {
         .or_else(|| said("BUILD_URL"))
 }
 
-/// Sets a status. Gives where.
+/// Keeps tokens from every program that is started from now on, Git among them.
+pub fn withhold(asked: &Asked) {
+    let named = asked.token_variable.clone().into_iter();
+    let known = [ForgeKind::Github, ForgeKind::Gitlab, ForgeKind::Gitea].map(token_variable);
+    files::environment::withhold(named.chain(known.map(str::to_owned)));
+}
+
+/// Sets a status, once tokens are withheld ([`withhold`]). Gives where.
 pub async fn report(
     folder: &Path,
     asked: &Asked,
@@ -69,10 +76,6 @@ pub async fn report(
     variables: Variables<'_>,
     redactor: &Redactor,
 ) -> Result<StatusPlace, Error> {
-    // Before any program is started, Git among them.
-    let named = asked.token_variable.clone().into_iter();
-    let known = [ForgeKind::Github, ForgeKind::Gitlab, ForgeKind::Gitea].map(token_variable);
-    files::environment::withhold(named.chain(known.map(str::to_owned)));
     let place = place(folder, asked, variables).await?;
     without_login("--api", &place.api)?;
     if let Some(url) = &status.target_url {
