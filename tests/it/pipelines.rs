@@ -61,7 +61,7 @@ impl Forge {
                  traffic: {{address: {traffic}, limits: {{drain: 5s, hold: 5s}}}}\n"
             ),
         );
-        world.put(".gitignore", "/a/\n/state/\n/reports/\n");
+        world.put(".gitignore", "/a/\n/state/\n");
 
         let forge = Self { world, outside };
         forge.git(&["init", "--quiet", "--initial-branch", "master"]);
