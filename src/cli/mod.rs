@@ -65,6 +65,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 pub use context::Cx;
 pub use reference::reference;
 
+use crate::ops::agent::misnamed_directory;
 use crate::output::{Exit, Failure, Format, Page, Screen, Verbosity};
 
 /// What people type first.
@@ -340,6 +341,11 @@ pub async fn run(cli: Cli) -> Exit {
         }
     };
     let screen = Screen::new(cli.verbosity, form);
+    if let Some(what) = misnamed_directory() {
+        let failure = Failure::say(Exit::Usage, what, "write an absolute path");
+        screen.fail(&failure);
+        return failure.exit;
+    }
     let directory = match cli.command {
         // It writes where it is.
         Command::Init(_) => cli.directory.unwrap_or_else(|| ".".into()),

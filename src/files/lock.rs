@@ -40,6 +40,33 @@ pub fn lock_within(path: &Path, patience: Duration) -> io::Result<File> {
     }
 }
 
+/// The lock of a file that whoever changes it replaces as a whole: that of the file which has the
+/// name in the end.
+pub fn lock_replaced(path: &Path, patience: Duration) -> io::Result<File> {
+    let began = Instant::now();
+    loop {
+        let file = File::open(path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                let (locked, named) = (file.metadata()?, fs::metadata(path)?);
+                if (locked.dev(), locked.ino()) == (named.dev(), named.ino()) {
+                    return Ok(file);
+                }
+                continue;
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if began.elapsed() >= patience {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "somebody else writes it",
+            ));
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
 /// A link is not followed, and nobody else can open what is made here: whoever can read a file can
 /// lock it. A file of a version that let others read it is closed to them.
 fn open(path: &Path) -> io::Result<File> {

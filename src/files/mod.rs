@@ -26,7 +26,7 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-pub use lock::{lock_within, try_lock};
+pub use lock::{lock_replaced, lock_within, try_lock};
 pub use read::{read, read_if_there, read_text};
 
 /// Replaces a file's content: written beside it, synced, renamed over it, the folder synced. Only

@@ -183,14 +183,20 @@ impl Release {
     /// Whether nothing is left to do of a task.
     #[must_use]
     pub fn has_settled(&self, task: &TaskName) -> bool {
-        let mut of_it = self.tasks.iter().filter(|record| record.name == *task);
+        let mut of_it = self.records(task);
         of_it.any(TaskRecord::is_settled)
+    }
+
+    /// What is kept of a task of this release, and not of one that is not in the history any more.
+    fn records(&self, task: &TaskName) -> impl Iterator<Item = &TaskRecord> {
+        let of_it = self.tasks.iter();
+        of_it.filter(move |record| record.name == *task && record.release == self.number)
     }
 
     /// How many attempts at a task have ended.
     #[must_use]
     pub fn attempts(&self, task: &TaskName) -> u32 {
-        let of_it = self.tasks.iter().filter(|record| record.name == *task);
+        let of_it = self.records(task);
         u32::try_from(of_it.count()).unwrap_or(u32::MAX)
     }
 

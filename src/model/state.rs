@@ -6,6 +6,7 @@ use crate::model::facts::Overview;
 use crate::model::lease::Process;
 use crate::model::release::{Actor, Release, ReleaseStatus, counted};
 use crate::model::route::Route;
+use crate::model::task::TaskRecord;
 use crate::model::{
     ContentHash, Digest, EnvironmentName, LiveTraffic, ProjectName, ReleaseNumber, ServiceName,
     Slot,
@@ -153,6 +154,15 @@ impl State {
         first.closed.get(service)
     }
 
+    /// What a task took away is gone, whoever remembers its release: another release keeps it.
+    fn inherit<'a>(&mut self, tasks: impl Iterator<Item = &'a TaskRecord>) {
+        let Some(heir) = self.releases.last_mut() else {
+            return;
+        };
+        let taken = tasks.filter(|record| !record.class.keeps_rollback());
+        heir.tasks.extend(taken.cloned());
+    }
+
     /// The state without a release. Listeners that are kept with it for a rollback go to the newest
     /// older release that has their service.
     #[must_use]
@@ -160,7 +170,10 @@ impl State {
         let gone = self
             .releases
             .extract_if(.., |release| release.number == number);
-        let closed: Vec<_> = gone.flat_map(|release| release.closed).collect();
+        let gone: Vec<Release> = gone.collect();
+        self.inherit(gone.iter().flat_map(|release| &release.tasks));
+        let closed = gone.into_iter().flat_map(|release| release.closed);
+        let closed: Vec<_> = closed.collect();
         for (service, route) in closed {
             let older = self.releases.iter_mut();
             let older = older.filter(|release| {

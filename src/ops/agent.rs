@@ -21,6 +21,12 @@ use crate::proto::convert::decode;
 use crate::proto::{Directory, v1};
 use crate::redact::Redactor;
 
+/// Why `SHIPIT_AGENT_DIR` names no folder, if that is so.
+#[must_use]
+pub fn misnamed_directory() -> Option<String> {
+    Directory::misnamed()
+}
+
 /// What is stopped with the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stopping {

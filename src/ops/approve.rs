@@ -2,6 +2,7 @@
 //! cluster nor the state: whoever approves need not be able to deploy.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -19,6 +20,9 @@ use crate::ops::session::checkout;
 use crate::ops::{Error, wiring};
 use crate::policy::approvals::Given;
 use crate::policy::{Refusal, approved, is_no_change};
+
+/// How long somebody else may take to write a plan file.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A plan file that may be approved.
 pub struct Approving {
@@ -251,7 +255,11 @@ impl Approving {
     /// It would not count; or the file is not what it was.
     pub fn attach(&mut self, approval: PlanApproval) -> Result<String, Error> {
         let name = self.name_of(&approval)?;
-        // Somebody else may have approved it meanwhile.
+        // Somebody else may have approved it meanwhile, or does just now.
+        let unlocked = |error: std::io::Error| Error::PlanFile {
+            reason: format!("locking {}: {error}", self.path.display()),
+        };
+        let lock = files::lock_replaced(&self.path, PATIENCE).map_err(unlocked)?;
         let bytes = files::read(&self.path, LIMIT).map_err(|error| error.to_string());
         let now = bytes.and_then(|bytes| PlanFile::read(&bytes));
         let mut file = now.map_err(|reason| Error::PlanFile { reason })?;
@@ -270,6 +278,7 @@ impl Approving {
         files::outputs::write(&self.path, text.as_bytes()).map_err(|error| Error::PlanFile {
             reason: format!("writing {}: {error}", self.path.display()),
         })?;
+        drop(lock);
         self.file = file;
         Ok(name)
     }

@@ -13,6 +13,7 @@ use crate::model::workload::Workload;
 use crate::model::{Period, ServiceName, Slot};
 use crate::ops::actor::actor;
 use crate::ops::{Error, Session};
+use crate::policy;
 use crate::port::engine::{CommandRequest, RunningCommand, WindowSize, without_secrets};
 
 /// What somebody asks for.
@@ -39,6 +40,7 @@ pub async fn start(
     session: &Session,
     asked: Asked,
 ) -> Result<(RunningCommand, CommandRecord), Error> {
+    policy::is_no_change(session.source.change.as_ref())?;
     let engine = &session.ports.engine;
     let facts = engine.observe(&session.scope()).await?;
     let (slot, there) = standing(&facts, asked.slot)?;

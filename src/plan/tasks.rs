@@ -229,9 +229,9 @@ fn kept(facts: &Facts, slot: Slot) -> Option<(ReleaseNumber, Timestamp)> {
 /// Why a rollback to `to` would lead to a release that may not work any more: the tasks of later
 /// releases that took away what it needs.
 pub(super) fn passed(state: &State, to: ReleaseNumber) -> Vec<String> {
-    let later = state.releases.iter().filter(|it| it.number > to);
-    let records = later.flat_map(|it| it.tasks.iter());
-    let passed = records.filter(|record| !record.class.keeps_rollback());
+    let records = state.releases.iter().flat_map(|it| it.tasks.iter());
+    let later = records.filter(|record| record.release > to);
+    let passed = later.filter(|record| !record.class.keeps_rollback());
     let mut reasons: Vec<String> = passed
         .map(|TaskRecord { name, class, release, .. }| {
             format!(

@@ -58,6 +58,20 @@ impl Directory {
         &self.0
     }
 
+    /// Why the variable names no folder, if that is so: a path that depends on where a command is
+    /// typed is another agent's in each.
+    #[must_use]
+    pub fn misnamed() -> Option<String> {
+        let named = std::env::var_os(VARIABLE).filter(|value| !value.is_empty())?;
+        let path = Path::new(&named);
+        path.is_relative().then(|| {
+            format!(
+                "{VARIABLE} is {}, which depends on the folder",
+                path.display()
+            )
+        })
+    }
+
     /// Makes the folder, for its owner only, and looks whether it can be trusted. Others than
     /// root's services may pass through root's, for the images, and see nothing of it.
     pub fn prepare(&self) -> io::Result<OwnedFd> {
