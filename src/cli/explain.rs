@@ -32,6 +32,11 @@ fn advice(error: &Error) -> (Exit, String) {
         Error::Usage { help, .. } => (Exit::Usage, help.clone()),
         Error::Forge(error) => (Exit::Failed, error.help.clone()),
         Error::NotApproved { help, .. } => (Exit::Failed, help.clone()),
+        Error::Hook { detail, .. } => {
+            let lines: Vec<&str> = detail.iter().map(String::as_str).collect();
+            let help = [&lines[..], &["nothing was changed"]].concat();
+            (Exit::Failed, help.join("\n"))
+        }
         Error::Interrupted => (
             Exit::Interrupted,
             "run the command again when it is time".to_owned(),

@@ -1,17 +1,21 @@
 //! `shipit plan`
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::cli::arguments::{EnvironmentArg, FetchArgs};
 use crate::cli::reports::{ReportArgs, Reporter};
 use crate::cli::{Cx, drift};
 use crate::files;
+use crate::model::event::Event;
 use crate::model::plan::Plan;
 use crate::model::verdict::Verdict;
 use crate::ops::Session;
-use crate::ops::plan::{Request, Ruled, make_plan};
+use crate::ops::hooks::make_plan_in_hooks;
+use crate::ops::plan::{Request, Ruled};
 use crate::ops::plan_file::{PlanFile, command};
 use crate::ops::policy::approvals;
+use crate::output::events::View;
 use crate::output::{Exit, Failure, Format, Kind, plan, verdicts};
 
 /// What people type most.
@@ -75,11 +79,14 @@ async fn planned(cx: &Cx, args: &Args, reporter: &Reporter) -> Result<Exit, Fail
     }
 
     session.fetch = args.remote.fetch;
-    let made = make_plan(
+    let request = Request::Apply {
+        rebuild: args.rebuild,
+    };
+    let view = View::new(Format::Human, cx.screen.clone());
+    let made = make_plan_in_hooks(
         &session,
-        &Request::Apply {
-            rebuild: args.rebuild,
-        },
+        &request,
+        Arc::new(move |it: Event| view.show(&it)),
     )
     .await?;
     if let Some(path) = &args.out {

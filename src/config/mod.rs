@@ -11,6 +11,7 @@ mod de;
 mod engines;
 mod findings;
 mod forms;
+mod hooks;
 mod json_schema;
 mod keys;
 mod kinds;

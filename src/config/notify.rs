@@ -30,8 +30,8 @@ pub(super) fn check(findings: &mut Findings<'_>, environment: &EnvironmentConfig
 /// Whether the environments are there that are named.
 pub(super) fn environments(findings: &mut Findings<'_>, base: &EnvironmentConfig, names: &[&str]) {
     for (name, notify) in &base.notify {
-        let named = notify.environments.iter().flatten();
-        for unknown in named.filter(|named| !names.contains(&named.as_str())) {
+        let asked = notify.environments.iter().flatten();
+        for unknown in asked.filter(|asked| !names.contains(&asked.as_str())) {
             findings.add(
                 &["notify", name.as_str(), "in"],
                 format!("there is no environments/{unknown}.yaml"),
@@ -117,7 +117,7 @@ fn webhook(findings: &mut Findings<'_>, name: &str, notify: &NotifyConfig) {
     }
 }
 
-fn address(findings: &mut Findings<'_>, at: &[&str], text: &str) {
+pub(super) fn address(findings: &mut Findings<'_>, at: &[&str], text: &str) {
     let (scheme, rest) = text.split_once("://").unwrap_or_default();
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if scheme == "https" && endpoint::problem(host).is_none() {

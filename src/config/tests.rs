@@ -1,6 +1,7 @@
 //! Faults as a person reads them, and that nothing makes the reader fall over.
 
 mod approvals;
+mod around;
 mod forms;
 mod kinds;
 mod limits;

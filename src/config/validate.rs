@@ -10,7 +10,9 @@ use crate::config::schema::{
     EnvironmentConfig, ImageConfig, SecretConfig, ServiceConfig, SourcesConfig, written_at,
 };
 use crate::config::suggest::suggest;
-use crate::config::{approvals, branches, engines, limits, notify, own_rules, services, tasks};
+use crate::config::{
+    approvals, branches, engines, hooks, limits, notify, own_rules, services, tasks,
+};
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::port::PortName;
 use crate::model::{EnvironmentName, ServiceName};
@@ -52,6 +54,7 @@ pub(super) fn validate(
 
     tasks::check(&mut findings, environment);
     notify::check(&mut findings, environment);
+    hooks::check(&mut findings, environment);
     for (stage, checks) in [
         ("before", &environment.promotion.before),
         ("after", &environment.promotion.after),
@@ -261,6 +264,7 @@ pub(super) fn across(
     }
     branches::check(&mut findings, &base.branches);
     notify::environments(&mut findings, base, &names);
+    hooks::environments(&mut findings, base, &names);
     let mut problems = findings.done();
     problems.extend(images_of_others(&names, environments, trees));
     problems.extend(shared_listeners(environments, trees));

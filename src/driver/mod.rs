@@ -5,6 +5,7 @@ pub mod aws;
 pub mod builder;
 pub mod check;
 pub mod forge;
+pub mod hook;
 pub mod host;
 mod http;
 pub mod kubernetes;

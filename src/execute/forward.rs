@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
+use crate::execute::hooks::{self, HookError, Stages};
 use crate::execute::step::outcome::{Done, StepError};
 use crate::execute::step::perform;
 use crate::execute::{Begun, Run, WIDTH, back, bundle, log};
 use crate::model::Address;
+use crate::model::hook::{HookPoint, HookStage};
 use crate::model::journal::Direction;
 use crate::model::plan::{Step, StepId};
 use crate::rollout::{
@@ -49,10 +51,24 @@ pub(super) async fn carry_out(run: &Arc<Run>) -> End {
 }
 
 async fn go_back(run: &Arc<Run>, begun: &Begun, going: GoingBack) -> End {
+    let moves_back = hooks::has_begun(run.plan(), begun, HookStage::Switch);
+    // A rollback is never held up: what is called before it is called beside it.
+    let before = async {
+        if moves_back {
+            let _ = hooks::call(run, HookPoint::before(HookStage::Rollback)).await;
+        }
+    };
+    let going_back = async {
+        let (went, ()) = tokio::join!(back::carry_out(run, begun), before);
+        if moves_back && matches!(went, Ok(Back::Done)) {
+            let _ = hooks::call(run, HookPoint::after(HookStage::Rollback)).await;
+        }
+        went
+    };
     let went = tokio::select! {
         biased;
         by = run.cut_off() => Err(by),
-        went = back::carry_out(run, begun) => went,
+        went = going_back => went,
     };
     match went {
         Err(by) => going.cut_off(by),
@@ -67,6 +83,7 @@ struct Forward<'a> {
     rollout: Rollout,
     order: Order<'a>,
     begun: Begun,
+    stages: Stages,
     under_way: JoinSet<Ended>,
     /// Whether the gate was asked.
     has_touched: bool,
@@ -80,6 +97,7 @@ impl<'a> Forward<'a> {
             rollout: Rollout::default(),
             order,
             begun: Begun::new(),
+            stages: Stages::of(run.plan()),
             under_way: JoinSet::new(),
             has_touched: false,
         }
@@ -127,12 +145,37 @@ impl<'a> Forward<'a> {
                 break;
             }
 
+            if let Some(stage) = self.stages.begins(step.id)
+                && !self.call(HookPoint::before(stage)).await?
+            {
+                break;
+            }
+
             match log::intent(self.run, step, Direction::Forward).await {
                 Ok(()) => self.begin(step),
                 Err(error) => self.stop(error.means()?),
             }
         }
         Ok(())
+    }
+
+    /// Calls the hooks of a point; whether the run goes on.
+    async fn call(&mut self, point: HookPoint) -> Result<bool, CutOff> {
+        let interrupted = self.run.job.stops.interrupted.clone();
+        let called = tokio::select! {
+            biased;
+            called = hooks::call(self.run, point) => called,
+            () = interrupted.cancelled() => {
+                self.stop(Cause::Interrupted);
+                return Ok(false);
+            }
+        };
+        match called {
+            Ok(()) => return Ok(true),
+            Err(HookError::Failed(reason)) => self.stop(Cause::Failed(reason)),
+            Err(HookError::Journal(error)) => self.stop(error.means()?),
+        }
+        Ok(false)
     }
 
     /// Whether live traffic may be touched, asked before the first step that does. Once it is begun,
@@ -201,6 +244,11 @@ impl<'a> Forward<'a> {
                     log::done(self.run, step, Direction::Forward, &done, since).await
                 {
                     self.stop(error.means()?);
+                }
+                if let Some(stage) = self.stages.ends(id)
+                    && self.rollout.may_begin()
+                {
+                    self.call(HookPoint::after(stage)).await?;
                 }
             }
             // A step that was told to stop has not failed.

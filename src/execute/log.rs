@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::execute::Run;
 use crate::execute::step::outcome::{Done, StepError};
 use crate::model::event::Event;
+use crate::model::hook::Hook;
 use crate::model::journal::{Direction, JournalEntry, What};
 use crate::model::plan::Step;
 use crate::model::task::TaskRecord;
@@ -142,6 +143,16 @@ pub(super) async fn failed(run: &Run, step: &Step, direction: Direction, error: 
         reason,
         detail: error.detail(),
     });
+}
+
+/// That a hook was called, and why it has failed, if it has.
+pub(super) async fn hook(
+    run: &Run,
+    hook: &Hook,
+    failed: Option<String>,
+) -> Result<(), JournalError> {
+    let name = hook.name.clone();
+    append(run, What::Hook { name, failed }).await
 }
 
 /// What a task did and wrote, once it has ended.

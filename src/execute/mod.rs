@@ -6,6 +6,7 @@
 mod back;
 mod bundle;
 mod forward;
+mod hooks;
 mod log;
 mod persist;
 mod probe;
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use hooks::stages;
 pub use persist::{ending, persist};
 
 use tokio_util::sync::CancellationToken;
@@ -29,7 +31,7 @@ use crate::model::release::Label;
 use crate::model::task::TaskRecord;
 use crate::model::window::OutsideWindow;
 use crate::model::workload::{Known, Workload};
-use crate::model::{Digest, ServiceName};
+use crate::model::{Digest, HookName, ServiceName};
 use crate::port::Ports;
 use crate::port::engine::{Engine, Permit, Scope};
 use crate::port::hold::LockLost;
@@ -73,6 +75,8 @@ pub struct Job {
     pub gate: Option<Gate>,
     /// Why live traffic may be touched outside of its windows, where somebody said so.
     pub outside_window: OutsideWindow,
+    /// The hooks of the plan that an earlier run has called, which this one goes on with.
+    pub called: BTreeSet<HookName>,
     /// Where events go.
     pub sink: Sink,
 }

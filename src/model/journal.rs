@@ -7,7 +7,7 @@ use crate::model::outcome::Ending;
 use crate::model::plan::{Action, Plan, StepId};
 use crate::model::release::Actor;
 use crate::model::task::TaskRecord;
-use crate::model::{Address, ContentHash, Digest, ReleaseNumber, ServiceName};
+use crate::model::{Address, ContentHash, Digest, HookName, ReleaseNumber, ServiceName};
 
 /// One line of a journal. The intent is written and synced before the effect, the result after it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -54,6 +54,14 @@ pub enum What {
         record: Box<TaskRecord>,
         /// The last of its output, without values of secrets.
         output: Vec<String>,
+    },
+    /// A hook was called, by this run or by one that it goes on with.
+    Hook {
+        /// Which.
+        name: HookName,
+        /// Why it has failed, in one line; none when it has not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
     },
     /// A step is done.
     Done {

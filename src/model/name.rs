@@ -144,6 +144,11 @@ name!(
     "task"
 );
 name!(
+    /// What is called around a stage of a run.
+    HookName,
+    "hook"
+);
+name!(
     /// One that is told of runs.
     NotifyName,
     "notification"

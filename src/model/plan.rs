@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::model::build::BuildSpec;
 use crate::model::check::{Check, Stage};
+use crate::model::hook::Hook;
 use crate::model::image::ImageName;
 use crate::model::loss::Loss;
 use crate::model::promotion::{Mode, Probe, Strategy};
@@ -67,6 +68,9 @@ pub struct Plan {
     /// with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<Loss>,
+    /// What is called around its stages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
 }
 
 impl Plan {

@@ -17,12 +17,13 @@ use crate::model::state::State;
 use crate::model::task::TaskRecord;
 use crate::model::window::OutsideWindow;
 use crate::ops::actor::actor;
+use crate::ops::hooks::Around;
 use crate::ops::notify::{AFTER, Courier, Pace};
 use crate::ops::plan::{Request, known_state, make_plan_with, protection};
 use crate::ops::plan_file::{self, PlanFile};
 use crate::ops::policy as rules;
 use crate::ops::policy::approvals::{self, Signed};
-use crate::ops::{Error, Session, images, lock};
+use crate::ops::{Error, Session, hooks, images, lock};
 use crate::plan;
 use crate::policy;
 use crate::port::engine::Permit;
@@ -134,7 +135,10 @@ async fn locked(
         Box::pin(async {
             let state = known_state(session, actor).await?;
             let file = plan.as_ref();
+            let around = Around::of(session, request, actor, &sink);
+            around.before().await?;
             let plan = decide(session, request, file, &state, (actor, lease), &sink).await?;
+            around.after(&plan).await?;
             policy::may_lose(&plan, protection(session)?)?;
             may_be_carried_out(&plan, allow_no_rollback)?;
             rules::passed(&rules::of_plan(session, &plan, &state).await?)?;
@@ -163,6 +167,7 @@ async fn locked(
         stops,
         gate: gate(session, &plan, outside_window.as_ref())?,
         outside_window: outside_window.clone(),
+        called: hooks::called(session, &plan).await?,
         sink: sink.clone(),
     };
     courier.started(&plan, actor).await;

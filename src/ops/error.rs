@@ -79,6 +79,14 @@ pub enum Error {
         /// What to do instead.
         help: String,
     },
+    /// A hook around the making of a plan has failed.
+    #[error("{what}")]
+    Hook {
+        /// Which, and why.
+        what: String,
+        /// The last lines that it wrote.
+        detail: Vec<String>,
+    },
     /// A person asked to stop before a plan was carried out.
     #[error("interrupted before a plan was carried out")]
     Interrupted,

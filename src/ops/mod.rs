@@ -16,6 +16,7 @@ pub mod doctor;
 pub mod drift;
 pub mod error;
 pub mod history;
+pub mod hooks;
 pub mod images;
 pub mod import;
 pub mod init;

@@ -12,7 +12,7 @@ use crate::model::verdict::{Ruling, Verdict};
 use crate::model::{EnvironmentName, ReleaseNumber, Slot, TaskName};
 use crate::observe::observe;
 use crate::ops::actor::actor;
-use crate::ops::{Error, Session, behind, images, policy, preflight, promote, versions};
+use crate::ops::{Error, Session, behind, hooks, images, policy, preflight, promote, versions};
 use crate::plan::{self, Again};
 use crate::policy::Protection;
 use crate::port::engine::EngineError;
@@ -230,6 +230,7 @@ pub(super) async fn look_and_plan(
                 "this is {change}: the plan is for when it is merged, and is not carried out here"
             )
         }));
+    plan.hooks = hooks::of_plan(session, &plan)?;
     Ok((plan, Seen { desired, observed }))
 }
 

@@ -382,6 +382,7 @@ mod tests {
             notes: Vec::new(),
             rollback_blockers: Vec::new(),
             losses: Vec::new(),
+            hooks: Vec::new(),
         };
         let made = Made {
             shipit: VERSION.to_owned(),

@@ -18,6 +18,7 @@ use crate::driver::aws::token::EksLogin;
 use crate::driver::builder::Builders;
 use crate::driver::check::Checks;
 use crate::driver::forge::RemoteForge;
+use crate::driver::hook::Hooks;
 use crate::driver::host::HostEngine;
 use crate::driver::kubernetes::client::{ClusterConnection, ClusterLogin, ClusterPlace};
 use crate::driver::kubernetes::engine::ready::Rule;
@@ -78,6 +79,7 @@ pub fn ports(
         builder: Arc::new(Builders),
         store: Arc::new(RedactedStore::new(store, redactor.clone())),
         checker: Arc::new(Checks::default()),
+        hooks: Arc::new(Hooks::new(root.to_path_buf())),
         secrets: Arc::new(RememberedSecrets::new(secrets, redactor.clone())),
         redactor: redactor.clone(),
     })

@@ -14,6 +14,7 @@ pub mod failure;
 pub mod garbage;
 pub mod graph;
 pub mod history;
+mod hooks;
 pub mod outcome;
 pub mod page;
 mod paint;

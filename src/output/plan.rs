@@ -7,7 +7,7 @@ use crate::model::plan::{Action, Change, Intent, Plan, Step};
 use crate::model::workload::Known;
 use crate::model::{Address, LiveTraffic, Platform, Slot};
 use crate::output::paint::{BOLD, CHANGED, DIM, GONE, MOVED, NEW};
-use crate::output::{Line, Page, task};
+use crate::output::{Line, Page, hooks, task};
 
 /// The plan for a comment on a change request. What comes from outside is in a fence, where nothing
 /// of it is markup.
@@ -53,6 +53,7 @@ pub fn human(plan: &Plan) -> Page {
         page.extend(lost);
     }
 
+    page.extend(hooks::section(plan));
     for reason in &plan.rollback_blockers {
         page.blank();
         page.line(
@@ -208,7 +209,7 @@ fn section(plan: &Plan, title: String, belongs: impl Fn(&Address) -> bool) -> Se
     Section { title, lines }
 }
 
-fn row(style: Style, sign: &str, name: &str, text: &str) -> Line {
+pub(super) fn row(style: Style, sign: &str, name: &str, text: &str) -> Line {
     let line = Line::from("  ").paint(style, sign);
     line.text(format!(" {name:<24} {text}"))
 }

@@ -199,6 +199,7 @@ impl Draft {
             notes: self.notes,
             rollback_blockers: self.rollback_blockers,
             losses: losses::named(self.accounts),
+            hooks: Vec::new(),
         }
     }
 }

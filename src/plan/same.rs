@@ -386,6 +386,7 @@ mod tests {
             notes: Vec::new(),
             rollback_blockers: Vec::new(),
             losses: Vec::new(),
+            hooks: Vec::new(),
         }
     }
 

@@ -12,6 +12,7 @@ pub mod checker;
 pub mod engine;
 pub mod forge;
 pub mod hold;
+pub mod hooks;
 pub mod notifier;
 pub mod pause;
 pub mod provider;
@@ -24,6 +25,7 @@ pub use builder::Builder;
 pub use checker::Checker;
 pub use engine::Engine;
 pub use forge::Forge;
+pub use hooks::HookCaller;
 pub use notifier::Notifier;
 pub use provider::Provider;
 pub use registry::Registry;
@@ -51,6 +53,8 @@ pub struct Ports {
     pub store: Arc<dyn StateStore>,
     /// What asks services from outside.
     pub checker: Arc<dyn Checker>,
+    /// What calls the project's hooks.
+    pub hooks: Arc<dyn HookCaller>,
     /// Where secrets come from.
     pub secrets: Arc<dyn SecretSource>,
     /// What knows the secrets that were read: nothing that is told may have one in it.

@@ -119,6 +119,10 @@ impl Redactor {
                 record: Box::new(self.task(*record)),
                 output: self.lines(output),
             },
+            What::Hook { name, failed } => What::Hook {
+                name,
+                failed: failed.map(|reason| self.text(&reason)),
+            },
             other @ (What::Intent { .. } | What::Done { .. }) => other,
         };
         JournalEntry { what, ..entry }

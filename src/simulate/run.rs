@@ -187,6 +187,7 @@ impl Locked {
             stops: self.stops.clone(),
             gate: self.gate.clone(),
             outside_window: None,
+            called: std::collections::BTreeSet::new(),
             sink: nobody,
         }
     }

@@ -186,6 +186,7 @@ impl Runner {
             builder: all.clone(),
             store: all.clone(),
             checker: all.clone(),
+            hooks: all.clone(),
             secrets: all,
             redactor,
         }

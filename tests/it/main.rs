@@ -23,6 +23,7 @@ mod exclusive;
 mod failures;
 mod foreign;
 mod habits;
+mod hooks;
 mod hostile;
 mod house;
 mod images;

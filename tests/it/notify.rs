@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::support::receivers::{Asked, Mail, Receiver, slack};
 use crate::support::tls::certificate;
+use crate::support::vault::{Fake, ROOT};
 use crate::support::{Said, World, until};
 
 const TOKEN: &str = "canary-xoxb-1f2e";
@@ -355,4 +356,80 @@ fn a_test_goes_to_one_or_to_all_over_tls_where_that_is_wanted() {
         .code(64)
         .says("staging has no notification chat");
     assert!(outbox(&world).is_empty(), "nothing of a test is kept");
+}
+
+/// A Vault with these values at `shop/ci`: the real one where there is one. Gives its address and
+/// the token to come in with.
+fn vault(values: &Value) -> (String, String) {
+    let Ok(named) = std::env::var("SHIPIT_TEST_VAULT") else {
+        let fake = Fake::start();
+        fake.put("shop/ci", values.clone());
+        return (fake.address, ROOT.to_owned());
+    };
+    let (address, token) = named.trim().split_once(' ').expect("ADDRESS TOKEN");
+    let mount = serde_json::json!({"type": "kv", "options": {"version": "2"}});
+    for (path, body) in [
+        ("sys/mounts/secret", mount),
+        ("secret/data/shop/ci", serde_json::json!({"data": values})),
+    ] {
+        let sent = Command::new("curl")
+            .args(["-s", "-X", "POST", "-H", &format!("X-Vault-Token: {token}")])
+            .args(["-d", &body.to_string(), &format!("{address}/v1/{path}")])
+            .output();
+        assert!(sent.expect("curl starts").status.success(), "{path}");
+    }
+    (address.to_owned(), token.to_owned())
+}
+
+/// The tail of a pipeline that is started by a push to Gitolite: what it does with shell, Vault's
+/// command and curl, and what goes wrong there when the middle of it fails.
+#[test]
+fn a_build_that_fills_its_index_in_the_new_instance_and_tells_the_team() {
+    let chat = Receiver::slack(TOKEN);
+    let mail = Mail::start(Some(PASSWORD), None);
+    let (address, token) = vault(&serde_json::json!({"slack": TOKEN, "smtp": PASSWORD}));
+    let mut world = World::live();
+    world.put("vault-token", &token);
+    world.project = vec![
+        format!(
+            "sources: {{vault: {{address: \"{address}\", auth: {{token: {{file: vault-token}}}}}}}}"
+        ),
+        "secrets:".to_owned(),
+        "  slack: {vault: {path: secret/shop/ci, key: slack}}".to_owned(),
+        "  smtp: {vault: {path: secret/shop/ci, key: smtp}}".to_owned(),
+        "notify:".to_owned(),
+        format!(
+            "  team: {{slack: {{channel: C1, token: {{secret: slack}}, api: \"{}\"}}, on: [started, done, failed]}}",
+            chat.address
+        ),
+        format!(
+            "  ops: {{email: {{server: \"{}\", tls: none, user: ship, password: {{secret: smtp}}, \
+             from: ship@example.com, to: [ops@example.com]}}}}",
+            mail.address
+        ),
+    ];
+    let filled = world.file("filled").display().to_string();
+    let fill = |script: &str| {
+        let words = serde_json::json!(["/bin/sh", "-c", script]);
+        format!("tasks: {{fill: {{exec: {words}, in: new}}}}")
+    };
+    let index = world.staging.len();
+    world.staging.push(fill(&format!("echo $PORT > {filled}")));
+    world.message("v2");
+    let said = world.apply().code(0);
+    is_clean(&world, &said);
+    assert_eq!(world.get(), "v2");
+    assert!(!world.read("filled").is_empty());
+    assert!(mail.letters()[0].text.contains("release 2 is live"));
+    assert_eq!(chat.paths().len(), 3);
+
+    world.staging[index] = fill("echo the index is broken; exit 5");
+    world.message("v3");
+    let said = world.apply().code(1).says("the index is broken");
+    is_clean(&world, &said);
+    assert_eq!(world.get(), "v2", "traffic stays");
+    assert!(mail.letters()[1].text.contains("release 3 has failed"));
+    let reply = chat.asked()[5].json();
+    assert_eq!(reply["reply_broadcast"], true);
+    assert!(reply.to_string().contains("exit code 5"), "{reply}");
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::schema::{
-    ApprovalsConfig, Approvers, Branches, ClusterConfig, Manifests, Notify, PolicyConfig,
+    ApprovalsConfig, Approvers, Branches, ClusterConfig, Hooks, Manifests, Notify, PolicyConfig,
     RegistryConfig, SecretConfig, ServiceConfig, SourcesConfig, StateConfig, TaskConfig, Text,
     TrafficConfig,
 };
@@ -102,6 +102,9 @@ pub struct EnvironmentConfig {
     /// Servers that keep secrets, and how to log in to them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub sources: SourcesConfig,
+    /// What is called around the stages of a run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hooks: Hooks,
     /// Who is told of runs: a chat, people by e-mail, other programs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub notify: Notify,

@@ -54,13 +54,13 @@ fn content(message: &Message) -> Value {
         "type": "TextBlock", "text": short(&title), "weight": "Bolder", "size": "Medium",
         "color": color, "wrap": true,
     });
-    let rest = match &message.text {
-        Some(text) => json!({"type": "TextBlock", "text": short(text), "wrap": true}),
-        None => {
-            let fact = |(name, value): (&str, String)| json!({"title": name, "value": short(&escape(&value))});
-            let facts: Vec<Value> = notice.facts().into_iter().map(fact).collect();
-            json!({"type": "FactSet", "facts": facts})
-        }
+    let rest = if let Some(text) = &message.text {
+        json!({"type": "TextBlock", "text": short(text), "wrap": true})
+    } else {
+        let fact =
+            |(name, value): (&str, String)| json!({"title": name, "value": short(&escape(&value))});
+        let facts: Vec<Value> = notice.facts().into_iter().map(fact).collect();
+        json!({"type": "FactSet", "facts": facts})
     };
     json!({
         "type": "message",

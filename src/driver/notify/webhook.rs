@@ -52,6 +52,18 @@ impl Notifier for Webhook {
     }
 }
 
+/// Has a server take a document, signed by a key that both know.
+pub(in crate::driver) async fn posted(
+    url: &str,
+    key: &SecretValue,
+    id: &str,
+    document: String,
+) -> Result<(), DeliveryError> {
+    let url = SecretValue::new(url.to_owned());
+    let answer = signed(&url, key, id, document)?.send().await?;
+    answer.fault().map_or(Ok(()), Err)
+}
+
 /// A request with this body, signed now.
 fn signed<'a>(
     url: &SecretValue,

@@ -283,7 +283,7 @@ impl Round {
         Some(Box::pin(async move {
             let sending = async {
                 // Whoever has the lock now delivers it.
-                hold.confirmed().await.map_err(|error| taken(&error))?;
+                hold.confirmed().await.map_err(taken)?;
                 office.send(&name, &entry.notice, thread).await
             };
             let result = tokio::select! {
@@ -314,11 +314,7 @@ impl Round {
             return;
         };
         if let Some(delivery) = entry.deliveries.get_mut(&name) {
-            outbox::record(
-                delivery,
-                result.as_ref().map(Clone::clone),
-                Timestamp::now(),
-            );
+            outbox::record(delivery, result, Timestamp::now());
         }
         let entry = entry.clone();
         self.keep(&entry).await;
@@ -343,7 +339,7 @@ impl Round {
     }
 }
 
-fn taken(error: &LockLost) -> DeliveryError {
+fn taken(error: LockLost) -> DeliveryError {
     DeliveryError {
         reason: error.to_string(),
         help: "it delivers what waits".to_owned(),

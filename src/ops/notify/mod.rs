@@ -30,7 +30,7 @@ use crate::ops::{Error, Session, lock};
 use crate::port::notifier::DeliveryError;
 
 /// How long a command has that does nothing else.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What came of a test.
 #[derive(Debug, serde::Serialize)]

@@ -68,7 +68,7 @@ pub(super) fn thread(
 /// Notes what came of an attempt.
 pub(super) fn record(
     delivery: &mut Delivery,
-    result: Result<Option<Receipt>, &DeliveryError>,
+    result: Result<Option<Receipt>, DeliveryError>,
     now: Timestamp,
 ) {
     let error = match result {
@@ -82,7 +82,7 @@ pub(super) fn record(
         Err(error) => error,
     };
     delivery.failed += 1;
-    delivery.reason = Some(error.reason.clone());
+    delivery.reason = Some(error.reason);
     let told = match error.kind {
         DeliveryFault::Unavailable(told) => told,
         DeliveryFault::Refused => None,
@@ -112,10 +112,10 @@ pub(super) fn give_up(
     now: Timestamp,
 ) -> Vec<NotifyName> {
     let age = now.duration_since(entry.notice.at);
-    let is_old = Duration::try_from(age).is_ok_and(|age| age > AGE);
+    let too_old = Duration::try_from(age).is_ok_and(|age| age > AGE);
     let mut given_up = Vec::new();
     for (name, delivery) in &mut entry.deliveries {
-        let is_over = is_old || delivery.failed >= ATTEMPTS || !is_told(name);
+        let is_over = too_old || delivery.failed >= ATTEMPTS || !is_told(name);
         if delivery.status == DeliveryStatus::Waiting && is_over {
             delivery.status = DeliveryStatus::GivenUp;
             given_up.push(name.clone());
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(id(&entries, "chat", 10).as_deref(), Some("001"));
         record(
             of(&mut entries[0], "chat"),
-            Err(&unavailable(Some(60))),
+            Err(unavailable(Some(60))),
             at(10),
         );
         assert_eq!(id(&entries, "chat", 11), None, "the first has to wait");
@@ -208,11 +208,11 @@ mod tests {
             next(entries, &name("chat"), (pace, at(now))).is_some()
         };
         for _ in 1..SOON {
-            record(of(&mut entries[0], "chat"), Err(&unavailable(None)), at(0));
+            record(of(&mut entries[0], "chat"), Err(unavailable(None)), at(0));
             assert!(may(&entries, Pace::Growing, 0));
         }
         for _ in SOON..ATTEMPTS {
-            record(of(&mut entries[0], "chat"), Err(&unavailable(None)), at(0));
+            record(of(&mut entries[0], "chat"), Err(unavailable(None)), at(0));
             assert!(!may(&entries, Pace::Growing, 14));
             assert!(may(&entries, Pace::AtOnce, 0), "somebody asks for it");
             assert!(may(&entries, Pace::Growing, 1800));
@@ -220,7 +220,7 @@ mod tests {
         assert!(!may(&entries, Pace::Growing, 899));
         record(
             of(&mut entries[0], "chat"),
-            Err(&unavailable(Some(60))),
+            Err(unavailable(Some(60))),
             at(0),
         );
         assert!(
@@ -249,7 +249,7 @@ mod tests {
             kind: DeliveryFault::Gone,
             ..unavailable(None)
         };
-        record(of(&mut gone, "chat"), Err(&error), at(1));
+        record(of(&mut gone, "chat"), Err(error), at(1));
         assert_eq!(of(&mut gone, "chat").status, DeliveryStatus::GivenUp);
     }
 

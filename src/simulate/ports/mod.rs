@@ -1,6 +1,7 @@
 //! What a simulated run sees through its ports.
 
 mod engine;
+mod hooks;
 mod store;
 mod supply;
 
