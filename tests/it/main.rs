@@ -48,6 +48,7 @@ mod rollback;
 mod rules;
 mod schema;
 mod secrets;
+mod serve;
 mod service_files;
 mod settled;
 mod several_ports;
