@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `model` has the words, `port` the traits, `driver` what implements them; `ops` has one file per
-//! use case and `cli` one per command. `agent` is the long-running side of the host engine.
+//! use case and `cli` one per command. `agent` is the long-running side of the host engine, `serve`
+//! that of the front doors: `receiver` reads what comes, `jobs` says what becomes of it.
 
 pub mod agent;
 pub mod cli;
@@ -18,6 +19,7 @@ pub mod execute;
 pub mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub mod jobs;
 pub mod model;
 pub mod observe;
 pub mod ops;
@@ -26,6 +28,8 @@ pub mod plan;
 pub mod policy;
 pub mod port;
 pub mod proto;
+pub mod receiver;
 pub mod redact;
 pub mod rollout;
+pub mod serve;
 pub mod simulate;

@@ -7,9 +7,9 @@ use crate::output::{Exit, Failure, Format};
 /// For people, for programs, and for a comment on a change request.
 const ALL: &[Format] = &[Format::Human, Format::Json, Format::Markdown];
 /// For people and for programs.
-const TWO: &[Format] = &[Format::Human, Format::Json];
+pub(super) const TWO: &[Format] = &[Format::Human, Format::Json];
 /// What is printed is a program's own already, or nothing.
-const ONE: &[Format] = &[Format::Human];
+pub(super) const ONE: &[Format] = &[Format::Human];
 
 /// The forms of a command.
 pub(super) const fn of(command: &Command) -> &'static [Format] {
@@ -44,7 +44,12 @@ pub(super) const fn of(command: &Command) -> &'static [Format] {
         | Command::Notify(_)
         | Command::Open(_)
         | Command::Scale(_)
+        | Command::Trigger(_)
+        | Command::Jobs(_)
+        | Command::Deliveries(_)
         | Command::Graph(_) => TWO,
+        Command::Serve(args) => args.forms(),
+        Command::Hook(args) => args.forms(),
         Command::Agent(args) => match args.command {
             agent::What::Status
             | agent::What::Stop { .. }

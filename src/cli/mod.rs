@@ -15,6 +15,7 @@ mod context;
 mod destroy;
 mod diff;
 mod doctor;
+mod door;
 mod drift;
 mod exec;
 mod explain;
@@ -201,6 +202,17 @@ pub enum Command {
     Unlock(unlock::Args),
     /// Control the agent, which runs the services of this machine.
     Agent(agent::Args),
+    /// Serve the front doors: webhooks, Git hooks and commands become jobs, one at a time in an
+    /// environment.
+    Serve(door::serve::Args),
+    /// Have the server of this machine deploy an environment, and watch.
+    Trigger(door::trigger::Args),
+    /// Be a hook of a Git repository, or write one.
+    Hook(door::hook::Args),
+    /// Show the server's jobs, stop them, do them again.
+    Jobs(door::jobs::Args),
+    /// Show what came through the server's doors, and what it meant.
+    Deliveries(door::deliveries::Args),
     /// Print the JSON Schema of the configuration.
     Schema(schema::Args),
     /// Print the steps of a plan as a graph, in the DOT language.
@@ -429,6 +441,11 @@ async fn command(command: Command, cx: &Cx) -> Result<Exit, Failure> {
         Command::State(args) => state::exec(cx, &args).await,
         Command::Unlock(args) => unlock::exec(cx, &args).await,
         Command::Agent(args) => agent::exec(cx, args).await,
+        Command::Serve(args) => door::serve::exec(cx, &args).await,
+        Command::Trigger(args) => door::trigger::exec(cx, &args).await,
+        Command::Hook(args) => door::hook::exec(cx, &args).await,
+        Command::Jobs(args) => door::jobs::exec(cx, &args).await,
+        Command::Deliveries(args) => door::deliveries::exec(cx, &args).await,
         Command::Schema(args) => schema::exec(cx, &args),
         Command::Graph(args) => graph::exec(cx, &args).await,
         Command::Completions(args) => completions::exec(cx, &args),

@@ -428,7 +428,7 @@ fn kind_of(tree: &Node, path: &[String]) -> Option<Position> {
     kind
 }
 
-fn describe(error: &Error, tree: &Node) -> Problem {
+pub(super) fn describe(error: &Error, tree: &Node) -> Problem {
     let path = error.path();
     let at: Position = match (&error.kind, path.split_last()) {
         // An unknown key is shown at the key, a missing one at the key of the map that lacks it.

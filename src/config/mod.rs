@@ -24,6 +24,7 @@ mod problem;
 mod project_keys;
 mod rules;
 pub mod schema;
+pub mod server;
 mod services;
 mod slips;
 mod suggest;

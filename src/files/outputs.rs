@@ -78,6 +78,19 @@ fn relative(path: &Path, folder: &Path) -> Option<PathBuf> {
     Some(real.strip_prefix(folder).ok()?.to_path_buf())
 }
 
+/// Whether messages are taken: false when the pipe that they go to is full, and stays so this long.
+/// Git goes on holding the pipe of a hook whose reader has gone.
+#[must_use]
+pub fn takes_messages(within: std::time::Duration) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    let stream = std::io::stderr();
+    let mut streams = [PollFd::new(&stream, PollFlags::OUT)];
+    let limit = Timespec::try_from(within).ok();
+    let ready = poll(&mut streams, limit.as_ref());
+    ready.is_ok_and(|count| count > 0) && !streams[0].revents().contains(PollFlags::ERR)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

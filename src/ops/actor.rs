@@ -39,9 +39,26 @@ fn run_name(now: Timestamp) -> String {
 
 /// The name of the user that this process runs as.
 fn user() -> String {
-    let uid = rustix::process::getuid().as_raw();
+    user_of(rustix::process::getuid().as_raw())
+}
+
+/// The name of a user of this machine.
+#[must_use]
+pub fn user_of(uid: u32) -> String {
     let users = files::read_text(Path::new("/etc/passwd"), LIMIT).unwrap_or_default();
     name_of(uid, &users).unwrap_or_else(|| format!("uid{uid}"))
+}
+
+/// The number of a user of this machine, by its name or its number.
+#[must_use]
+pub fn uid_of(user: &str) -> Option<u32> {
+    let users = files::read_text(Path::new("/etc/passwd"), LIMIT).unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let is_it = fields.next()? == user;
+        fields.nth(1).filter(|_| is_it)?.parse().ok()
+    });
+    named.or_else(|| user.parse().ok())
 }
 
 /// A user's name in a file of users: see `passwd(5)`.
@@ -78,6 +95,11 @@ fn ci(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
             .collect();
         Some(format!("{what} {}", parts.join(" ")).trim_end().to_owned())
     };
+
+    if said("SHIPIT_JOB").is_some() {
+        let parts = [("job", "SHIPIT_JOB"), ("for", "SHIPIT_JOB_BY")];
+        return with("shipit serve", &parts);
+    }
 
     if said("GITHUB_ACTIONS").is_some() {
         return with(

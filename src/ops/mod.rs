@@ -13,6 +13,7 @@ pub mod behind;
 pub mod command;
 pub mod diff;
 pub mod doctor;
+pub mod doors;
 pub mod drift;
 pub mod error;
 pub mod history;

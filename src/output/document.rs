@@ -25,6 +25,10 @@ pub enum Kind {
     Checks,
     /// Whether two environments are alike.
     Comparison,
+    /// What came through the doors.
+    Deliveries,
+    /// One delivery.
+    Delivery,
     /// What should run.
     Desired,
     /// How what runs differs from what should run.
@@ -45,6 +49,10 @@ pub enum Kind {
     Import,
     /// The files that were written for a new project.
     Init,
+    /// A job of the server's.
+    Job,
+    /// The server's jobs.
+    Jobs,
     /// The lock that was taken.
     Lock,
     /// A line that an instance or an agent wrote; one a line.

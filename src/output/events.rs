@@ -232,7 +232,8 @@ fn began(event: &Event) -> Page {
 }
 
 /// An event as plain lines; none for what only a live view shows.
-fn words(event: &Event) -> Page {
+#[must_use]
+pub fn words(event: &Event) -> Page {
     match event {
         Event::StepBegan { .. } | Event::Ended { .. } | Event::Began { .. } => Page::new(),
         Event::StepSaid { line, .. } => quoted(line).collect(),

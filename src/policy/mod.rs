@@ -2,6 +2,7 @@
 //! said at once.
 
 mod access;
+pub mod admission;
 pub mod approvals;
 mod arrivals;
 mod changes;

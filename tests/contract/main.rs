@@ -10,6 +10,7 @@ mod engine;
 #[path = "../it/support/parts.rs"]
 mod parts;
 mod platforms;
+mod queue;
 mod registry;
 mod secret;
 mod store;

@@ -18,6 +18,8 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("plan", vec!["model"]),
         ("policy", vec!["model"]),
         ("rollout", vec!["model"]),
+        ("receiver", vec!["model"]),
+        ("jobs", vec!["model"]),
         (
             "execute",
             vec!["port", "model", "plan", "redact", "rollout"],
@@ -38,14 +40,18 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         (
             "ops",
             vec![
-                "agent", "config", "desired", "driver", "execute", "files", "model", "observe",
-                "output", "plan", "policy", "port", "proto", "redact", "rollout", "simulate",
+                "agent", "config", "desired", "driver", "execute", "files", "jobs", "model",
+                "observe", "output", "plan", "policy", "port", "proto", "receiver", "redact",
+                "rollout", "simulate",
             ],
         ),
+        // The doors: only `cli` opens them.
+        ("serve", vec!["config", "files", "model", "ops"]),
         (
             "cli",
             vec![
-                "config", "files", "model", "observe", "ops", "output", "plan", "port", "redact",
+                "config", "files", "jobs", "model", "observe", "ops", "output", "plan", "port",
+                "redact", "serve",
             ],
         ),
     ])
@@ -117,9 +123,15 @@ fn only_the_wiring_names_a_driver() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ops");
     let mut files = Vec::new();
     sources(&root, &mut files);
-    // The agent's commands speak to the agent itself, `init` and `session` to Git: both are wiring
-    // of their own.
-    let may = ["wiring.rs", "session.rs", "init.rs", "agent.rs"];
+    // The agent's commands speak to the agent itself, `init` and `session` to Git, and the process of
+    // a job is the runner's other half: all are wiring of their own.
+    let may = [
+        "wiring.rs",
+        "session.rs",
+        "init.rs",
+        "agent.rs",
+        "run_job.rs",
+    ];
     let names_one = |file: &&PathBuf| {
         fs::read_to_string(file)
             .expect("text")
@@ -265,11 +277,14 @@ fn a_program_is_started_in_one_place_and_a_template_rendered_in_one() {
 }
 
 /// Which files wait for a program that they start by themselves: a build's output comes line by line
-/// and may be cancelled, `ssh-keygen` and a browser have the terminal.
-const WAITERS: [&str; 3] = [
+/// and may be cancelled, `ssh-keygen` and a browser have the terminal, and a job outlives whoever has
+/// started it.
+const WAITERS: [&str; 5] = [
     "src/cli/open.rs",
     "src/driver/builder/command.rs",
+    "src/driver/runner/process.rs",
     "src/driver/signer.rs",
+    "src/ops/doors/run_job.rs",
 ];
 
 #[test]

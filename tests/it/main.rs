@@ -50,6 +50,7 @@ mod rollback;
 mod rules;
 mod schema;
 mod secrets;
+mod serve;
 mod service_files;
 mod settled;
 mod several_ports;

@@ -54,6 +54,11 @@ fn the_schema_of_an_environment_is_current() {
 }
 
 #[test]
+fn the_schema_of_a_server_is_current() {
+    current("server.schema.json", &["schema", "--server"]);
+}
+
+#[test]
 fn what_init_writes_validates_and_plans_at_once() {
     let cargo = "[package]\nname = \"shop\"\nversion = \"0.1.0\"\n";
     let npm = r#"{"name": "shop", "main": "server.js", "scripts": {"build": "x"}}"#;

@@ -1,0 +1,6 @@
+//! Where deliveries and jobs are kept.
+
+pub mod memory;
+pub mod sqlite;
+mod statements;
+mod writer;

@@ -1,0 +1,89 @@
+//! Which environments a trigger is for.
+
+use globset::GlobBuilder;
+
+use crate::model::EnvironmentName;
+use crate::model::job::JobKind;
+use crate::model::trigger::Trigger;
+
+/// What an environment of a project is deployed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The branch, or a glob of branches.
+    pub branch: Option<String>,
+    /// A glob of tags.
+    pub tag: Option<String>,
+    /// Images: the repository, and a glob of tags.
+    pub image: Option<(String, String)>,
+    /// What is done.
+    pub then: JobKind,
+}
+
+/// A job that a trigger means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Routed {
+    /// For which environment.
+    pub environment: EnvironmentName,
+    /// What is done.
+    pub kind: JobKind,
+    /// The ref.
+    pub reference: String,
+    /// The commit that was named; none for an image.
+    pub commit: Option<String>,
+}
+
+/// The jobs that a trigger means; empty where none of the environments is deployed on it.
+#[must_use]
+pub fn route(trigger: &Trigger, routes: &[Route]) -> Vec<Routed> {
+    routes
+        .iter()
+        .filter_map(|one| routed(trigger, one))
+        .collect()
+}
+
+fn routed(trigger: &Trigger, route: &Route) -> Option<Routed> {
+    let (reference, commit) = match trigger {
+        Trigger::Ref { name, commit, .. } => {
+            let branch = name
+                .strip_prefix("refs/heads/")
+                .zip(route.branch.as_deref());
+            let tag = name.strip_prefix("refs/tags/").zip(route.tag.as_deref());
+            let (name_of, glob) = branch.or(tag)?;
+            if !matches(glob, name_of) {
+                return None;
+            }
+            (name.clone(), Some(commit.clone()))
+        }
+        Trigger::Image {
+            repository, tag, ..
+        } => {
+            let (wanted, tags) = route.image.as_ref()?;
+            if repository != wanted || !matches(tags, tag.as_deref()?) {
+                return None;
+            }
+            // A glob names no one branch whose files say how the image runs.
+            let branch = route.branch.as_ref().filter(|branch| !is_glob(branch))?;
+            (format!("refs/heads/{branch}"), None)
+        }
+    };
+    Some(Routed {
+        environment: route.environment.clone(),
+        kind: route.then,
+        reference,
+        commit,
+    })
+}
+
+/// Whether a text stands for several names.
+#[must_use]
+pub fn is_glob(text: &str) -> bool {
+    text.contains(['*', '?', '[', '{'])
+}
+
+/// Whether a name is one of those that a glob stands for. One that is no glob stands for none.
+fn matches(glob: &str, name: &str) -> bool {
+    let built = GlobBuilder::new(glob).literal_separator(true).build();
+    built.is_ok_and(|glob| glob.compile_matcher().is_match(name))
+}

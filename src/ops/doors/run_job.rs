@@ -1,0 +1,250 @@
+//! The process of a job: it checks out what is asked for, looks at what the files ask for, runs the
+//! command, and writes down how that ended.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::admission::{admit, kept};
+use crate::config::{self, Project};
+use crate::driver::runner::attempt::{Attempt, JobLog};
+use crate::driver::runner::checkout::{CheckedOut, Checkout};
+use crate::driver::runner::supervise::{Supervised, Written, supervise};
+use crate::files::{environment, process};
+use crate::model::event::Event;
+use crate::model::job::{JobEnd, JobKind};
+use crate::output::{Exit, events, outcome};
+use crate::port::runner::{JobSpec, RunnerError};
+
+/// The longest reason, in characters.
+const LONGEST_REASON: usize = 300;
+
+/// Runs an attempt to its end in this process.
+///
+/// # Errors
+/// Its files cannot be read or written; then nobody knows how it ended.
+pub async fn run(
+    folder: PathBuf,
+    attempt: u32,
+    interrupted: CancellationToken,
+) -> std::io::Result<()> {
+    let Some(mut attempt) = Attempt::begin(folder, attempt)? else {
+        return Ok(());
+    };
+    let spec = attempt.spec().clone();
+    let began = format!(
+        "job {}, attempt {}: {} {}",
+        spec.number,
+        spec.attempt,
+        spec.kind.word(),
+        spec.lane
+    );
+    attempt
+        .log()
+        .line(&format!("{began} at {}, for {}", spec.reference, spec.by));
+
+    let end = carried_out(&mut attempt, &spec, &interrupted).await;
+    let log = attempt.log();
+    if !end.reason.is_empty() {
+        log.line(&format!("it ended with {}: {}", end.exit, end.reason));
+    }
+    attempt.finish(&end)
+}
+
+/// How the attempt ended.
+async fn carried_out(
+    attempt: &mut Attempt,
+    spec: &JobSpec,
+    interrupted: &CancellationToken,
+) -> JobEnd {
+    let brought = tokio::select! {
+        biased;
+        () = interrupted.cancelled() => Err(ended(Exit::Interrupted, "it was stopped before it began")),
+        brought = bring(attempt.log(), spec) => brought,
+    };
+    let (checkout, commit) = match brought {
+        Ok(brought) => brought,
+        Err(end) => return end,
+    };
+    let end = match command(attempt, spec, &checkout).await {
+        Ok(end) => end,
+        Err(error) => ended(
+            Exit::Failed,
+            format!("the command cannot be started: {error}"),
+        ),
+    };
+    JobEnd {
+        commit: Some(commit),
+        ..end
+    }
+}
+
+fn ended(exit: Exit, reason: impl Into<String>) -> JobEnd {
+    let reason: String = reason.into();
+    JobEnd {
+        exit: exit.code(),
+        reason: reason.chars().take(LONGEST_REASON).collect(),
+        commit: None,
+    }
+}
+
+/// Checks out what the ref points at, once what its files ask for is allowed.
+async fn bring(log: &mut JobLog, spec: &JobSpec) -> Result<(PathBuf, String), JobEnd> {
+    let failed = |error: RunnerError| ended(Exit::Failed, error.to_string());
+    let checkout = Checkout::of(spec);
+    let commit = match checkout.bring(&spec.reference).await.map_err(failed)? {
+        CheckedOut::At(commit) => commit,
+        CheckedOut::NoRef => {
+            let reason = format!("{} is not in the repository any more", spec.reference);
+            return Err(ended(Exit::Stale, reason));
+        }
+    };
+    log.line(&format!("checked out {commit}"));
+
+    checkout
+        .clean_configuration(&spec.folder)
+        .await
+        .map_err(failed)?;
+    let folder = checkout.folder().join(&spec.folder);
+    let project = config::load(&folder).map_err(|error| {
+        for fault in &error.faults {
+            log.line(&fault.to_string());
+        }
+        ended(Exit::Failed, error.to_string())
+    })?;
+    if project.name != spec.lane.project {
+        let reason = format!(
+            "shipit.yaml is of the project {}, not {}",
+            project.name, spec.lane.project
+        );
+        return Err(ended(Exit::Refused, reason));
+    }
+    allowed(log, spec, &project)?;
+    checkout
+        .clean(&below(&spec.folder, kept(&project)))
+        .await
+        .map_err(failed)?;
+    Ok((folder, commit))
+}
+
+fn below(folder: &Path, paths: Vec<String>) -> Vec<String> {
+    let joined = |path: String| folder.join(path).to_string_lossy().into_owned();
+    paths.into_iter().map(joined).collect()
+}
+
+fn allowed(log: &mut JobLog, spec: &JobSpec, project: &Project) -> Result<(), JobEnd> {
+    let refused = admit(project, &spec.lane.environment, &spec.may);
+    for reason in &refused {
+        log.line(&format!("refused: {reason}"));
+    }
+    match refused.as_slice() {
+        [] => Ok(()),
+        [one] => Err(ended(Exit::Refused, one.as_str())),
+        many => Err(ended(
+            Exit::Refused,
+            format!("{} (and {} more: see the log)", many[0], many.len() - 1),
+        )),
+    }
+}
+
+/// Runs the command to its end.
+async fn command(attempt: &mut Attempt, spec: &JobSpec, folder: &Path) -> std::io::Result<JobEnd> {
+    let variables: Vec<&str> = spec.variables.iter().map(String::as_str).collect();
+    let mut command = environment::tool(process::program(), &variables);
+    command
+        .arg("-C")
+        .arg(folder)
+        .args(["--env", spec.lane.environment.as_str()])
+        .current_dir(folder)
+        .env("SHIPIT_JOB", spec.number.to_string())
+        .env("SHIPIT_JOB_BY", spec.by.to_string());
+    match spec.kind {
+        JobKind::Apply => {
+            let timeout = format!("{}s", spec.lock_timeout.as_secs());
+            command.args(["apply", "--auto-approve", "--fetch", "--output", "json"]);
+            command.args(["--lock-timeout", &timeout]);
+        }
+        JobKind::Plan => {
+            command.args(["plan", "--fetch", "--output", "human"]);
+        }
+    }
+
+    let lock = attempt.share_lock()?;
+    let mut told = Told {
+        log: attempt.log(),
+        reason: String::new(),
+    };
+    let supervised = supervise(command, lock, spec.within, |line| told.line(line)).await?;
+    let reason = told.reason;
+    Ok(match supervised {
+        Supervised::Ended(status) => match status.code() {
+            Some(0) => ended(Exit::Done, ""),
+            Some(code) => JobEnd {
+                exit: u8::try_from(code).unwrap_or(1),
+                ..ended(Exit::Failed, reason)
+            },
+            None => ended(Exit::Failed, format!("its command was killed ({status})")),
+        },
+        Supervised::Late(_) => {
+            let limit = humantime::format_duration(Duration::from_secs(spec.within.as_secs()));
+            ended(
+                Exit::Failed,
+                format!("it was not done within {limit}, and was stopped"),
+            )
+        }
+    })
+}
+
+/// What the command says, for the log; and why it failed.
+struct Told<'a> {
+    log: &'a mut JobLog,
+    reason: String,
+}
+
+impl Told<'_> {
+    fn line(&mut self, line: Written) {
+        match line {
+            Written::Err(text) => self.log.line(&text),
+            Written::Out(text) => match serde_json::from_str::<Value>(&text) {
+                Ok(document) => self.document(document),
+                Err(_) => self.log.line(&text),
+            },
+        }
+    }
+
+    fn document(&mut self, document: Value) {
+        let text = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
+        match document["kind"].as_str() {
+            Some("event") => {
+                if let Ok(event) = serde_json::from_value::<Event>(document) {
+                    self.event(&event);
+                }
+            }
+            Some("error") => {
+                let (message, help) = (text("message"), text("help"));
+                self.log.line(&message);
+                for line in help.lines() {
+                    self.log.line(&format!("  {line}"));
+                }
+                self.reason = message;
+            }
+            _ => {}
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        let page = match event {
+            Event::Ended { outcome } => outcome::human(outcome),
+            other => events::words(other),
+        };
+        let text = page.plain();
+        for line in text.lines() {
+            self.log.line(line);
+        }
+        if let Event::Ended { .. } = event {
+            self.reason = text.lines().next().unwrap_or_default().to_owned();
+        }
+    }
+}

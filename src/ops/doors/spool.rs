@@ -1,0 +1,71 @@
+//! Pushes that a hook could not tell of, because no server was there: files in the repository,
+//! which the server reads where the repository is a folder of this machine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::intake::{Push, push};
+use super::{DoorError, Doors};
+use crate::files;
+
+/// The largest of them, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// The most that are read at once.
+const MOST: usize = 1_000;
+
+/// Where a repository has them.
+#[must_use]
+pub fn folder(repository: &Path) -> PathBuf {
+    repository.join("shipit/spool")
+}
+
+/// Takes what was spooled in the repositories of this machine. How many there were.
+///
+/// # Errors
+/// The queue cannot store it; it stays where it is.
+pub async fn collect(doors: &Doors) -> Result<usize, DoorError> {
+    let mut taken = 0;
+    for (name, project) in &doors.config.projects {
+        let url = &project.source.url;
+        let Some(repository) = local(url) else {
+            continue;
+        };
+        for path in spooled(&repository) {
+            let read = files::read(&path, LARGEST).ok();
+            let found = read.and_then(|bytes| serde_json::from_slice::<Push>(&bytes).ok());
+            match found.filter(|found| found.project == *name) {
+                Some(found) => {
+                    push(doors, &found).await?;
+                    taken += 1;
+                }
+                None => tracing::warn!(path = %path.display(), "a spooled push is not understood"),
+            }
+            let _ = fs::remove_file(&path);
+        }
+    }
+    Ok(taken)
+}
+
+/// The folder that a URL means, if it is one of this machine.
+fn local(url: &str) -> Option<PathBuf> {
+    let path = url.strip_prefix("file://").unwrap_or(url);
+    path.starts_with('/').then(|| path.into())
+}
+
+fn spooled(repository: &Path) -> Vec<PathBuf> {
+    // A repository with a checkout has it one folder below.
+    let folders = [folder(repository), folder(&repository.join(".git"))];
+    let entries = folders
+        .iter()
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flatten();
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let is_whole = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|extension| extension == "json")
+    };
+    let mut paths: Vec<PathBuf> = paths.filter(is_whole).take(MOST).collect();
+    paths.sort();
+    paths
+}

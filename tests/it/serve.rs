@@ -1,0 +1,729 @@
+//! The front doors, with the real program: pushes to a bare repository whose hook tells the server,
+//! webhooks, commands; a server that is killed; and what strangers send.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use rustix::process::Signal;
+use serde_json::Value;
+use shipit::config::server::load_server;
+
+use crate::support::{
+    PATIENCE, Said, World, build_server, free_port, shipit, signal, started_with, until,
+};
+
+const SECRET: &str = "a secret of a webhook";
+
+/// A server of its own, with a bare repository that a world is pushed to.
+struct Server {
+    world: World,
+    folder: tempfile::TempDir,
+    port: u16,
+    process: Option<Child>,
+}
+
+impl Server {
+    /// A project whose staging is deployed on its branch; nothing was pushed yet.
+    fn new() -> Self {
+        Self::of(World::new(), "everything")
+    }
+
+    fn of(world: World, may: &str) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("s")
+            .tempdir()
+            .expect("a folder");
+        let server = Self {
+            world,
+            folder,
+            port: free_port(),
+            process: None,
+        };
+        server.configure(may);
+        git(
+            server.folder.path(),
+            &["init", "--quiet", "--bare", "bare.git"],
+        );
+        server.world.put(".gitignore", "/state/\n/a/\n");
+        server.world.configure();
+        server.world.git(&["init", "--quiet"]);
+        server.world.git(&["checkout", "--quiet", "-b", "staging"]);
+        let bare = server.bare().display().to_string();
+        server.world.git(&["remote", "add", "origin", &bare]);
+        server.commit("v1");
+        server
+    }
+
+    fn configure(&self, may: &str) {
+        let folder = self.folder.path().display();
+        let text = format!(
+            "version: 1\ndata: {folder}/data\nlisten:\n  web: {{address: \"127.0.0.1:{port}\"}}\n  socket: {{path: {folder}/socket}}\n\
+             runner: {{workers: 2, within: 2m, variables: [SHIPIT_AGENT_DIR]}}\n\
+             projects:\n  shop:\n    source: {{url: {folder}/bare.git}}\n    receivers:\n      gitea: {{kind: gitea, secrets: [{{file: {folder}/secret}}], body: 64KiB}}\n\
+             \x20   environments:\n      staging: {{on: {{branch: staging}}}}\n    may: {may}\n",
+            port = self.port
+        );
+        fs::write(self.folder.path().join("server.yaml"), text).expect("written");
+        fs::write(self.folder.path().join("secret"), format!("{SECRET}\n")).expect("written");
+    }
+
+    fn bare(&self) -> PathBuf {
+        self.folder.path().join("bare.git")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Commits what the service answers with.
+    fn commit(&self, message: &str) -> String {
+        self.world.message(message);
+        self.world.configure();
+        self.world.git(&["add", "--all"]);
+        self.world
+            .git(&["commit", "--quiet", "--allow-empty", "-m", message]);
+        self.world.git(&["rev-parse", "HEAD"])
+    }
+
+    /// A command beside the server.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(shipit());
+        build_server::without_build_server(&mut command);
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("SHIPIT_AGENT_DIR", self.world.agent_folder())
+            .env("SHIPIT_SOCKET", self.socket())
+            .env(
+                "SHIPIT_SERVER_CONFIG",
+                self.folder.path().join("server.yaml"),
+            )
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        Said::from(&self.command(arguments).output().expect("shipit starts"))
+    }
+
+    /// Starts serving, and waits until it does.
+    fn start(&mut self) {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("serve.log"))
+            .expect("a log");
+        let child = self
+            .command(&["serve"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::from(log))
+            .spawn();
+        self.process = Some(child.expect("shipit starts"));
+        until("the server answers", || self.get("/readyz").0 == 200);
+    }
+
+    /// Kills it where it stands.
+    fn kill(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        process.kill().expect("it is killed");
+        process.wait().expect("it ends");
+    }
+
+    fn install(&self, more: &[&str]) {
+        let bare = self.bare().display().to_string();
+        let install = ["hook", "install", "--project", "shop", "--bare", &bare];
+        self.run(&[&install[..], more].concat()).code(0);
+    }
+
+    /// A push from the world to the bare repository, not started yet.
+    fn push(&self) -> Command {
+        let mut command = Command::new("git");
+        build_server::without_build_server(&mut command);
+        command
+            .args(["push", "--quiet", "origin", "staging"])
+            .current_dir(self.world.path())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn pushed(&self) -> Said {
+        Said::from(&self.push().output().expect("git starts")).code(0)
+    }
+
+    fn jobs(&self) -> Vec<Value> {
+        let said = self
+            .run(&["jobs", "list", "-n", "500", "--output", "json"])
+            .code(0);
+        let document: Value = serde_json::from_str(&said.stdout).expect("a document");
+        document["items"].as_array().expect("a list").clone()
+    }
+
+    fn deliveries(&self) -> Vec<Value> {
+        let said = self
+            .run(&["deliveries", "list", "-n", "500", "--output", "json"])
+            .code(0);
+        let document: Value = serde_json::from_str(&said.stdout).expect("a document");
+        document["items"].as_array().expect("a list").clone()
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        request(
+            &self.address(),
+            &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
+            b"",
+        )
+        .unwrap_or((0, String::new()))
+    }
+
+    fn post(&self, path: &str, headers: &str, body: &[u8]) -> (u16, String) {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n",
+            body.len()
+        );
+        request(&self.address(), &head, body).unwrap_or((0, String::new()))
+    }
+
+    /// A webhook of Gitea's that says that `staging` is at a commit.
+    fn hook(&self, id: &str, commit: &str) -> (u16, Value) {
+        let body = format!(
+            r#"{{"ref":"refs/heads/staging","after":"{commit}","pusher":{{"login":"kim"}}}}"#
+        );
+        let (status, text) = self.post(
+            "/hooks/shop/gitea",
+            &signed("push", id, &body),
+            body.as_bytes(),
+        );
+        (status, serde_json::from_str(&text).unwrap_or_default())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        let jobs = self.folder.path().join("data/jobs");
+        for job in fs::read_dir(&jobs).into_iter().flatten().flatten() {
+            for attempt in 1..=3 {
+                let text = fs::read_to_string(job.path().join(format!("process-{attempt}.json")));
+                let process: Value =
+                    serde_json::from_str(&text.unwrap_or_default()).unwrap_or_default();
+                let pid = process["pid"]
+                    .as_i64()
+                    .and_then(|pid| i32::try_from(pid).ok());
+                if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+                    let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+                }
+            }
+            if std::thread::panicking() {
+                let log = fs::read_to_string(job.path().join("log")).unwrap_or_default();
+                eprintln!("--- {}\n{log}", job.path().display());
+            }
+        }
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.folder.path().join("serve.log")).unwrap_or_default();
+            eprintln!("--- serve.log\n{log}");
+        }
+    }
+}
+
+fn git(folder: &Path, arguments: &[&str]) {
+    let status = Command::new("git")
+        .args(arguments)
+        .current_dir(folder)
+        .status();
+    assert!(status.expect("git starts").success(), "git {arguments:?}");
+}
+
+fn signed(event: &str, id: &str, body: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    let tag = hmac::sign(&key, body.as_bytes());
+    let digits: String = tag
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("x-gitea-event: {event}\r\nx-gitea-delivery: {id}\r\nx-gitea-signature: {digits}\r\n")
+}
+
+fn request(address: &str, head: &str, body: &[u8]) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(head.as_bytes())?;
+    // One that is refused by its length is not read.
+    let _ = stream.write_all(body);
+    let mut text = String::new();
+    let _ = stream.read_to_string(&mut text);
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok((status.unwrap_or(0), body.to_owned()))
+}
+
+#[test]
+fn a_push_is_deployed_and_whoever_pushed_sees_how() {
+    let mut server = Server::new();
+    server.install(&[]);
+    server.start();
+    let said = server.pushed();
+    said.says("shipit: shop/staging is job 1")
+        .says("shipit: job 1 succeeded");
+    assert_eq!(server.world.get(), "v1");
+
+    server.commit("v2");
+    server.pushed().says("job 2 succeeded");
+    assert_eq!(server.world.get(), "v2");
+    // The state stays in the lane's folder, and says for whom it was.
+    let jobs = server.jobs();
+    assert_eq!(jobs.len(), 2);
+    assert_eq!(
+        (&jobs[0]["state"], &jobs[0]["ending"]),
+        (&"ended".into(), &"succeeded".into())
+    );
+    let checkout = server
+        .folder
+        .path()
+        .join("data/lanes/shop/staging/checkout");
+    let history = server.run(&[
+        "history",
+        "--env",
+        "staging",
+        "-C",
+        &checkout.display().to_string(),
+        "--output",
+        "json",
+    ]);
+    assert!(history.code(0).stdout.contains("shipit serve job 2"));
+
+    // A branch that nothing is deployed on.
+    server
+        .world
+        .git(&["push", "--quiet", "origin", "staging:other"]);
+    let deliveries = server.deliveries();
+    assert_eq!(deliveries[0]["verdict"], "ignored");
+    let reason = deliveries[0]["reason"].as_str().expect("a reason");
+    assert!(
+        reason.contains("no environment is deployed on refs/heads/other"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_push_while_no_server_is_there_is_deployed_once_it_is() {
+    let mut server = Server::new();
+    server.install(&[]);
+    server.pushed().says("the push is written down");
+    assert!(
+        fs::read_dir(server.bare().join("shipit/spool"))
+            .expect("a spool")
+            .count()
+            == 1
+    );
+
+    server.start();
+    until("the job is there", || !server.jobs().is_empty());
+    server.run(&["jobs", "wait", "1"]).code(0);
+    assert_eq!(server.world.get(), "v1");
+    assert_eq!(
+        fs::read_dir(server.bare().join("shipit/spool"))
+            .expect("a spool")
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn a_deployment_goes_on_when_whoever_pushed_is_gone() {
+    let mut server = Server::new();
+    server.install(&[]);
+    server.start();
+    let mut push = server.push();
+    std::os::unix::process::CommandExt::process_group(&mut push, 0);
+    let mut push = push.spawn().expect("git starts");
+    until("the job runs", || {
+        server.jobs().iter().any(|job| job["state"] == "running")
+    });
+    let group = i32::try_from(push.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process_group(group.expect("a pid"), Signal::KILL).expect("it is killed");
+    push.wait().expect("it ends");
+
+    server.run(&["jobs", "wait", "1"]).code(0);
+    assert_eq!(server.world.get(), "v1");
+    let marker = server.bare().display().to_string();
+    until("its hook ends", || {
+        started_with(&format!(
+            "hook post-receive --project shop --socket {marker}"
+        )) == 0
+    });
+}
+
+#[test]
+fn a_server_that_is_killed_while_a_job_runs_finds_it_again() {
+    let mut server = Server::new();
+    server.install(&["--detach"]);
+    server.start();
+    server.pushed().says("shop/staging is job 1");
+    let process = server.folder.path().join("data/jobs/1/process-1.json");
+    until("the job's process is there", || process.exists());
+    server.kill();
+    server.start();
+    server.run(&["jobs", "wait", "1"]).code(0);
+    assert_eq!(server.world.get(), "v1");
+    let jobs = server.jobs();
+    assert_eq!((jobs.len(), &jobs[0]["attempt"]), (1, &Value::from(1)));
+    server
+        .run(&["jobs", "logs", "1"])
+        .code(0)
+        .says("checked out")
+        .says("succeeded");
+}
+
+#[test]
+fn a_job_whose_process_is_killed_is_begun_again_and_ends_the_same() {
+    let mut server = Server::new();
+    server.install(&["--detach"]);
+    server.start();
+    server.pushed();
+    let process = server.folder.path().join("data/jobs/1/process-1.json");
+    until("the job's process is there", || process.exists());
+    let text = fs::read_to_string(&process).expect("it is read");
+    let document: Value = serde_json::from_str(&text).expect("a document");
+    let pid = document["pid"]
+        .as_u64()
+        .and_then(|pid| u32::try_from(pid).ok());
+    signal(pid.expect("a pid"), Signal::KILL);
+
+    server.run(&["jobs", "wait", "1"]).code(0);
+    assert_eq!(server.world.get(), "v1");
+    assert_eq!(server.jobs()[0]["attempt"], 2);
+}
+
+#[test]
+fn what_was_accepted_survives_a_server_that_is_killed_and_is_done_once() {
+    let mut server = Server::new();
+    let mut accepted = Vec::new();
+    for round in 0..6u32 {
+        server.start();
+        for number in 0..(5 + round) {
+            // No commit of the repository's: the jobs supersede each other, and the last fails.
+            let id = format!("{round}-{number}");
+            let (status, taken) = server.hook(&id, &format!("{:040x}", round * 100 + number + 1));
+            assert_eq!(status, 202, "{taken}");
+            accepted.push((
+                id,
+                taken["delivery"].clone(),
+                taken["jobs"][0]["number"].clone(),
+            ));
+        }
+        server.kill();
+    }
+
+    server.start();
+    let (deliveries, jobs) = (server.deliveries(), server.jobs());
+    assert_eq!(deliveries.len(), accepted.len());
+    for (id, delivery, job) in &accepted {
+        let found: Vec<&Value> = deliveries
+            .iter()
+            .filter(|one| one["number"] == *delivery)
+            .collect();
+        assert_eq!(found.len(), 1, "{id}");
+        assert_eq!(found[0]["jobs"][0], *job, "{id}");
+        assert_eq!(
+            jobs.iter().filter(|one| one["number"] == *job).count(),
+            1,
+            "{id}"
+        );
+    }
+    // What comes again is the same.
+    let (id, delivery, _) = &accepted[0];
+    let (status, again) = server.hook(id, &format!("{:040x}", 1));
+    assert_eq!(
+        (status, &again["delivery"], &again["is_repeated"]),
+        (202, delivery, &Value::Bool(true))
+    );
+    assert_eq!(server.jobs().len(), jobs.len());
+}
+
+#[test]
+fn a_webhook_is_answered_by_what_it_proves_and_means() {
+    let mut server = Server::new();
+    server.world.git(&["push", "--quiet", "origin", "staging"]);
+    server.start();
+    let commit = server.world.git(&["rev-parse", "HEAD"]);
+    let (status, taken) = server.hook("a", &commit);
+    assert_eq!(
+        (status, &taken["jobs"][0]["lane"]["environment"]),
+        (202, &"staging".into())
+    );
+    server.run(&["jobs", "wait", "1"]).code(0);
+    assert_eq!(server.world.get(), "v1");
+
+    let body = r#"{"ref":"refs/heads/other","after":"0000000000000000000000000000000000000001"}"#;
+    let (status, text) = server.post(
+        "/hooks/shop/gitea",
+        &signed("push", "b", body),
+        body.as_bytes(),
+    );
+    assert!(
+        status == 200 && text.contains("no environment is deployed on"),
+        "{status} {text}"
+    );
+    let forged = signed("push", "c", "{}");
+    assert_eq!(
+        server.post("/hooks/shop/gitea", &forged, body.as_bytes()).0,
+        401
+    );
+    assert_eq!(
+        server
+            .post(
+                "/hooks/shop/gitea",
+                "x-gitea-event: push\r\n",
+                body.as_bytes()
+            )
+            .0,
+        401
+    );
+    assert_eq!(server.post("/hooks/shop/github", &forged, b"{}").0, 404);
+    assert_eq!(server.post("/hooks/none/gitea", &forged, b"{}").0, 404);
+    assert_eq!(server.get("/hooks/shop/gitea").0, 405);
+    assert_eq!(server.get("/jobs").0, 404);
+
+    let metrics = server.get("/metrics").1;
+    assert!(
+        metrics.contains("shipit_deliveries_total{verdict=\"refused\"} 2"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("shipit_deliveries_total{verdict=\"accepted\"} 1"),
+        "{metrics}"
+    );
+    // Nothing of what is not authentic is recorded.
+    assert_eq!(server.deliveries().len(), 2);
+}
+
+#[test]
+fn huge_and_slow_bodies_are_kept_from_nobody_elses() {
+    let mut server = Server::new();
+    server.start();
+    let large = vec![b' '; 65 << 10];
+    let (status, _) = server.post("/hooks/shop/gitea", &signed("push", "a", ""), &large);
+    assert_eq!(status, 413);
+    // One that does not say how long it is.
+    let chunk = format!("{:x}\r\n{}\r\n", 32 << 10, " ".repeat(32 << 10));
+    let head = "POST /hooks/shop/gitea HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+    let (status, _) =
+        request(&server.address(), head, chunk.repeat(4).as_bytes()).expect("an answer");
+    assert_eq!(status, 413);
+
+    let slow: Vec<TcpStream> = (0..100)
+        .map(|number| {
+            let mut stream = TcpStream::connect(server.address()).expect("it is let in");
+            let begun: &[u8] = if number % 2 == 0 {
+                b"P"
+            } else {
+                b"POST /hooks/shop/gitea HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"
+            };
+            stream.write_all(begun).expect("it is taken");
+            stream
+        })
+        .collect();
+    let (status, _) = server.hook("b", &"1".repeat(40));
+    assert_eq!(status, 202);
+    // Whoever says nothing is sent away.
+    for mut stream in slow {
+        stream
+            .set_read_timeout(Some(Duration::from_mins(1)))
+            .expect("a limit");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("it is closed");
+    }
+}
+
+#[test]
+fn a_command_has_the_exit_code_of_apply() {
+    let mut server = Server::new();
+    server
+        .run(&["trigger", "shop"])
+        .code(1)
+        .says("the server at")
+        .says("shipit serve");
+    server.world.git(&["push", "--quiet", "origin", "staging"]);
+    server.start();
+    server
+        .run(&["trigger", "shop"])
+        .code(0)
+        .says("job 1 succeeded");
+    assert_eq!(server.world.get(), "v1");
+    server
+        .run(&["trigger", "shop", "--ref", "other"])
+        .code(1)
+        .says("is not deployed on refs/heads/other");
+    server
+        .run(&["trigger", "none"])
+        .code(1)
+        .says("the server has no project none; it has shop");
+    server
+        .run(&["jobs", "retry", "1"])
+        .code(0)
+        .says("job 2 succeeded");
+
+    server.world.put(
+        "shipit.yaml",
+        "version: 1\nproject: shop\nservices: {web: {prot: 1}}\n",
+    );
+    server.world.git(&["commit", "--quiet", "-am", "broken"]);
+    server.world.git(&["push", "--quiet", "origin", "staging"]);
+    server
+        .run(&["trigger", "shop", "--env", "staging"])
+        .code(1)
+        .says("job 3 failed")
+        .says("unknown key");
+    assert_eq!(server.world.get(), "v1");
+}
+
+#[test]
+fn a_push_with_a_broken_configuration_is_refused_before_it_is_taken() {
+    let server = Server::new();
+    server.install(&[]);
+    server.world.put(
+        "shipit.yaml",
+        "version: 1\nproject: shop\nservices: {web: {prot: 1}}\n",
+    );
+    server.world.git(&["commit", "--quiet", "-am", "broken"]);
+    let said = Said::from(&server.push().output().expect("git starts"));
+    assert_ne!(said.code, Some(0));
+    said.says("unknown key `prot`")
+        .says("the configuration has faults");
+    git(&server.bare(), &["rev-parse", "--git-dir"]);
+    let refs = Command::new("git")
+        .args(["for-each-ref"])
+        .current_dir(server.bare())
+        .output();
+    assert!(refs.expect("git starts").stdout.is_empty());
+}
+
+#[test]
+fn a_repository_gets_no_more_than_its_operator_allows() {
+    let mut world = World::new();
+    world
+        .staging
+        .push("secrets: {shadow: {file: /etc/shadow}}".to_owned());
+    let may = "{registries: [layout], clusters: [host], secrets: [\"env:SHOP_*\"]}";
+    let mut server = Server::of(world, may);
+    server.world.git(&["push", "--quiet", "origin", "staging"]);
+    server.start();
+    let said = server.run(&["trigger", "shop"]).code(6);
+    said.says("secrets.shadow: file:/etc/shadow is not in the server's may.secrets")
+        .says("may.commands");
+    assert_eq!(server.world.agent_pid(), None, "nothing was started");
+}
+
+#[test]
+fn a_job_is_cancelled_cleanly_whether_it_waits_or_runs() {
+    let mut world = World::new();
+    // It never becomes ready.
+    world.service.insert(
+        "health".to_owned(),
+        "{path: /nothing-here, interval: 100ms, start_within: 50s}".to_owned(),
+    );
+    let mut server = Server::of(world, "everything");
+    server.install(&["--detach"]);
+    server.start();
+    server.pushed();
+    until("it waits for the service", || {
+        server.run(&["jobs", "logs", "1"]).stdout.contains("deploy")
+            || server.world.agent_pid().is_some()
+    });
+    server.commit("v2");
+    server.pushed().says("is job 2");
+    server.run(&["jobs", "list"]).code(0).says("behind job 1");
+    server
+        .run(&["jobs", "cancel", "2"])
+        .code(0)
+        .says("cancelled");
+    server.run(&["jobs", "cancel", "1"]).code(0);
+    server
+        .run(&["jobs", "wait", "1"])
+        .code(130)
+        .says("cancelled: by");
+    server
+        .run(&["jobs", "cancel", "1"])
+        .code(1)
+        .says("job 1 has ended");
+    let jobs = server.jobs();
+    assert!(
+        jobs.iter().all(|job| job["ending"] == "cancelled"),
+        "{jobs:?}"
+    );
+}
+
+#[test]
+fn a_server_lets_no_other_take_its_folder_or_socket() {
+    let mut server = Server::new();
+    server.start();
+    server
+        .run(&["serve"])
+        .code(1)
+        .says("another `shipit serve` has it");
+    server
+        .run(&["serve", "check"])
+        .code(0)
+        .says("All checks are ok");
+    server.kill();
+    // A socket that a dead one has left is in nobody's way.
+    server.start();
+    server
+        .run(&["jobs", "list"])
+        .code(0)
+        .says("There are no jobs");
+}
+
+#[test]
+fn what_init_writes_and_what_the_example_has_is_a_configuration() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/serve/server.yaml");
+    load_server(&example).expect("it is valid");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("server.yaml");
+    let init = |more: &[&str]| {
+        let mut command = Command::new(shipit());
+        command.args([
+            "serve",
+            "init",
+            "--project",
+            "shop",
+            "--repository",
+            "/srv/git/a b.git",
+        ]);
+        let command = command.args(more).arg("--config").arg(&file);
+        Said::from(&command.output().expect("shipit starts"))
+    };
+    init(&[])
+        .code(0)
+        .says("shipit-serve.service")
+        .says("hook install --project shop");
+    let loaded = load_server(&file).expect("it is valid");
+    let project = loaded.config.projects.values().next().expect("a project");
+    assert_eq!(project.source.url, "/srv/git/a b.git");
+    init(&[]).code(1).says("is there already");
+    init(&["--force"]).code(0);
+}
