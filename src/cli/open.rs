@@ -41,11 +41,12 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
 
     let lines = urls
         .iter()
-        .map(|url| format!("{} ({} in {})", url.url, url.service, url.slot));
+        .map(|url| format!("{} ({} in {})", url.url, url.what(), url.slot));
     cx.screen
         .show(&lines.map(crate::output::Line::from).collect());
     let looks_on = std::io::stdout().is_terminal() && !args.print;
-    if let Some(first) = urls.first().filter(|_| looks_on)
+    let mut pages = urls.iter().filter(|url| url.url.starts_with("http"));
+    if let Some(first) = pages.next().filter(|_| looks_on)
         && !is_opened(&first.url)
     {
         cx.screen

@@ -117,3 +117,14 @@ pub struct Url {
     /// The URL.
     pub url: String,
 }
+
+impl Url {
+    /// What answers there: `web`, or `metrics of web`.
+    #[must_use]
+    pub fn what(&self) -> String {
+        match &self.port {
+            Some(port) => format!("{port} of {}", self.service),
+            None => self.service.to_string(),
+        }
+    }
+}

@@ -11,7 +11,7 @@ pub fn human(outcome: &Outcome) -> Page {
     page.extend(outcome.probe.as_ref().map(measured));
     page.extend(outcome.notes.iter().map(Line::note));
     page.extend(outcome.urls.iter().map(|url| {
-        Line::from(format!("  {} ", url.service))
+        Line::from(format!("  {} ", url.what()))
             .paint(BOLD, &url.url)
             .text(format!(" ({})", url.slot))
     }));

@@ -83,7 +83,11 @@ fn open_connections_stay_where_they_are_until_the_drain_is_over() {
     }
 
     lines.world.message("v2");
-    lines.world.apply().code(0).says("0 failed");
+    lines
+        .world
+        .apply()
+        .code(0)
+        .says("Probed while switching: 0 of ");
     let mut new = lines.connect();
     assert_eq!(new.ask(), "v2 ?");
     for client in &mut old {

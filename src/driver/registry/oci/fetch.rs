@@ -126,17 +126,20 @@ impl Came {
         most: u64,
     ) -> Result<(), RegistryFault> {
         let mut pace = Pace::new(Instant::now());
-        while self.size <= most {
+        loop {
             let part = tokio::time::timeout(SILENCE, answer.chunk()).await;
             let Some(part) = part.map_err(|_| silent(SILENCE))?? else {
-                break;
+                return Ok(());
             };
+            if self.size + part.len() as u64 > most {
+                self.size = most.saturating_add(1);
+                return Ok(());
+            }
             pace.came(part.len() as u64, Instant::now())?;
             file.write_all(&part).await?;
             self.hasher.update(&part);
             self.size += part.len() as u64;
         }
-        Ok(())
     }
 
     /// The file, behind what has come.

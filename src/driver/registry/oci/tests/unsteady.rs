@@ -20,6 +20,9 @@ async fn that_breaks_off(again: impl Fn(&str) -> Answer + Send + Sync + 'static)
             return again(range.transpose().expect("text").unwrap_or("all"));
         }
         let half = futures_util::stream::iter([Ok(Frame::data(Bytes::from_static(b"01234")))]);
+        // It is sent before it breaks off: nothing more is ready then.
+        let end = futures_util::stream::once(tokio::task::yield_now());
+        let half = half.chain(end.filter_map(|()| std::future::ready(None)));
         let answer = Response::new(BodyExt::boxed(StreamBody::new(half)));
         with(answer, CONTENT_LENGTH, "10")
     })
