@@ -26,6 +26,7 @@ mod commands;
 mod contents;
 mod differential;
 mod drift;
+mod ends;
 mod exclusive;
 mod failures;
 mod faults;
