@@ -14,6 +14,7 @@ pub mod command;
 pub mod diff;
 pub mod doctor;
 pub mod drift;
+mod elsewhere;
 pub mod error;
 pub mod history;
 pub mod images;
