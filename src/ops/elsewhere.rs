@@ -10,6 +10,7 @@ use crate::config::EnvironmentConfig;
 use crate::config::schema::ClusterConfig;
 use crate::model::facts::Overview;
 use crate::model::loss::{Holding, Loss};
+use crate::model::object::Namespaces;
 use crate::model::plan::Plan;
 use crate::model::release::Release;
 use crate::model::state::State;
@@ -35,7 +36,7 @@ pub(super) async fn missing(
     found: &Overview,
 ) -> Result<Option<Missing>, Error> {
     let configuration = session.configuration()?;
-    let Some(release) = state.live().filter(|_| has_nothing(found)) else {
+    let Some(release) = state.live() else {
         return Ok(None);
     };
     let then = namespaces(release);
@@ -46,6 +47,10 @@ pub(super) async fn missing(
     let environment = &session.environment;
     let now =
         crate::desired::cluster::namespaces(&session.project.name, environment, configuration)?;
+    if !has_nothing(found) {
+        stays_in_its_slot(release, &then, &now)?;
+        return Ok(None);
+    }
     let known: BTreeSet<&String> = now.slots.values().chain([&now.home]).collect();
     for namespace in then.iter().filter(|name| !known.contains(name)) {
         is_not_in(session, configuration, state, (namespace, &now.home)).await?;
@@ -62,15 +67,40 @@ pub(super) async fn missing(
     }))
 }
 
+/// The namespace of a slot does not move under the release that is live in it: where its pods are, and
+/// what leads to them, would be looked for in the other one.
+fn stays_in_its_slot(
+    release: &Release,
+    then: &BTreeSet<String>,
+    now: &Namespaces,
+) -> Result<(), Refusal> {
+    let (slot, number) = (release.slot, release.number);
+    let own = &now.slots[&slot];
+    let Some(there) = then.first().filter(|_| !then.contains(own)) else {
+        return Ok(());
+    };
+    Err(Refusal {
+        what: format!(
+            "release {number} is live in {there}, and the configuration says that {slot} is {own}"
+        ),
+        help: format!(
+            "set `slots: {{{slot}: {{namespace: {there}}}}}`; to move it, `shipit destroy` it there \
+             first, or give {own} to an environment of its own"
+        ),
+    })
+}
+
 fn has_nothing(found: &Overview) -> bool {
     found.labels.is_empty() && found.traffic.is_off()
 }
 
-/// The namespaces that a release was placed in; none of a host's.
+/// The namespaces that the pods of a release were placed in; none of a host's.
 fn namespaces(release: &Release) -> BTreeSet<String> {
     let workloads = release.workloads.values();
     workloads
         .flat_map(|workload| workload.objects(release.slot))
+        // What makes pods is in the slot's own namespace; anything else may say another.
+        .filter(|manifest| (*manifest).clone().pod_template().is_some())
         .map(Manifest::key)
         .filter_map(|key| key.namespace)
         .collect()
