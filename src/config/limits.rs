@@ -120,13 +120,56 @@ fn amount(
     };
 
     let is_memory = key.starts_with("memory");
-    if quantity.is_negative() {
-        findings.add(&path, "an amount is not below zero", "write what it needs");
-    } else if is_memory && quantity.is_below_one() && !quantity.is_zero() {
-        let help = format!("`m` is a thousandth: write `{}i`", text.0.replace('m', "M"));
-        findings.add(&path, "this is less than one byte", help);
+    let fault = if quantity.is_negative() {
+        Some((
+            "an amount is not below zero".to_owned(),
+            "write what it needs".to_owned(),
+        ))
+    } else if is_memory {
+        memory_fault(&text.0, quantity)
     } else {
-        return Some(quantity);
+        cpu_fault(&text.0, quantity)
+    };
+    match fault {
+        None => Some(quantity),
+        Some((message, help)) => {
+            findings.add(&path, message, help);
+            None
+        }
+    }
+}
+
+/// The digits of an amount, without what is behind them.
+fn digits(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    &text[..end.unwrap_or(text.len())]
+}
+
+/// What is wrong with an amount of memory: no program runs in less than the least.
+fn memory_fault(text: &str, quantity: Quantity) -> Option<(String, String)> {
+    if quantity.is_below_one() && !quantity.is_zero() && text.ends_with('m') {
+        let help = format!("`m` is a thousandth: write `{}i`", text.replace('m', "M"));
+        return Some(("this is less than one byte".to_owned(), help));
+    }
+    if quantity >= Quantity::LEAST_MEMORY {
+        return None;
+    }
+    let message = format!("`{text}` is too little memory: without a suffix it is bytes");
+    let help = format!("write `{}Mi`, or what it needs", digits(text));
+    Some((message, help))
+}
+
+/// What is wrong with an amount of processor time: the API keeps no less than a thousandth of a
+/// core, and no machine has so many.
+fn cpu_fault(text: &str, quantity: Quantity) -> Option<(String, String)> {
+    if quantity > Quantity::MOST_CORES {
+        let message = format!("`{text}` is more cores than a machine has");
+        let help = format!("a thousandth of a core is `m`: write `{}m`", digits(text));
+        return Some((message, help));
+    }
+    if quantity < Quantity::LEAST_CORE && !quantity.is_zero() {
+        let message = format!("`{text}` is less than a thousandth of a core");
+        return Some((message, "the least is `1m`".to_owned()));
     }
     None
 }

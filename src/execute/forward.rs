@@ -16,7 +16,8 @@ use crate::model::hook::{HookPoint, HookStage};
 use crate::model::journal::Direction;
 use crate::model::plan::{Step, StepId};
 use crate::rollout::{
-    AtRest, Back, Cause, CutOff, End, GoingBack, Impact, Rollout, no_rollback, touches_live,
+    AtRest, Back, Cause, CutOff, End, GoingBack, Impact, Rollout, destroyed, no_rollback,
+    touches_live,
 };
 
 /// How long steps that are dropped in the middle may take to be gone.
@@ -72,7 +73,11 @@ async fn go_back(run: &Arc<Run>, begun: &Begun, going: GoingBack) -> End {
     };
     match went {
         Err(by) => going.cut_off(by),
-        Ok(back) => going.ended(back),
+        Ok(Back::Done) => match destroyed(run.plan(), begun) {
+            Some(lost) => going.ended_with_a_loss(&lost),
+            None => going.ended(Back::Done),
+        },
+        Ok(failed) => going.ended(failed),
     }
 }
 

@@ -101,7 +101,14 @@ impl TryFrom<Value> for Manifest {
 /// A text that every object has.
 fn text<'a>(body: &'a Value, path: &str) -> Result<&'a str, ManifestError> {
     let missing = || format!("it has no `{}`", path[1..].replace('/', "."));
-    let found = body.pointer(path).and_then(Value::as_str);
+    let found = body.pointer(path);
+    if let Some(wrong @ (Value::Number(_) | Value::Bool(_))) = found {
+        let field = path[1..].replace('/', ".");
+        return Err(ManifestError(format!(
+            "its `{field}` is {wrong}, and no text: put it in quotes"
+        )));
+    }
+    let found = found.and_then(Value::as_str);
     found
         .filter(|text| !text.is_empty())
         .ok_or_else(|| ManifestError(missing()))
@@ -374,6 +381,11 @@ pub enum ObjectState {
     After {
         /// The definition.
         definition: ObjectKey,
+    },
+    /// The server would refuse it as the configuration has it.
+    Refused {
+        /// What the server says.
+        reason: String,
     },
     /// It is one of ours and not desired any more.
     Gone,

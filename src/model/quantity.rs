@@ -25,6 +25,13 @@ impl Quantity {
     /// What is more than this is no quantity that a cluster has (`2^63 - 1`).
     const MOST: i128 = i64::MAX as i128;
 
+    /// The least memory that a program may be given: a mebibyte.
+    pub const LEAST_MEMORY: Self = Self((1 << 20) * ONE);
+    /// The least that the API keeps of a core.
+    pub const LEAST_CORE: Self = Self(ONE / 1000);
+    /// More cores than any machine has.
+    pub const MOST_CORES: Self = Self(10_000 * ONE);
+
     /// Whether it is below zero.
     #[must_use]
     pub const fn is_negative(self) -> bool {

@@ -15,6 +15,7 @@ pub mod diff;
 pub mod doctor;
 pub mod doors;
 pub mod drift;
+mod elsewhere;
 pub mod error;
 pub mod history;
 pub mod hooks;

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::model::desired::Desired;
 use crate::model::facts::{Facts, Overview};
+use crate::model::loss::Loss;
 use crate::model::observed::Observed;
 use crate::model::plan::Plan;
 use crate::model::release::{Actor, ReleaseStatus};
@@ -12,7 +13,9 @@ use crate::model::verdict::{Ruling, Verdict};
 use crate::model::{EnvironmentName, ReleaseNumber, Slot, TaskName};
 use crate::observe::observe;
 use crate::ops::actor::actor;
-use crate::ops::{Error, Session, behind, hooks, images, policy, preflight, promote, versions};
+use crate::ops::{
+    Error, Session, behind, elsewhere, hooks, images, policy, preflight, promote, versions,
+};
 use crate::plan::{self, Again};
 use crate::policy::Protection;
 use crate::port::engine::EngineError;
@@ -185,7 +188,9 @@ pub(super) async fn look_and_plan(
     let Seen { desired, observed } = seen(session, request).await?;
     let facts = &observed.facts;
     belongs_here(session, state, &observed)?;
-    let behind = behind::compared(session, state, &Overview::from(facts)).await?;
+    let overview = Overview::from(facts);
+    let missing = elsewhere::missing(session, state, &overview).await?;
+    let behind = behind::compared(session, state, &overview).await?;
     if matches!(request, Request::Apply { .. } | Request::PromoteFrom(_)) {
         crate::policy::may_take(&observed)?;
         crate::policy::may_replace(&desired.resources, &observed.resources)?;
@@ -202,6 +207,8 @@ pub(super) async fn look_and_plan(
     images::must_be_there(session, &plan).await?;
     let replaced = preflight::protected_entries(session, &plan, facts).await?;
     plan.losses.extend(replaced);
+    let left: Vec<Loss> = missing.map_or_else(Vec::new, |missing| missing.losses(&plan));
+    plan.losses.extend(left);
     crate::policy::may_lose(&plan, protection(session)?)?;
     let rollback_blockers = async {
         match request {

@@ -221,7 +221,7 @@ impl Look<'_> {
                     what: Movement::Added,
                     ..gone(&address, format!("it belongs to {manager}"))
                 }),
-                ObjectState::Gone => {
+                ObjectState::Gone | ObjectState::Refused { .. } => {
                     configured += 1;
                     None
                 }

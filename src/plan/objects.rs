@@ -68,7 +68,7 @@ fn reason(draft: &mut Draft, key: &ObjectKey, object: &ObjectFacts) -> Option<St
             draft.same(Address::Object(key.clone()), reason);
             None
         }
-        ObjectState::Gone | ObjectState::Foreign { .. } => None,
+        ObjectState::Gone | ObjectState::Foreign { .. } | ObjectState::Refused { .. } => None,
         ObjectState::Absent => Some("is not there".to_owned()),
         ObjectState::Differs => Some(origin(object)),
         ObjectState::Replace { reason } => Some(format!("is replaced: {reason}")),
@@ -129,9 +129,11 @@ fn undo(draft: &mut Draft, object: &ObjectFacts, manifest: &Manifest) -> Option<
         (None, None) if can_hold(key) || is_protected(manifest) => None,
         (None, None) => Some(Proposal::new(address, Action::Delete, "deleted again")),
         (None, Some(_)) => {
-            draft.notes.push(format!(
-                "{key} was never applied by shipit: there is no rollback for it"
-            ));
+            draft.notes.push(if key.kind == "Secret" {
+                format!("the values that {key} has are not kept: there is no rollback for it")
+            } else {
+                format!("{key} was never applied by shipit: there is no rollback for it")
+            });
             None
         }
     }
@@ -173,7 +175,8 @@ fn with_its_definition(
 ) -> ObjectFacts {
     let kind = (object.key.group().to_owned(), object.key.kind.clone());
     match (replaced.get(&kind), &object.state) {
-        (_, ObjectState::Gone | ObjectState::Foreign { .. }) | (None, _) => object.clone(),
+        (_, ObjectState::Gone | ObjectState::Foreign { .. } | ObjectState::Refused { .. })
+        | (None, _) => object.clone(),
         (Some(definition), _) => {
             let definition = definition.clone();
             ObjectFacts::plain(object.key.clone(), ObjectState::After { definition })

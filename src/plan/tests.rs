@@ -3,6 +3,7 @@
 mod exclusive;
 pub(crate) mod images;
 mod listeners;
+mod losses;
 mod secrets;
 pub(crate) mod tasks;
 
@@ -1248,6 +1249,7 @@ proptest! {
             every_image_is_known_before_a_service_is_placed(&plan)?;
             live_listeners_go_on_until_the_switch(&plan, &world.facts)?;
             nothing_is_destroyed_by_surprise(&plan, &world.facts)?;
+            losses::what_is_lost_is_told(&plan)?;
             tasks::none_runs_twice(&plan, &mut ran)?;
             tasks::each_runs_in_what_is_there(&plan, &world.facts)?;
             world.carry_out(&plan);

@@ -30,6 +30,7 @@ pub fn may_take(observed: &Observed) -> Result<(), Refusal> {
         });
     }
 
+    would_be_refused(observed)?;
     let facts = &observed.facts;
     let live = facts
         .live()
@@ -64,10 +65,47 @@ pub fn may_take(observed: &Observed) -> Result<(), Refusal> {
     })
 }
 
+/// What the server would refuse of the environment's own objects, all of it at once.
+fn would_be_refused(observed: &Observed) -> Result<(), Refusal> {
+    let refused = observed.objects.iter().filter_map(|object| {
+        let ObjectState::Refused { reason } = &object.state else {
+            return None;
+        };
+        Some(format!("manifests: {reason}"))
+    });
+    let refused: Vec<String> = refused.collect();
+    if refused.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal {
+        what: format!("the cluster would refuse it: {}", refused.join("; ")),
+        help: "`shipit render` shows the objects as they are sent".to_owned(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::object::ObjectFacts;
+
+    #[test]
+    fn all_that_the_server_would_refuse_is_told_at_once() {
+        let refused = |text: &str| {
+            let key = text.parse().expect("a key");
+            let reason = format!("applying {text}: no");
+            ObjectFacts::plain(key, ObjectState::Refused { reason })
+        };
+        let observed = Observed {
+            objects: vec![refused("v1/Pod/shop/a"), refused("v1/Secret/shop/b")],
+            ..Observed::default()
+        };
+        let what = may_take(&observed).expect_err("refused").what;
+        assert!(what.starts_with("the cluster would refuse it: "), "{what}");
+        assert!(
+            what.contains("v1/Pod/shop/a") && what.contains("v1/Secret/shop/b"),
+            "{what}"
+        );
+    }
 
     #[test]
     fn what_belongs_to_others_is_named() {

@@ -40,8 +40,8 @@ pub use command::{
 pub use error::{EngineError, NotReady};
 pub use task::{TaskBegan, TaskEnd, TaskImage, TaskPlace, TaskRun};
 pub use values::{
-    CheckResult, Diagnosis, Incoming, LogLine, LogQuery, Permit, Placement, Pull, Rehearsal,
-    Rehearsed, Restart, Scope,
+    CheckResult, Diagnosis, Foreseen, Incoming, LogLine, LogQuery, Permit, Placement, Pull,
+    Rehearsal, Rehearsed, Restart, Scope,
 };
 
 /// An engine.
@@ -281,15 +281,17 @@ pub trait Engine: Send + Sync {
         Ok(())
     }
 
-    /// Deletes an object, and waits until it is gone. What it holds is part of the fingerprint, and
-    /// anything but data is refused.
+    /// Deletes an object, and waits until it is gone. `expects`: the fingerprint of what must be
+    /// there now; without one it must hold nothing. What it holds and was not foreseen is
+    /// [`EngineError::Moved`], and anything but data is refused.
     async fn delete(
         &self,
         permit: &Permit,
         key: &ObjectKey,
         expects: Option<Fingerprint>,
+        foreseen: Foreseen<'_>,
     ) -> Result<(), EngineError> {
-        let _ = (permit, expects);
+        let _ = (permit, expects, foreseen);
         Err(no_objects(key))
     }
 

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 
 use crate::model::Address;
 use crate::model::check::Stage;
+use crate::model::loss::Holding;
 use crate::model::plan::{Action, DeployMode, Intent, Plan, Step, StepId};
 use crate::model::promotion::Mode;
 use crate::model::route::Route;
@@ -244,6 +245,21 @@ impl GoingBack {
         }
     }
 
+    /// The reverse plan is done, and yet not all is as it was: steps that were begun have destroyed
+    /// something ([`destroyed`]).
+    pub fn ended_with_a_loss(self, lost: &str) -> End {
+        match self.ended(Back::Done) {
+            End::Failed(reason) => End::Failed(format!("{reason}; {lost}")),
+            End::Refused(reason) => End::Refused(format!("{reason}; {lost}")),
+            End::Reverted(reason) => End::Reverted(format!("{reason}; {lost}")),
+            End::Interrupted(_) => End::RollbackFailed {
+                reason: "interrupted".to_owned(),
+                back: lost.to_owned(),
+            },
+            other => other,
+        }
+    }
+
     /// Somebody ends it where it stands.
     pub fn cut_off(self, by: CutOff) -> End {
         end_where_it_stands(self.impact, by)
@@ -278,10 +294,16 @@ pub fn touches_live(plan: &Plan, step: &Step) -> bool {
     breaks || Impact::of_step(plan, step) == Impact::Live
 }
 
-/// Why live traffic is not moved back, once a task has begun after which no earlier release works.
-/// Before the switch what was done beside the live release is taken back all the same.
+/// Why what was done is not taken back: once a task has begun after which no earlier release works,
+/// live traffic stays where it is; and an environment that was to go does not come back without its
+/// data. Before the switch what was done beside the live release is taken back all the same.
 #[must_use]
 pub fn no_rollback(plan: &Plan, begun: &BTreeSet<StepId>) -> Option<String> {
+    if plan.intent == Intent::Destroy
+        && let Some(lost) = destroyed(plan, begun)
+    {
+        return Some(format!("{lost}, so the environment is not put back"));
+    }
     let mut steps = plan.steps.iter().filter(|step| begun.contains(&step.id));
     let has_switched = steps.clone().any(|step| {
         let impact = Impact::of_step(plan, step);
@@ -296,4 +318,32 @@ pub fn no_rollback(plan: &Plan, begun: &BTreeSet<StepId>) -> Option<String> {
         "{} is `breaking`: no earlier release works once it has begun, so live traffic stays",
         breaking.address
     ))
+}
+
+/// What steps that were begun have destroyed, in words: a rollback puts no data back. None where
+/// nothing was lost.
+#[must_use]
+pub fn destroyed(plan: &Plan, begun: &BTreeSet<StepId>) -> Option<String> {
+    let losses = plan.losses.iter().filter(|loss| begun.contains(&loss.step));
+    let is_data = |holding: &&Holding| match holding {
+        Holding::Data { .. } | Holding::Unknown { .. } => true,
+        Holding::Entry { .. }
+        | Holding::LiveTraffic { .. }
+        | Holding::State { .. }
+        | Holding::Own { .. }
+        | Holding::Others { .. }
+        | Holding::Unseen { .. } => false,
+    };
+    let lost: Vec<String> = losses
+        .filter_map(|loss| {
+            let data: Vec<String> = loss
+                .holds
+                .iter()
+                .filter(is_data)
+                .map(Holding::to_string)
+                .collect();
+            (!data.is_empty()).then(|| format!("{} ({})", loss.name, data.join("; ")))
+        })
+        .collect();
+    (!lost.is_empty()).then(|| format!("what was in {} is lost", lost.join(", ")))
 }

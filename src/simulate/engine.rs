@@ -23,7 +23,7 @@ use crate::model::{
 };
 use crate::port::Progress;
 use crate::port::engine::{
-    Engine, EngineError, LogLine, LogQuery, Permit, Placement, Scope, TaskEnd, TaskRun,
+    Engine, EngineError, Foreseen, LogLine, LogQuery, Permit, Placement, Scope, TaskEnd, TaskRun,
 };
 use crate::simulate::engine::refusals::{may_be_deployed, moved, not_ready};
 use crate::simulate::engine::tasks::Tasks;
@@ -412,9 +412,10 @@ impl Engine for MemoryEngine {
         permit: &Permit,
         key: &ObjectKey,
         expects: Option<Fingerprint>,
+        foreseen: Foreseen<'_>,
     ) -> Result<(), EngineError> {
         self.change(permit, |_, before| {
-            let was_as_expected = self.objects().delete(key, expects.as_ref());
+            let was_as_expected = self.objects().delete(key, expects.as_ref(), foreseen);
             was_as_expected.map_err(|key| moved(Address::Object(key), before))
         })
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::object::{ObjectFacts, ObjectState};
 use crate::model::resource::{Resource, ResourceFacts, ResourceKey};
 use crate::model::{Fingerprint, Manifest, ObjectKey};
+use crate::port::engine::Foreseen;
 
 /// An object.
 #[derive(Debug, Clone)]
@@ -101,9 +102,14 @@ impl Objects {
         &mut self,
         key: &ObjectKey,
         expects: Option<&Fingerprint>,
+        foreseen: Foreseen<'_>,
     ) -> Result<(), ObjectKey> {
         let there = self.fingerprint(key);
-        if there.is_some() && there.as_ref() != expects {
+        let holds = match self.0.get(key) {
+            Some(Object::Observed(facts)) => facts.holds.as_slice(),
+            Some(Object::Applied(_)) | None => &[],
+        };
+        if there.is_some() && (there.as_ref() != expects || !foreseen.covers(holds)) {
             return Err(key.clone());
         }
         self.0.remove(key);

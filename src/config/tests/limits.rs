@@ -21,6 +21,35 @@ fn amounts_that_no_cluster_takes_are_refused_at_their_keys() {
             "resources.memory: this is less than one byte | `m` is a thousandth: write `64Mi`",
         ),
         (
+            "resources: {memory: 512}",
+            "resources.memory: `512` is too little memory: without a suffix it is bytes | write `512Mi`",
+        ),
+        (
+            "resources: {memory: \"1.5\"}",
+            "resources.memory: `1.5` is too little memory",
+        ),
+        (
+            "resources: {memory: 1e3}",
+            "resources.memory: `1e3` is too little memory",
+        ),
+        (
+            "resources: {memory: 1Ki}",
+            "resources.memory: `1Ki` is too little memory",
+        ),
+        (
+            "resources: {memory: \"0\"}",
+            "resources.memory: `0` is too little memory",
+        ),
+        (
+            "resources: {cpu: 500M}",
+            "resources.cpu: `500M` is more cores than a machine has | a thousandth of a core is `m`: write `500m`",
+        ),
+        ("resources: {cpu: 1E}", "resources.cpu: `1E` is more cores"),
+        (
+            "resources: {cpu: 0.0001}",
+            "resources.cpu: `0.0001` is less than a thousandth of a core",
+        ),
+        (
             "resources: {cpu: abc}",
             "resources.cpu: `abc` is no quantity",
         ),

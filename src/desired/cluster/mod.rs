@@ -23,7 +23,7 @@ mod twins;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::Project;
 use crate::config::schema::{
@@ -68,11 +68,22 @@ impl Sources {
             return Vec::new();
         };
         let matcher = glob.compile_matcher();
+        // As in a shell: an editor's files and what is switched off by a dot are named, or left.
+        let wants_hidden = is_hidden(Path::new(clean));
         self.files
             .iter()
-            .filter(|(path, _)| matcher.is_match(path))
+            .filter(|(path, _)| matcher.is_match(path) && (wants_hidden || !is_hidden(path)))
             .collect()
     }
+}
+
+/// Whether a part of a path begins with a dot.
+fn is_hidden(path: &Path) -> bool {
+    let mut parts = path.components();
+    parts.any(|part| {
+        let name = part.as_os_str().to_string_lossy();
+        name.starts_with('.') && !matches!(&*name, "." | "..")
+    })
 }
 
 /// What is the same for all objects of an environment.

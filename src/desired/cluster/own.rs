@@ -10,6 +10,13 @@ use crate::desired::cluster::{Site, chart, mark, repeated, yaml};
 use crate::model::object::{IMAGE, SECRET};
 use crate::model::{Manifest, ObjectKey, ServiceName, Slot};
 
+/// The longest name of a `StatefulSet`: with what its controller puts behind it, it is a label of
+/// each pod.
+const LONGEST_SET: usize = 63 - "-0123456789".len();
+
+/// What a name gets for its slot where both slots share a namespace.
+const SLOT_ENDING: usize = "-green".len();
+
 /// The objects of a service in a slot.
 pub(super) fn of_service(
     site: &Site<'_>,
@@ -20,7 +27,8 @@ pub(super) fn of_service(
     let at = format!("services.{name}.manifests");
     let mut documents = documents(site, Some(name), manifests, slot, &at)?;
     let namespace = &site.namespaces.slots[&slot];
-    refuse_twins(site, &mut documents, namespace)?;
+    let ending = if site.apart() { 0 } else { SLOT_ENDING };
+    refuse_twins(site, &mut documents, (namespace, ending))?;
     let objects: Vec<Manifest> = manifests_of(documents);
     let target = format!("{name}-{slot}");
     let mut other: Option<String> = None;
@@ -80,7 +88,7 @@ pub(super) fn of_environment(
     manifests: &Manifests,
 ) -> Result<Vec<Manifest>, DesiredError> {
     let mut documents = documents(site, None, manifests, Slot::Blue, "manifests")?;
-    refuse_twins(site, &mut documents, &site.namespaces.home)?;
+    refuse_twins(site, &mut documents, (&site.namespaces.home, 0))?;
     let objects = manifests_of(documents);
     for object in &objects {
         if object.kind() == "Secret" && object.body().get("data").is_some() {
@@ -129,7 +137,7 @@ fn manifests_of(documents: Vec<Document>) -> Vec<Manifest> {
 fn refuse_twins(
     site: &Site<'_>,
     documents: &mut [Document],
-    namespace: &str,
+    (namespace, ending): (&str, usize),
 ) -> Result<(), DesiredError> {
     let mut places: BTreeMap<ObjectKey, &str> = BTreeMap::new();
     for Document {
@@ -138,6 +146,7 @@ fn refuse_twins(
     {
         mark::settle(site, manifest, namespace);
         repeated::refuse(place, manifest)?;
+        refuse_long(place, manifest, ending)?;
         let key = manifest.key();
         let short = key.short();
 
@@ -149,6 +158,23 @@ fn refuse_twins(
         }
     }
     Ok(())
+}
+
+/// Refuses a name that the server takes, and that no pod can be made of.
+fn refuse_long(place: &str, manifest: &Manifest, ending: usize) -> Result<(), DesiredError> {
+    let longest = LONGEST_SET - ending;
+    let (kind, length) = (manifest.kind(), manifest.name().len());
+    if kind != "StatefulSet" || length <= longest {
+        return Ok(());
+    }
+    let short = manifest.key().short();
+    Err(DesiredError {
+        what: format!(
+            "{place}: {short}: the name has {length} characters, and a StatefulSet's has {longest} \
+             at most: its pods carry it in a label"
+        ),
+        help: format!("shorten it by {}", length - longest),
+    })
 }
 
 fn documents(
@@ -222,11 +248,22 @@ pub(super) fn read(
             continue;
         }
 
-        for mut item in opened(document) {
+        let items = opened(document);
+        let is_a_list = items.len() > 1;
+        for (number, mut item) in (1..).zip(items) {
+            let place = if is_a_list {
+                format!("{place}, item {number}")
+            } else {
+                place.clone()
+            };
+            let is_unnamed = matches!(
+                item.pointer("/metadata/name").map(Value::as_str),
+                None | Some(Some(""))
+            );
             if let Some(prefix) = item
                 .pointer("/metadata/generateName")
                 .and_then(Value::as_str)
-                && item.pointer("/metadata/name").is_none()
+                && (is_unnamed || item["metadata"]["name"].is_null())
             {
                 let reason = format!(
                     "it has `generateName: {prefix}`, and a server makes another object of it each time: \
@@ -240,7 +277,7 @@ pub(super) fn read(
             if manifest.kind() == "Secret" {
                 secret(file, &mut manifest)?;
             }
-            let (place, source) = (place.clone(), source.clone());
+            let source = source.clone();
             all.push(Document {
                 manifest,
                 place,

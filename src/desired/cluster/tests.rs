@@ -2,6 +2,7 @@
 
 mod balancers;
 mod ports;
+mod refused;
 
 use std::collections::BTreeMap;
 use std::fs;

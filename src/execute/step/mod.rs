@@ -45,7 +45,7 @@ pub(super) async fn perform(
         (Action::Apply { manifest, replace }, Address::Object(_)) => {
             object::apply(run, step, direction, manifest, *replace).await
         }
-        (Action::Delete, Address::Object(key)) => object::delete(run, step, key).await,
+        (Action::Delete, Address::Object(key)) => object::delete(run, step, direction, key).await,
         (Action::Forget, Address::Object(key)) => object::forget(run, key).await,
         (Action::Ensure { resource, replace }, Address::Resource(_)) => {
             resource::ensure(run, step, direction, resource, *replace).await

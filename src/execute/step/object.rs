@@ -6,8 +6,10 @@ use crate::execute::Run;
 use crate::execute::step::outcome::{Done, StepError};
 use crate::execute::step::unless_stopped;
 use crate::model::journal::Direction;
-use crate::model::plan::Step;
+use crate::model::loss::Holding;
+use crate::model::plan::{Intent, Step};
 use crate::model::{Fingerprint, Manifest, ObjectKey};
+use crate::port::engine::Foreseen;
 
 /// Makes an object what it should be, and waits until it is.
 pub(super) async fn apply(
@@ -33,10 +35,26 @@ pub(super) async fn apply(
 }
 
 /// Deletes an object that is as the plan saw it.
-pub(super) async fn delete(run: &Run, step: &Step, key: &ObjectKey) -> Result<Done, StepError> {
+pub(super) async fn delete(
+    run: &Run,
+    step: &Step,
+    direction: Direction,
+    key: &ObjectKey,
+) -> Result<Done, StepError> {
+    let plan = run.plan();
+    let losses = plan.losses.iter().filter(|loss| loss.step == step.id);
+    let holds: Vec<Holding> = losses.flat_map(|loss| loss.holds.clone()).collect();
+    let foreseen = match direction {
+        Direction::Forward => Foreseen {
+            holds: &holds,
+            ends_environment: plan.intent == Intent::Destroy,
+        },
+        Direction::Back => Foreseen::default(),
+    };
+
     let engine = &run.acting().await?.engine;
     engine
-        .delete(run.permit(), key, step.expects.clone())
+        .delete(run.permit(), key, step.expects.clone(), foreseen)
         .await?;
     Ok(Done::say(format!("{} deleted", key.short())))
 }

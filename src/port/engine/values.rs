@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use crate::model::facts::SlotFacts;
+use crate::model::loss::Holding;
 use crate::model::plan::DeployMode;
 use crate::model::release::{Actor, Label};
 use crate::model::secret::SecretValue;
@@ -49,6 +50,29 @@ pub struct Permit {
     /// Whether the lock is still held. An engine without a guard of its own that sees fencing
     /// numbers asks before each request that changes something.
     pub hold: Hold,
+}
+
+/// What a plan has said that goes with what a step deletes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Foreseen<'a> {
+    /// What it said that the object holds.
+    pub holds: &'a [Holding],
+    /// Whether the whole environment goes, and with it every place that traffic arrives at.
+    pub ends_environment: bool,
+}
+
+impl Foreseen<'_> {
+    /// Whether what is found is all foreseen. Less than that is no surprise: an earlier step of the
+    /// same plan may have taken it. What is the environment's own goes or stays by its own steps.
+    #[must_use]
+    pub fn covers(&self, found: &[Holding]) -> bool {
+        let is_foreseen = |holding: &Holding| match holding {
+            Holding::Own { .. } => true,
+            Holding::Entry { .. } if self.ends_environment => true,
+            other => self.holds.contains(other),
+        };
+        found.iter().all(is_foreseen)
+    }
 }
 
 impl Permit {
@@ -222,4 +246,42 @@ pub struct LogLine {
     pub instance: u16,
     /// The line, without its end.
     pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn less_than_was_foreseen_is_no_surprise_and_more_is() {
+        let data = |what: &str| Holding::Data {
+            what: what.to_owned(),
+            size: None,
+            policy: None,
+        };
+        let entry = Holding::Entry {
+            what: "Service/web".to_owned(),
+        };
+        let own = Holding::Own {
+            what: "claim c".to_owned(),
+        };
+        let told = [data("claim a"), data("claim b")];
+        let foreseen = Foreseen {
+            holds: &told,
+            ends_environment: false,
+        };
+        assert!(foreseen.covers(&told));
+        assert!(foreseen.covers(&[data("claim b")]));
+        assert!(foreseen.covers(&[own]));
+        assert!(foreseen.covers(&[]));
+        assert!(!foreseen.covers(&[data("claim b"), data("claim c")]));
+
+        assert!(!foreseen.covers(std::slice::from_ref(&entry)));
+        let at_the_end = Foreseen {
+            ends_environment: true,
+            ..foreseen
+        };
+        assert!(at_the_end.covers(&[entry]));
+        assert!(!at_the_end.covers(&[data("claim c")]));
+    }
 }

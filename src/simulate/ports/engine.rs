@@ -17,7 +17,8 @@ use crate::model::{
 };
 use crate::port::Progress;
 use crate::port::engine::{
-    Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement, Scope, TaskEnd, TaskRun,
+    Engine, EngineError, Foreseen, Incoming, LogLine, LogQuery, Permit, Placement, Scope, TaskEnd,
+    TaskRun,
 };
 use crate::simulate::fault::Call;
 use crate::simulate::world::Runner;
@@ -207,10 +208,11 @@ impl Engine for Runner {
         permit: &Permit,
         key: &ObjectKey,
         expects: Option<Fingerprint>,
+        foreseen: Foreseen<'_>,
     ) -> Result<(), EngineError> {
         let call = Call::acts("delete").on(Address::Object(key.clone()));
-        self.make(call, self.world.engine.delete(permit, key, expects))
-            .await
+        let delete = self.world.engine.delete(permit, key, expects, foreseen);
+        self.make(call, delete).await
     }
 
     async fn forget(&self, permit: &Permit, key: &ObjectKey) -> Result<(), EngineError> {

@@ -68,31 +68,15 @@ fn float(number: f64) -> Result<Value, String> {
     number.ok_or_else(|| "a number that is infinite or none cannot be sent".to_owned())
 }
 
-/// A scalar as the key of a map; none for what can be none.
-pub(super) fn key(resolved: &Resolved) -> Option<String> {
+/// A scalar as the key of a map: a text, as it is written. A `ConfigMap` with `on` or `y` means
+/// that word, and never `true`. None for what can be none.
+pub(super) fn key(written: &str, resolved: &Resolved) -> Option<String> {
     match resolved {
-        Resolved::Null | Resolved::Large(_) => None,
-        Resolved::Bool(is_so) => Some(is_so.to_string()),
-        Resolved::Int(number) => Some(number.to_string()),
-        Resolved::Float(number) => number.is_finite().then(|| short(*number)),
+        Resolved::Null => None,
         Resolved::Text(text) => Some(text.clone()),
-    }
-}
-
-/// A number as Go writes its `%g` in single precision.
-fn short(number: f64) -> String {
-    #[allow(clippy::cast_possible_truncation)] // as kubectl does
-    let number = number as f32;
-    let text = format!("{number:e}");
-    let exponent = text
-        .split_once('e')
-        .and_then(|(digits, exponent)| Some((digits, exponent.parse::<i32>().ok()?)));
-    match exponent {
-        Some((digits, exponent)) if !(-4..6).contains(&exponent) => {
-            let sign = if exponent < 0 { '-' } else { '+' };
-            format!("{digits}e{sign}{:02}", exponent.abs())
+        Resolved::Bool(_) | Resolved::Int(_) | Resolved::Large(_) | Resolved::Float(_) => {
+            Some(written.to_owned())
         }
-        _ => number.to_string(),
     }
 }
 
@@ -282,15 +266,23 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_written_as_go_writes_it() {
-        for (number, wanted) in [
-            (1.5, "1.5"),
-            (1e6, "1e+06"),
-            (123_456.5, "123456.5"),
-            (1e-5, "1e-05"),
-            (-2.0, "-2"),
+    fn a_key_is_what_is_written() {
+        for text in [
+            "y",
+            "on",
+            "NO",
+            "True",
+            "0x10",
+            "0400",
+            "1.50",
+            "1_000",
+            "18446744073709551615",
         ] {
-            assert_eq!(key(&Resolved::Float(number)).as_deref(), Some(wanted));
+            let resolved = resolve(text, true, Tagged::No).expect(text);
+            assert_eq!(key(text, &resolved).as_deref(), Some(text));
         }
+        let binary = resolve("aGk=", true, Tagged::Binary).expect("base64");
+        assert_eq!(key("aGk=", &binary).as_deref(), Some("hi"));
+        assert_eq!(key("~", &Resolved::Null), None);
     }
 }

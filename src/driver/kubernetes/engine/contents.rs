@@ -11,9 +11,10 @@ use crate::driver::kubernetes::client::api::{Api, ApiError, Kind};
 use crate::driver::kubernetes::engine::holds::{
     Asked, ClaimHolder, by_owner, listed, name_of, number_of,
 };
-use crate::driver::kubernetes::engine::owner::manager;
+use crate::driver::kubernetes::engine::list::key_of;
+use crate::driver::kubernetes::engine::owner::{belongs_to, manager};
 use crate::model::ObjectKey;
-use crate::model::loss::Holding;
+use crate::model::loss::{Holding, can_hold};
 use crate::model::object::{is_kept, mark};
 
 /// Who makes the claims of a `StatefulSet`.
@@ -52,9 +53,9 @@ impl ClaimHolder<'_> {
             });
         }
 
-        let claims = others
-            .iter()
-            .filter(|object| self.is_own_claim(object, &sets));
+        let claims = others.iter().filter(|object| {
+            self.is_own_claim(object, &sets) && !self.goes_before(object, &following)
+        });
         holds.extend(try_join_all(claims.map(|claim| self.claim(claim))).await?);
         if others.iter().any(|object| self.is_state(object)) {
             let what = format!("the history of {}", self.scope);
@@ -103,6 +104,20 @@ impl ClaimHolder<'_> {
             // is no surprise: the step is bound to what the plan named.
             (None, Asked::ForStep) => true,
         }
+    }
+
+    /// Whether a claim of this environment goes before its namespace does, by a step of its own or
+    /// with what has made it. That step says so, and asks for consent.
+    fn goes_before(&self, claim: &Value, following: &BTreeSet<String>) -> bool {
+        let is_going = claim["metadata"].get("deletionTimestamp").is_some()
+            || key_of(claim).is_some_and(|key| self.going.contains(&key));
+        // A namespace goes when the environment ends, and then both slots are cleared.
+        let is_of_slot = self.asked == Asked::ForPlan
+            && belongs_to(claim, self.set)
+            && claim["metadata"]["labels"].get(mark::SLOT).is_some();
+        let follows = uid_of(claim).is_some_and(|uid| following.contains(uid))
+            && owners(claim).iter().all(is_accounted_for);
+        is_going || is_of_slot || follows
     }
 
     /// The uids of what goes with its owners: they are listed themselves, or gone already.
@@ -172,6 +187,18 @@ fn owners(object: &Value) -> &[Value] {
         .as_array()
         .map(Vec::as_slice)
         .unwrap_or_default()
+}
+
+/// Whether an owner says itself what goes with it. What a pod owns is gone with every pod.
+fn is_accounted_for(owner: &Value) -> bool {
+    let text = |name: &str| owner[name].as_str().unwrap_or_default().to_owned();
+    let key = ObjectKey {
+        api_version: text("apiVersion"),
+        kind: text("kind"),
+        namespace: None,
+        name: text("name"),
+    };
+    key.kind == "Pod" || can_hold(&key)
 }
 
 fn is_set(object: &Value) -> bool {

@@ -22,6 +22,8 @@ const KEPT: usize = 500;
 const SHOWN: usize = 15;
 /// Of how many pods.
 const PODS: usize = 20;
+/// How many warnings are looked at for one that is about what is there.
+const WARNINGS: usize = 50;
 
 /// The last lines of the pods that are not ready, for the terminal.
 pub(super) async fn last_lines(
@@ -116,8 +118,11 @@ pub(super) async fn diagnose(
     let mut files = of_failing(api, &failing, &events).await;
     files.extend(workloads(api, facts, slot).await);
 
-    let cause = of_pods(&failing)
-        .or_else(|| last_warning(&events))
+    let cause = match of_pods(&failing) {
+        Some(reason) => Some(reason),
+        None => last_warning(api, &events).await,
+    };
+    let cause = cause
         .or_else(|| of_workloads(facts?))
         .unwrap_or_else(|| "unknown".to_owned());
     let number = release.map_or_else(
@@ -181,9 +186,43 @@ fn of_workloads(facts: &SlotFacts) -> Option<String> {
     worst.map(|one| one.reason.clone())
 }
 
-fn last_warning(events: &[Value]) -> Option<String> {
-    let warning = events.iter().rev().find(|event| event["type"] == "Warning");
-    warning.map(said)
+/// The last warning about something that is there. What an object of the same name went through,
+/// which was deleted, explains nothing.
+async fn last_warning(api: &Api, events: &[Value]) -> Option<String> {
+    let mut uids: BTreeMap<&str, Option<String>> = BTreeMap::new();
+    let warnings = events
+        .iter()
+        .rev()
+        .filter(|event| event["type"] == "Warning");
+    for event in warnings.take(WARNINGS) {
+        let about = &event["involvedObject"];
+        let uid = about["uid"].as_str().unwrap_or_default();
+        let there = match uids.get(uid) {
+            Some(there) => there.clone(),
+            None => uid_there(api, about).await,
+        };
+        // What cannot be looked at may be there.
+        if there.as_deref().is_none_or(|there| there == uid) {
+            return Some(said(event));
+        }
+        uids.insert(uid, there);
+    }
+    None
+}
+
+/// The uid of what has the name now that an event is about, nothing for none; unknown when it cannot
+/// be looked at.
+async fn uid_there(api: &Api, about: &Value) -> Option<String> {
+    let text = |name: &str| about[name].as_str().map(str::to_owned);
+    let key = ObjectKey {
+        api_version: text("apiVersion")?,
+        kind: text("kind")?,
+        namespace: text("namespace"),
+        name: text("name")?,
+    };
+    let live = api.get(&key).await.ok()?;
+    let uid = live.and_then(|live| live["metadata"]["uid"].as_str().map(str::to_owned));
+    Some(uid.unwrap_or_default())
 }
 
 /// What is known about one of the environment's own objects; none for one that is not there.
@@ -216,14 +255,21 @@ pub(super) async fn object(
         files.insert(file, yaml(&live));
     }
 
-    let cause = failing
+    let by_pods = failing
         .iter()
-        .find_map(|pod| trouble(pod, Timestamp::now()))
-        .or_else(|| last_warning(&events))
-        .unwrap_or_else(|| match ready(&live, &engine.settings.rules) {
-            Ready::Not(reason) | Ready::Failed(reason) => reason,
-            Ready::Yes => "it is ready now".to_owned(),
-        });
+        .find_map(|pod| trouble(pod, Timestamp::now()));
+    let cause = match by_pods {
+        Some(reason) => Some(reason),
+        None => last_warning(api, &events).await,
+    };
+    let cause = cause.or_else(|| match ready(&live, &engine.settings.rules) {
+        Ready::Not(reason) | Ready::Failed(reason) => Some(reason),
+        // What failed was not its becoming ready.
+        Ready::Yes => None,
+    });
+    let Some(cause) = cause else {
+        return Ok(None);
+    };
     let summary = format!("{}: {cause}\n", key.short());
     files.insert("summary.txt".to_owned(), summary);
     Ok(Some(Diagnosis { cause, files }))

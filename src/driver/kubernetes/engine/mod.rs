@@ -74,8 +74,8 @@ use crate::model::{
 };
 use crate::port::Progress;
 use crate::port::engine::{
-    CheckResult, CommandRequest, Diagnosis, Engine, EngineError, LogLine, LogQuery, Permit,
-    Placement, Rehearsal, Rehearsed, Restart, RunningCommand, Scope, TaskEnd, TaskRun,
+    CheckResult, CommandRequest, Diagnosis, Engine, EngineError, Foreseen, LogLine, LogQuery,
+    Permit, Placement, Rehearsal, Rehearsed, Restart, RunningCommand, Scope, TaskEnd, TaskRun,
 };
 
 /// What to do with a field that another manager has changed.
@@ -325,8 +325,9 @@ impl Engine for KubernetesEngine {
         permit: &Permit,
         key: &ObjectKey,
         expects: Option<Fingerprint>,
+        foreseen: Foreseen<'_>,
     ) -> Result<(), EngineError> {
-        environment_objects::delete(self, permit, key, expects).await
+        environment_objects::delete(self, permit, key, expects, foreseen).await
     }
 
     async fn forget(&self, permit: &Permit, key: &ObjectKey) -> Result<(), EngineError> {

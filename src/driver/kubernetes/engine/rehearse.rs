@@ -8,7 +8,7 @@ use futures_util::future::{join_all, try_join_all};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::driver::kubernetes::client::api::{Api, ApiError};
+use crate::driver::kubernetes::client::api::{Api, ApiError, is_permission};
 use crate::driver::kubernetes::engine::KubernetesEngine;
 use crate::driver::kubernetes::engine::apply::{self, refused, replacement, said};
 use crate::driver::kubernetes::engine::complete::{Finish, bind, finish};
@@ -98,7 +98,7 @@ pub(super) async fn replaced(
             return None;
         };
         // Why else it would be refused is for its step to say.
-        let is_replaced = replacement(api, manifest.body(), fault).await.is_ok();
+        let is_replaced = replacement(api, manifest.body(), None, fault).await.is_ok();
         is_replaced.then(|| manifest.key())
     });
     Ok(join_all(asked).await.into_iter().flatten().collect())
@@ -188,7 +188,7 @@ impl Asker<'_> {
             Err(fault) => fault,
         };
 
-        match replacement(self.api, manifest.body(), fault).await {
+        match replacement(self.api, manifest.body(), None, fault).await {
             Ok(_) if self.what.mode != DeployMode::Rolling => self.replaced(key).await,
             Ok(reason) => Ok(Answer::Refused(format!(
                 "{}: {reason} while it has live traffic: `strategy: blue_green` replaces it beside the live one",
@@ -345,9 +345,4 @@ impl Asker<'_> {
             said(&key)
         )))
     }
-}
-
-/// Whether it is the account that may not, whatever the object says.
-fn is_permission(message: &str) -> bool {
-    message.contains("cannot patch resource") || message.contains("cannot create resource")
 }

@@ -42,6 +42,23 @@ impl ApiError {
         self.code() == code.as_u16()
     }
 
+    /// Whether the server refuses what an object says, for whoever asks: the same object is refused
+    /// again.
+    pub fn is_about_the_object(&self) -> bool {
+        let Self::Refused(status) = self else {
+            return false;
+        };
+        let message = &status.message;
+        match status.code {
+            _ if message.contains("does not support dry run") => false,
+            400 | 413 | 422 => true,
+            403 => !is_permission(message),
+            // What a manifest's types cannot be made of is an error inside the server.
+            500 => message.contains("typed patch") || message.contains("cannot be handled as"),
+            _ => false,
+        }
+    }
+
     pub fn status(&self) -> Option<&Status> {
         match self {
             Self::Refused(status) => Some(status),
@@ -67,6 +84,12 @@ impl ApiError {
                 reason: "the server does not know who this is (401)".to_owned(),
                 help: "the token or certificate has expired, or belongs to another cluster; on EKS this identity may have no access entry".to_owned(),
             },
+            Self::Refused(status) if status.code == 403 && !is_permission(&status.message) => {
+                EngineError::Refused {
+                    help: for_admission(&status.message).to_owned(),
+                    reason: format!("{what}: {}", status.message),
+                }
+            }
             Self::Refused(status) if status.code == 403 => EngineError::Refused {
                 reason: format!("{what}: {}", status.message),
                 help: "`shipit doctor` lists every permission that is missing; docs/guide/kubernetes.md has the Role"
@@ -82,6 +105,28 @@ impl ApiError {
             },
             other => EngineError::Failed { what, reason: other.to_string() },
         }
+    }
+}
+
+/// Whether a refusal (403) is about the account, and not about what it asked for: a rule of the
+/// cluster forbids an object to whoever asks.
+pub(in crate::driver) fn is_permission(message: &str) -> bool {
+    let may_not = message.contains(" cannot ")
+        && [" resource \"", " path \""]
+            .iter()
+            .any(|of| message.contains(of));
+    may_not
+        || message.contains("attempting to grant RBAC permissions")
+        || !message.contains("forbidden: ")
+}
+
+/// What to do about an object that a rule of the cluster forbids.
+fn for_admission(message: &str) -> &'static str {
+    if message.contains("pvc can be resized") {
+        "its StorageClass has to say `allowVolumeExpansion: true`; else write the size that it has"
+    } else {
+        "a rule of the cluster forbids this object, whoever applies it: change its manifest, or the \
+         rule; `shipit render` shows the objects as they are sent"
     }
 }
 
@@ -106,4 +151,52 @@ pub(super) fn status(code: StatusCode, bytes: &[u8]) -> Status {
         };
         Status::failure(&message, "").with_code(code.as_u16())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: u16, message: &str) -> ApiError {
+        ApiError::Refused(Box::new(Status::failure(message, "").with_code(code)))
+    }
+
+    const RBAC: &str = "persistentvolumeclaims \"pc\" is forbidden: User \"shipit\" cannot patch \
+        resource \"persistentvolumeclaims\" in API group \"\" in the namespace \"shop\"";
+    const RESIZE: &str = "persistentvolumeclaims \"pc\" is forbidden: only dynamically provisioned \
+        pvc can be resized and the storageclass that provisions the pvc must support resize";
+
+    #[test]
+    fn what_a_rule_of_the_cluster_forbids_is_no_missing_permission() {
+        let help = |message: &str| match refused(403, message).while_("comparing it") {
+            EngineError::Refused { help, .. } => help,
+            other => panic!("{other:?}"),
+        };
+        assert!(help(RBAC).contains("shipit doctor"));
+        assert!(help(RESIZE).contains("allowVolumeExpansion"));
+        let quota = "pods \"web\" is forbidden: exceeded quota: small, requested: pods=1";
+        assert!(help(quota).contains("a rule of the cluster"));
+        let grant = "roles \"r\" is forbidden: user \"shipit\" is attempting to grant RBAC \
+            permissions not currently held";
+        assert!(help(grant).contains("shipit doctor"));
+        assert!(help("Forbidden").contains("shipit doctor"));
+    }
+
+    #[test]
+    fn what_would_be_refused_again_is_told_from_what_may_pass() {
+        let typed = "failed to create typed patch object (shop/po; /v1, Kind=Pod): .spec: no";
+        for (code, message) in [(422, "invalid"), (400, "bad"), (403, RESIZE), (500, typed)] {
+            assert!(refused(code, message).is_about_the_object(), "{message}");
+        }
+        for (code, message) in [
+            (403, RBAC),
+            (500, "etcd is away"),
+            (404, "none"),
+            (409, "x"),
+        ] {
+            assert!(!refused(code, message).is_about_the_object(), "{message}");
+        }
+        let webhook = "admission webhook \"a\" does not support dry run";
+        assert!(!refused(400, webhook).is_about_the_object());
+    }
 }

@@ -9,7 +9,7 @@ mod kind;
 mod objects;
 mod stream;
 
-pub(in crate::driver) use fault::{ANOTHER_NAME, ApiError};
+pub(in crate::driver) use fault::{ANOTHER_NAME, ApiError, is_permission};
 pub(in crate::driver) use kind::Kind;
 pub(in crate::driver) use objects::{How, Propagation, Selector};
 

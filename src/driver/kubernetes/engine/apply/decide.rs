@@ -9,7 +9,7 @@ use super::fields::{fields, is_conflict, leave_out};
 use super::replacement::replacement;
 use crate::driver::kubernetes::client::api::{Api, ApiError, How};
 use crate::driver::kubernetes::engine::Conflict;
-use crate::driver::kubernetes::engine::compare::{changes, is_unchanged};
+use crate::driver::kubernetes::engine::compare::{changes, is_unchanged, owned};
 use crate::driver::kubernetes::engine::list::key_of;
 use crate::driver::kubernetes::engine::taken::{taken, taker, without};
 use crate::model::Manifest;
@@ -78,7 +78,10 @@ pub(in super::super) async fn decide(
                 conflicts = named(found);
                 how.force = true;
             }
-            Err(fault) => return replacement(api, &body, fault).await.map(Decision::Replace),
+            Err(fault) => {
+                let replaced = replacement(api, &body, Some(live), fault).await;
+                return replaced.map(Decision::Replace);
+            }
         }
     }
     Err(ApiError::Malformed(
@@ -167,13 +170,16 @@ pub(in super::super) async fn left_to_others(
 /// A secret is never sent for a question: its values are compared with each other by their keyed
 /// hashes.
 fn secret(wanted: &Value, live: &Value) -> Decision {
+    if kind_of_secret(wanted) != kind_of_secret(live) {
+        return Decision::Replace("type cannot be changed".to_owned());
+    }
     let mut result = live.clone();
     for part in ["labels", "annotations"] {
         for (name, value) in wanted["metadata"][part].as_object().into_iter().flatten() {
             result["metadata"][part][name] = value.clone();
         }
     }
-    for name in ["type", "data"] {
+    for name in ["type", "immutable", "data"] {
         match wanted.get(name) {
             Some(value) => result[name] = value.clone(),
             None if name == "data" => {
@@ -184,6 +190,12 @@ fn secret(wanted: &Value, live: &Value) -> Decision {
     }
 
     let changes = changes(wanted, live, &result);
+    let is_data = |change: &Change| change.field.starts_with("data");
+    let is_given_up = wanted["immutable"] != true
+        && owned(live).is_some_and(|entry| entry["fieldsV1"].get("f:immutable").is_some());
+    if live["immutable"] == true && (changes.iter().any(is_data) || is_given_up) {
+        return Decision::Replace("data cannot be changed: it is `immutable`".to_owned());
+    }
     if changes.is_empty() {
         Decision::Same
     } else {
@@ -191,5 +203,57 @@ fn secret(wanted: &Value, live: &Value) -> Decision {
             changes,
             conflicts: Vec::new(),
         }
+    }
+}
+
+/// What a Secret is for; the server's word where it says nothing.
+fn kind_of_secret(object: &Value) -> &str {
+    object["type"].as_str().unwrap_or("Opaque")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn decided(wanted: &Value, live: &Value) -> Option<String> {
+        match secret(wanted, live) {
+            Decision::Replace(reason) => Some(reason),
+            Decision::Same | Decision::Differs { .. } => None,
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_changed_of_a_secret_is_replaced() {
+        let of = |kind: Option<&str>, immutable: bool, value: &str| {
+            let mut object = json!({"apiVersion": "v1", "kind": "Secret",
+                "metadata": {"name": "s"}, "data": {"a": value}});
+            if let Some(kind) = kind {
+                object["type"] = kind.into();
+            }
+            if immutable {
+                object["immutable"] = true.into();
+                object["metadata"]["managedFields"] = json!([{"manager": "shipit",
+                    "operation": "Apply", "fieldsV1": {"f:immutable": {}}}]);
+            }
+            object
+        };
+        let plain = of(None, false, "YQ==");
+        assert_eq!(decided(&plain, &of(Some("Opaque"), false, "Yg==")), None);
+        let other = decided(
+            &of(Some("a/v2"), false, "YQ=="),
+            &of(Some("a/v1"), false, "YQ=="),
+        );
+        assert_eq!(other.as_deref(), Some("type cannot be changed"));
+
+        let fixed = of(None, true, "YQ==");
+        assert_eq!(decided(&fixed, &fixed), None);
+        assert!(decided(&of(None, true, "Yg=="), &fixed).is_some());
+        assert!(
+            decided(&plain, &fixed).is_some(),
+            "it stays immutable for ever"
+        );
+        assert_eq!(decided(&fixed, &plain), None, "it may become so");
     }
 }

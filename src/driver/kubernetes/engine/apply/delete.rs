@@ -121,13 +121,46 @@ async fn pods_of(api: &Api, key: &ObjectKey, uid: &str) -> Result<Vec<Value>, Ap
     Ok(pods)
 }
 
-/// Whether the new set would take a pod of the old one for its own.
+/// Whether the new set would take a pod of the old one for its own, and leave it as it is or
+/// replace it in its turn. What a pod cannot have changed, its volumes and its subdomain, it must
+/// have already: the controller would fail at it for ever, or never look.
 fn adopts(wanted: &Value, live: &Value, pod: &Value) -> bool {
     let selector = &wanted["spec"]["selector"];
     let labels = selector["matchLabels"].as_object();
     let has = |(name, value): (&String, &Value)| pod["metadata"]["labels"].get(name) == Some(value);
-    labels.into_iter().flatten().all(has)
-        && selector.get("matchExpressions") == live["spec"]["selector"].get("matchExpressions")
+    let is_found = labels.into_iter().flatten().all(has)
+        && selector.get("matchExpressions") == live["spec"]["selector"].get("matchExpressions");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let is_named = text(&pod["spec"]["subdomain"]) == text(&wanted["spec"]["serviceName"]);
+    is_found && is_named && has_claims(wanted, pod)
+}
+
+/// Whether the pods of a set are adopted by another of its name.
+pub(super) fn keeps_pods(wanted: &Value, live: &Value) -> bool {
+    let same = |field: &str| wanted["spec"].get(field) == live["spec"].get(field);
+    let known: Vec<&str> = template_names(live).collect();
+    same("selector") && same("serviceName") && template_names(wanted).all(|it| known.contains(&it))
+}
+
+/// The names of a set's claim templates.
+fn template_names(set: &Value) -> impl Iterator<Item = &str> {
+    let templates = set["spec"]["volumeClaimTemplates"].as_array();
+    templates
+        .into_iter()
+        .flatten()
+        .filter_map(|template| template["metadata"]["name"].as_str())
+}
+
+/// Whether a pod has the claims that a set's templates give to the pod of its number.
+fn has_claims(set: &Value, pod: &Value) -> bool {
+    let pod_name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    let volumes = pod["spec"]["volumes"].as_array();
+    template_names(set).all(|name| {
+        let claim = format!("{name}-{pod_name}");
+        volumes.into_iter().flatten().any(|volume| {
+            volume["name"] == name && volume["persistentVolumeClaim"]["claimName"] == claim.as_str()
+        })
+    })
 }
 
 async fn delete_as(
@@ -189,5 +222,54 @@ fn kept(there: &Value, finalizers: &[&str]) -> String {
              it guards",
             finalizers.join(", ")
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn set(templates: &[&str], service: &str) -> Value {
+        let templates: Vec<Value> = templates
+            .iter()
+            .map(|name| json!({"metadata": {"name": name}}))
+            .collect();
+        json!({"metadata": {"name": "db"}, "spec": {"serviceName": service,
+            "selector": {"matchLabels": {"app": "db"}}, "volumeClaimTemplates": templates}})
+    }
+
+    #[test]
+    fn a_pod_is_adopted_only_with_the_volumes_and_the_subdomain_that_it_cannot_get_later() {
+        let pod = json!({"metadata": {"name": "db-0", "labels": {"app": "db"}},
+        "spec": {"subdomain": "db", "volumes": [
+            {"name": "data", "persistentVolumeClaim": {"claimName": "data-db-0"}},
+            {"name": "scratch", "emptyDir": {}},
+        ]}});
+        let live = set(&["data"], "db");
+        assert!(adopts(&live, &live, &pod));
+        assert!(
+            adopts(&set(&[], "db"), &live, &pod),
+            "its next revision ends it"
+        );
+        assert!(!adopts(&set(&["files"], "db"), &live, &pod), "another name");
+        assert!(
+            !adopts(&set(&["data", "files"], "db"), &live, &pod),
+            "one more"
+        );
+        assert!(!adopts(&set(&["scratch"], "db"), &live, &pod), "no claim");
+        assert!(
+            !adopts(&set(&["data"], "other"), &live, &pod),
+            "another subdomain"
+        );
+        let mut other = set(&["data"], "db");
+        other["spec"]["selector"]["matchLabels"]["app"] = "other".into();
+        assert!(!adopts(&other, &live, &pod), "another selector");
+
+        assert!(keeps_pods(&set(&[], "db"), &live));
+        assert!(!keeps_pods(&set(&["files"], "db"), &live));
+        assert!(!keeps_pods(&set(&["data"], "other"), &live));
+        assert!(!keeps_pods(&other, &live));
     }
 }

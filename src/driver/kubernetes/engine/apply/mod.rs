@@ -8,6 +8,7 @@ mod replacement;
 
 pub(super) use decide::{Decision, decide, left_to_others};
 pub(super) use delete::{delete, delete_own, make_room, refuse_protected};
+use replacement::cause_fields;
 pub(super) use replacement::replacement;
 
 use serde_json::Value;
@@ -85,7 +86,16 @@ pub(super) fn refused(key: &ObjectKey, fault: ApiError) -> EngineError {
         && let ApiError::Refused(status) = &fault
     {
         let mut status = status.clone();
-        status.message = format!("the server refused it: {} ({})", status.reason, status.code);
+        let fields = cause_fields(&status);
+        let fields = if fields.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", fields.join(", "))
+        };
+        status.message = format!(
+            "the server refused it: {} ({}){fields}",
+            status.reason, status.code
+        );
         return ApiError::Refused(status).while_(what);
     }
     fault.while_(what)

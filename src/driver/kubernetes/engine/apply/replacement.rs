@@ -4,12 +4,15 @@ use http::StatusCode;
 use kube::core::Status;
 use serde_json::Value;
 
+use super::delete::keeps_pods;
 use crate::driver::kubernetes::client::api::{Api, ApiError};
 
 /// Why an object has to be replaced, when that is what a refusal means, and what that means for it.
+/// `live`: what is there, where it was looked at.
 pub(in super::super) async fn replacement(
     api: &Api,
     wanted: &Value,
+    live: Option<&Value>,
     fault: ApiError,
 ) -> Result<String, ApiError> {
     if !is_immutable(api, wanted, &fault).await {
@@ -23,7 +26,11 @@ pub(in super::super) async fn replacement(
     };
 
     let means = match wanted["kind"].as_str().unwrap_or_default() {
-        "StatefulSet" => "; its pods and its claims stay, and the new one adopts them",
+        "StatefulSet" => match live.map(|live| keeps_pods(wanted, live)) {
+            Some(true) => "; its pods and its claims stay, and the new one adopts them",
+            Some(false) => "; its claims stay, its pods end, and new ones start",
+            None => "; its claims stay",
+        },
         "Deployment" | "DaemonSet" | "ReplicaSet" => "; its pods end, and new ones start",
         "Pod" => "; its process ends, and a new one starts",
         "Job" => "; it runs again",
@@ -59,7 +66,8 @@ async fn is_immutable(api: &Api, wanted: &Value, fault: &ApiError) -> bool {
     !is_denied && api.would_create(wanted).await.is_ok()
 }
 
-fn cause_fields(status: &Status) -> Vec<String> {
+/// The fields that a refusal is about.
+pub(super) fn cause_fields(status: &Status) -> Vec<String> {
     let causes = status
         .details
         .as_ref()

@@ -13,7 +13,7 @@ use crate::driver::kubernetes::client::api::{Api, ApiError, MANAGER};
 use crate::driver::kubernetes::engine::apply::said;
 use crate::driver::kubernetes::engine::command::is_commands_of;
 use crate::driver::kubernetes::engine::complete::shared;
-use crate::driver::kubernetes::engine::holds::{Asked, ClaimHolder, Fate, NOTHING, bound, guard};
+use crate::driver::kubernetes::engine::holds::{Asked, ClaimHolder, Fate, NOTHING, guard};
 use crate::driver::kubernetes::engine::observe::{self, fingerprint};
 use crate::driver::kubernetes::engine::owner::{self, belongs_to};
 use crate::driver::kubernetes::engine::ready::may_wait;
@@ -24,7 +24,7 @@ use crate::driver::kubernetes::engine::{KubernetesEngine, TRIES, definition, don
 use crate::model::object::mark;
 use crate::model::{Address, Fingerprint, Manifest, ObjectKey};
 use crate::port::Progress;
-use crate::port::engine::{EngineError, Permit, Scope};
+use crate::port::engine::{EngineError, Foreseen, Permit, Scope};
 
 fn moved(key: &ObjectKey, live: Option<&Value>) -> EngineError {
     let by = live.and_then(last_manager);
@@ -63,6 +63,7 @@ pub(super) async fn delete(
     permit: &Permit,
     key: &ObjectKey,
     expects: Option<Fingerprint>,
+    foreseen: Foreseen<'_>,
 ) -> Result<(), EngineError> {
     let api = engine.api().await?;
     let read = engine.enter(api, permit).await?;
@@ -102,7 +103,7 @@ pub(super) async fn delete(
 
     // During the rollback the plan's step was to make it: there is nothing that it could expect.
     let is_as_expected = match &expects {
-        Some(expects) => bound(fingerprint(&live, None), &holds) == *expects,
+        Some(expects) => fingerprint(&live, None) == *expects && foreseen.covers(&holds),
         None => holds.is_empty(),
     };
     if !is_as_expected {

@@ -28,6 +28,9 @@ use crate::port::engine::{EngineError, Scope};
 /// How many things of one kind are named; the others are counted.
 const NAMED: usize = 6;
 
+/// What becomes of a claim whose template a set has no more.
+const NO_POD: &str = "it stays, and no pod has it any more: the new ones start without its data";
+
 /// Nothing else goes.
 pub(super) static NOTHING: BTreeSet<ObjectKey> = BTreeSet::new();
 
@@ -121,6 +124,7 @@ impl ClaimHolder<'_> {
             let mut holds = self.of_own(&wanted.key(), live, Fate::Replaced).await?;
             // The new one takes the old one's pods, and deletes those beyond its own number.
             holds.extend(self.scaled(live, wanted.body()).await?);
+            holds.extend(self.left(live, wanted.body()).await?);
             return Ok(holds);
         }
 
@@ -128,6 +132,27 @@ impl ClaimHolder<'_> {
         let mut holds = self.scaled(live, &after).await?;
         holds.extend(change::given_up(&wanted.key(), live, &after));
         Ok(holds)
+    }
+
+    /// The claims that no pod has any more when a `StatefulSet` is replaced by one without their
+    /// template: they stay, and what takes their place starts empty.
+    async fn left(&self, live: &Value, wanted: &Value) -> Result<Vec<Holding>, ApiError> {
+        let Some(key) = key_of(live).filter(|key| key.kind == "StatefulSet") else {
+            return Ok(Vec::new());
+        };
+        let is_left = |claim: &str| {
+            number_of(claim, &key.name, live).is_some()
+                && number_of(claim, &key.name, wanted).is_none()
+        };
+        let mut left = self
+            .claims_by(&key, |claim| is_left(name_of(claim)))
+            .await?;
+        for holding in &mut left {
+            if let Holding::Data { policy, .. } = holding {
+                *policy = Some(NO_POD.to_owned());
+            }
+        }
+        Ok(left)
     }
 
     /// What goes when a `StatefulSet` becomes another: the claims beyond its new numbers, where the

@@ -10,7 +10,7 @@ use super::fingerprint;
 use super::snapshot::{Snapshot, Unknown};
 use crate::driver::kubernetes::client::api::{Api, ApiError, How};
 use crate::driver::kubernetes::engine::KubernetesEngine;
-use crate::driver::kubernetes::engine::apply::{Decision, decide, said};
+use crate::driver::kubernetes::engine::apply::{Decision, decide, refused, said};
 use crate::driver::kubernetes::engine::autoscale::{Pods, Scalers};
 use crate::driver::kubernetes::engine::cache::Seen;
 use crate::driver::kubernetes::engine::compare::{applied, changes, owned};
@@ -43,9 +43,13 @@ pub(super) async fn objects(
             })?;
             return Ok(ObjectFacts::plain(key, ObjectState::After { definition }));
         }
-        one(engine, api, scope, snapshot, manifest)
-            .await
-            .map_err(|fault| fault.while_(format!("comparing {}", said(&key))))
+        match one(engine, api, scope, snapshot, manifest).await {
+            Err(fault) if fault.is_about_the_object() => {
+                let reason = why_refused(&key, fault);
+                Ok(ObjectFacts::plain(key, ObjectState::Refused { reason }))
+            }
+            other => other.map_err(|fault| fault.while_(format!("comparing {}", said(&key)))),
+        }
     });
     let mut objects: Vec<ObjectFacts> = try_join_all(all).await?;
 
@@ -67,6 +71,16 @@ pub(super) async fn objects(
         .map(|(key, live)| leaving(&holder, key, live));
     objects.extend(try_join_all(gone).await?);
     Ok(objects)
+}
+
+/// Why the server would not take an object. What a rule of the cluster forbids is said with what to
+/// do about it: one refusal stands for all of them, and has one help.
+fn why_refused(key: &ObjectKey, fault: ApiError) -> String {
+    let is_forbidden = fault.is(StatusCode::FORBIDDEN);
+    match refused(key, fault) {
+        EngineError::Refused { reason, help } if is_forbidden => format!("{reason} ({help})"),
+        other => other.to_string(),
+    }
 }
 
 /// The wanted definitions, by the group and the name of their kind.
@@ -98,7 +112,8 @@ async fn leaving(
         .await
         .map_err(|fault| fault.while_(format!("looking into {}", said(key))))?;
     Ok(ObjectFacts {
-        fingerprint: Some(bound(fingerprint(live, None), &holds)),
+        // What it holds may become less by the steps before: the plan's word for it binds the step.
+        fingerprint: Some(fingerprint(live, None)),
         before: before(live),
         holds,
         is_protected: holds::is_protected(live),

@@ -88,7 +88,7 @@ impl Slots<'_> {
             return Ok(());
         };
 
-        let reason = replacement(self.api, manifest.body(), fault)
+        let reason = replacement(self.api, manifest.body(), None, fault)
             .await
             .map_err(|fault| refused(&key, fault))?;
         if how.replacing == Replacing::Refused {

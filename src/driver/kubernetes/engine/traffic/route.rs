@@ -140,7 +140,7 @@ async fn listen(
     };
 
     // A Service cannot become a name and back: it is replaced.
-    apply::replacement(api, manifest.body(), fault)
+    apply::replacement(api, manifest.body(), None, fault)
         .await
         .map_err(|fault| refused(&key, fault))?;
     if let Some(live) = api.get(&key).await.map_err(failed)? {

@@ -133,7 +133,7 @@ async fn patch(
                 seen = now;
             }
             Err(fault) => {
-                let reason = apply::replacement(api, manifest.body(), fault)
+                let reason = apply::replacement(api, manifest.body(), None, fault)
                     .await
                     .map_err(|fault| refused(&key, fault))?;
                 return Err(EngineError::Failed {

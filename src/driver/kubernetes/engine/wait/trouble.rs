@@ -45,14 +45,18 @@ pub(super) fn not_made(
         .filter(|event| said_at(event).is_none_or(|at| since.is_none_or(|since| at >= since)))
         .filter_map(|event| event["message"].as_str())
         // What a moment later is there, the controller tries again.
-        .find(|message| {
-            message.contains("is forbidden") && !message.contains("looking up service account")
-        })?;
+        .find(|message| is_final(message))?;
     Some(format!(
         "{}: {}",
         key.short(),
         quota("FailedCreate", message)
     ))
+}
+
+/// Whether what a controller says of a pod that was not made will be the same at its next try.
+fn is_final(message: &str) -> bool {
+    let is_refused = message.contains("is forbidden") || message.contains("is invalid");
+    is_refused && !message.contains("looking up service account")
 }
 
 fn said_at(event: &Value) -> Option<Timestamp> {
@@ -103,4 +107,22 @@ pub(super) fn explain(open: &mut BTreeMap<ObjectKey, String>, pods: &[&Value]) {
 
 fn name(pod: &Value) -> &str {
     pod["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_final;
+
+    #[test]
+    fn what_the_server_finds_invalid_is_as_final_as_what_it_forbids() {
+        let label = "create Pod db-0 in StatefulSet db failed error: Pod \"db-0\" is invalid: \
+            metadata.labels: Invalid value: \"…\": must be no more than 63 bytes";
+        assert!(is_final(label));
+        assert!(is_final("pods \"db-0\" is forbidden: violates PodSecurity"));
+        let account = "pods \"db-0\" is forbidden: error looking up service account shop/db";
+        assert!(!is_final(account));
+        assert!(!is_final(
+            "create Pod db-0 failed error: etcdserver: request timed out"
+        ));
+    }
 }
