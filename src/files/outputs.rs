@@ -84,7 +84,7 @@ fn relative(path: &Path, folder: &Path) -> Option<PathBuf> {
 pub fn takes_messages(within: std::time::Duration) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-    let stream = std::io::stderr();
+    let stream = io::stderr();
     let mut streams = [PollFd::new(&stream, PollFlags::OUT)];
     let limit = Timespec::try_from(within).ok();
     let ready = poll(&mut streams, limit.as_ref());
