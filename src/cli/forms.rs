@@ -47,6 +47,8 @@ pub(super) const fn of(command: &Command) -> &'static [Format] {
         | Command::Trigger(_)
         | Command::Jobs(_)
         | Command::Deliveries(_)
+        | Command::Client(_)
+        | Command::Token(_)
         | Command::Graph(_) => TWO,
         Command::Serve(args) => args.forms(),
         Command::Hook(args) => args.forms(),

@@ -213,6 +213,10 @@ pub enum Command {
     Jobs(door::jobs::Args),
     /// Show what came through the server's doors, and what it meant.
     Deliveries(door::deliveries::Args),
+    /// Issue certificates for commands on other machines, list and revoke them.
+    Client(door::clients::ClientArgs),
+    /// Issue tokens for requests from other machines, list and revoke them.
+    Token(door::clients::TokenArgs),
     /// Print the JSON Schema of the configuration.
     Schema(schema::Args),
     /// Print the steps of a plan as a graph, in the DOT language.
@@ -446,6 +450,8 @@ async fn command(command: Command, cx: &Cx) -> Result<Exit, Failure> {
         Command::Hook(args) => door::hook::exec(cx, &args).await,
         Command::Jobs(args) => door::jobs::exec(cx, &args).await,
         Command::Deliveries(args) => door::deliveries::exec(cx, &args).await,
+        Command::Client(args) => door::clients::exec_client(cx, &args),
+        Command::Token(args) => door::clients::exec_token(cx, &args),
         Command::Schema(args) => schema::exec(cx, &args),
         Command::Graph(args) => graph::exec(cx, &args).await,
         Command::Completions(args) => completions::exec(cx, &args),

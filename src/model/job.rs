@@ -83,6 +83,10 @@ pub enum Via {
     GitHook,
     /// A command of this machine.
     Command,
+    /// A client on another machine, by its certificate.
+    Client,
+    /// A client on another machine, by its token.
+    Token,
 }
 
 impl fmt::Display for Via {
@@ -91,6 +95,8 @@ impl fmt::Display for Via {
             Self::Webhook { receiver } => write!(f, "webhook {receiver}"),
             Self::GitHook => f.write_str("git push"),
             Self::Command => f.write_str("trigger"),
+            Self::Client => f.write_str("its certificate"),
+            Self::Token => f.write_str("its token"),
         }
     }
 }

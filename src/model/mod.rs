@@ -13,6 +13,7 @@ pub mod branch;
 pub mod build;
 pub mod chain;
 pub mod check;
+pub mod client;
 pub mod command;
 pub mod commit_status;
 pub mod comparison;

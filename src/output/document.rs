@@ -23,6 +23,8 @@ pub enum Kind {
     BranchCheck,
     /// What a run needs, and whether it is there.
     Checks,
+    /// Who may ask the server from another machine.
+    Clients,
     /// Whether two environments are alike.
     Comparison,
     /// What came through the doors.
@@ -79,6 +81,8 @@ pub enum Kind {
     StateRemoval,
     /// What runs where.
     Status,
+    /// A token that was issued.
+    Token,
     /// Where a release answers.
     Urls,
     /// Whether the configuration is valid, and what is wrong with it.

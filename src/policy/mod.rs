@@ -14,6 +14,7 @@ mod owners;
 mod promotions;
 mod releases;
 mod replace;
+pub mod rights;
 #[cfg(test)]
 mod tests;
 mod tickets;

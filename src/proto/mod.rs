@@ -15,6 +15,12 @@ pub mod v1 {
     include!("shipit.agent.v1.rs");
 }
 
+/// What `shipit serve` and commands on other machines say to each other.
+#[allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications)]
+pub mod server_v1 {
+    include!("shipit.server.v1.rs");
+}
+
 pub use directory::{Directory, VARIABLE as DIRECTORY_VARIABLE};
 
 /// The version of the contract: 7 since a workload has a strategy of its own and can be stopped in

@@ -86,6 +86,7 @@ pub(super) fn trouble(error: &DoorError) -> Answer {
     match error {
         DoorError::Unknown(reason) => failure(StatusCode::NOT_FOUND, reason.as_str()),
         DoorError::Impossible(reason) => failure(StatusCode::CONFLICT, reason.as_str()),
+        DoorError::Forbidden(reason) => failure(StatusCode::FORBIDDEN, reason.as_str()),
         DoorError::Queue(_) | DoorError::Runner(_) | DoorError::Setup { .. } => {
             tracing::error!(%error, "a request was not served");
             let mut answer = failure(

@@ -1,57 +1,55 @@
 //! What is asked through the socket.
 
-use std::time::Duration;
-
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
-use tokio::time::Instant;
 
 use super::answer::{self, Answer};
 use super::socket::Peer;
-use crate::model::job::{JobNumber, Lane};
 use crate::ops::doors::intake::{Command, Push, command, push};
-use crate::ops::doors::{DoorError, Doors, jobs};
+use crate::ops::doors::jobs::{self, Patience};
+use crate::ops::doors::{Asker, DoorError, Doors};
 
 /// The largest body.
 const LARGEST: u64 = 1 << 20;
-
-/// The largest piece of a log.
-const PIECE: usize = 64 << 10;
-
-/// How long a request waits for a log to go on.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How often it looks.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// How many are listed where nobody says how many.
 const LAST: usize = 20;
 
 pub(super) async fn routed(doors: &Doors, peer: &Peer, request: Request<Incoming>) -> Answer {
+    let asker = Asker::Machine(&peer.name);
     let path = request.uri().path().to_owned();
     let query = request.uri().query().unwrap_or_default().to_owned();
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match (request.method(), parts.as_slice()) {
         (&Method::POST, ["push"]) => pushed(doors, peer, request).await,
         (&Method::POST, ["trigger"]) => triggered(doors, peer, request).await,
-        (&Method::GET, ["jobs"]) => listed(doors, &query).await,
+        (&Method::GET, ["jobs"]) => {
+            let last = number_of(&query, "last").unwrap_or(LAST);
+            shown(jobs::list(doors, last, &asker).await)
+        }
         (&Method::GET, ["jobs", number]) => match number.parse() {
-            Ok(number) => shown(jobs::show(doors, number).await),
+            Ok(number) => shown(jobs::show(doors, number, &asker).await),
             Err(_) => no_job(),
         },
         (&Method::GET, ["jobs", number, "log"]) => match number.parse() {
-            Ok(number) => logged(doors, number, &query).await,
+            Ok(number) => {
+                let from = number_of(&query, "from").unwrap_or(0);
+                let patience = match value_of(&query, "wait") {
+                    Some(_) => Patience::Waits,
+                    None => Patience::None,
+                };
+                shown(jobs::log(doors, number, from, &asker, patience).await)
+            }
             Err(_) => no_job(),
         },
         (&Method::POST, ["jobs", number, "cancel"]) => match number.parse() {
-            Ok(number) => shown(jobs::cancel(doors, number, &peer.name).await),
+            Ok(number) => shown(jobs::cancel(doors, number, &asker).await),
             Err(_) => no_job(),
         },
         (&Method::POST, ["jobs", number, "retry"]) => match number.parse() {
-            Ok(number) => shown(jobs::retry(doors, number, &peer.name).await),
+            Ok(number) => shown(jobs::retry(doors, number, &asker).await),
             Err(_) => no_job(),
         },
         (&Method::GET, ["deliveries"]) => {
@@ -91,49 +89,8 @@ async fn pushed(doors: &Doors, peer: &Peer, request: Request<Incoming>) -> Answe
 
 async fn triggered(doors: &Doors, peer: &Peer, request: Request<Incoming>) -> Answer {
     match read::<Command>(request).await {
-        Ok(asked) => shown(command(doors, &asked, &peer.name).await),
+        Ok(asked) => shown(command(doors, &asked, &Asker::Machine(&peer.name)).await),
         Err(answer) => answer,
-    }
-}
-
-async fn listed(doors: &Doors, query: &str) -> Answer {
-    let lane = (value_of(query, "project"), value_of(query, "environment"));
-    let lane = match lane {
-        (Some(project), Some(environment)) => match (project.parse(), environment.parse()) {
-            (Ok(project), Ok(environment)) => Some(Lane {
-                project,
-                environment,
-            }),
-            _ => return answer::failure(StatusCode::BAD_REQUEST, "this is no environment"),
-        },
-        _ => None,
-    };
-    shown(jobs::list(doors, lane, number_of(query, "last").unwrap_or(LAST)).await)
-}
-
-/// A piece of a log and how the job stands. With `wait` it comes when there is something new.
-async fn logged(doors: &Doors, number: JobNumber, query: &str) -> Answer {
-    let from = number_of(query, "from").unwrap_or(0);
-    let deadline = Instant::now() + PATIENCE;
-    let waits = value_of(query, "wait").is_some();
-    loop {
-        let found = async {
-            // First the job: what it wrote before it ended is in the log by then.
-            let job = jobs::show(doors, number).await?;
-            Ok::<_, DoorError>((job, jobs::log(doors, number, from, PIECE).await?))
-        };
-        let (job, piece) = match found.await {
-            Ok(found) => found,
-            Err(error) => return answer::trouble(&error),
-        };
-        if !waits || !piece.bytes.is_empty() || !job.job.is_open() || Instant::now() >= deadline {
-            let text = String::from_utf8_lossy(&piece.bytes);
-            return answer::json(
-                StatusCode::OK,
-                &json!({"text": text, "next": piece.next, "job": job}),
-            );
-        }
-        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod answer;
 mod local;
+mod remote;
 mod socket;
 mod tls;
 mod web;
@@ -18,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::ops::doors::clients::Clients;
 use crate::ops::doors::{DoorError, Doors};
 
 /// How long requests under way have when it stops.
@@ -26,6 +28,7 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 /// The listeners, before anybody is let in.
 pub struct Listeners {
     web: Option<(TcpListener, Option<tokio_rustls::TlsAcceptor>)>,
+    remote: Option<(TcpListener, tokio_rustls::TlsAcceptor)>,
     socket: socket::Socket,
 }
 
@@ -57,9 +60,28 @@ impl Listeners {
                 ))
             }
         };
+        let remote = match &listen.remote {
+            None => None,
+            Some(remote) => {
+                let issued = Clients::of(&doors.config.data).of_server(&remote.names)?;
+                let acceptor = remote::acceptor(&issued).map_err(|reason| DoorError::Setup {
+                    what: "making the certificate of listen.remote".to_owned(),
+                    reason,
+                })?;
+                let listener = TcpListener::bind(remote.address).await;
+                Some((
+                    listener.map_err(failed(format!("listening at {}", remote.address)))?,
+                    acceptor,
+                ))
+            }
+        };
         let what = format!("opening the socket {}", listen.socket.path.display());
         let socket = socket::Socket::open(&listen.socket).map_err(failed(what))?;
-        Ok(Self { web, socket })
+        Ok(Self {
+            web,
+            remote,
+            socket,
+        })
     }
 
     /// Where webhooks arrive, if they do.
@@ -76,6 +98,14 @@ pub async fn serve(doors: Arc<Doors>, listeners: Listeners, stop: CancellationTo
     let tracker = TaskTracker::new();
     if let Some((listener, acceptor)) = listeners.web {
         tracker.spawn(web::listen(
+            Arc::clone(&doors),
+            listener,
+            acceptor,
+            stop.clone(),
+        ));
+    }
+    if let Some((listener, acceptor)) = listeners.remote {
+        tracker.spawn(remote::listen(
             Arc::clone(&doors),
             listener,
             acceptor,

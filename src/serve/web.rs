@@ -4,9 +4,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, StatusCode};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use serde::Deserialize;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -14,8 +16,21 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, Answer, HEAD};
-use crate::ops::doors::intake::{Hooked, Taken, body_limit, receive};
-use crate::ops::doors::{Doors, jobs};
+use crate::model::client::{Client, Proof};
+use crate::ops::doors::clients::{Clients, fingerprint};
+use crate::ops::doors::intake::{Command, Hooked, Taken, body_limit, command, receive};
+use crate::ops::doors::{Asker, Doors, jobs};
+
+/// The largest body of a command.
+const TRIGGER: u64 = 4 << 10;
+
+/// What a command names.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AskedRef {
+    #[serde(rename = "ref")]
+    reference: Option<String>,
+}
 
 /// How many connections there are at once.
 const CONNECTIONS: usize = 256;
@@ -78,10 +93,13 @@ async fn routed(doors: &Doors, request: Request<Incoming>) -> Answer {
         (&Method::POST, ["hooks", project, receiver]) => {
             hook(doors, project, receiver, request).await
         }
+        (&Method::POST, ["trigger", project, environment]) => {
+            triggered(doors, project, environment, request).await
+        }
         (&Method::GET, ["healthz"]) => answer::text(StatusCode::OK, "ok\n"),
         (&Method::GET, ["readyz"]) => ready(doors).await,
         (&Method::GET, ["metrics"]) => metrics(doors).await,
-        (_, ["hooks", _, _] | ["healthz" | "readyz" | "metrics"]) => answer::failure(
+        (_, ["hooks" | "trigger", _, _] | ["healthz" | "readyz" | "metrics"]) => answer::failure(
             StatusCode::METHOD_NOT_ALLOWED,
             "this is asked for in another way",
         ),
@@ -110,6 +128,65 @@ async fn hook(doors: &Doors, project: &str, receiver: &str, request: Request<Inc
         ),
         Err(error) => answer::trouble(&error),
     }
+}
+
+/// What a client asks for with its token: `{"ref": "refs/tags/v1"}`, or nothing.
+async fn triggered(
+    doors: &Doors,
+    project: &str,
+    environment: &str,
+    request: Request<Incoming>,
+) -> Answer {
+    let (head, body) = request.into_parts();
+    let client = match bearer(doors, &head.headers) {
+        Ok(client) => client,
+        Err(answer) => return answer,
+    };
+    let body = match answer::body(body, TRIGGER).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    let asked: Result<AskedRef, _> = if body.is_empty() {
+        Ok(AskedRef::default())
+    } else {
+        serde_json::from_slice(&body)
+    };
+    let (Ok(project), Ok(environment), Ok(asked)) = (project.parse(), environment.parse(), asked)
+    else {
+        return answer::failure(
+            StatusCode::BAD_REQUEST,
+            "write {\"ref\": \"refs/heads/staging\"}, or nothing",
+        );
+    };
+    let asked = Command {
+        project,
+        environment: Some(environment),
+        reference: asked.reference,
+    };
+    match command(doors, &asked, &Asker::Client(&client)).await {
+        Ok(taken) => accepted(doors, &taken),
+        Err(error) => answer::trouble(&error),
+    }
+}
+
+/// The client whose token a request has.
+fn bearer(doors: &Doors, headers: &HeaderMap) -> Result<Client, Answer> {
+    let refused = || {
+        answer::failure(
+            StatusCode::UNAUTHORIZED,
+            "this needs `Authorization: Bearer TOKEN` with a token of `shipit token issue`",
+        )
+    };
+    let given = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let token = given
+        .and_then(|given| given.strip_prefix("Bearer "))
+        .ok_or_else(refused)?;
+    // By its hash: how long it is looked for says nothing of the token.
+    let found = Clients::of(&doors.config.data).valid(Proof::Token, &fingerprint(token.as_bytes()));
+    let found = found.map_err(|error| answer::trouble(&error))?;
+    found.ok_or_else(refused)
 }
 
 fn accepted(doors: &Doors, taken: &Taken) -> Answer {

@@ -60,6 +60,23 @@ const COMMANDS: &[(&[&str], Option<&str>)] = &[
         &["hook", "install", "--project", "shop", "--bare", "none"],
         Some("error"),
     ),
+    (
+        &[
+            "client", "issue", "a", "--in", "shop/*", "--out", "c", "--config", "none",
+        ],
+        Some("error"),
+    ),
+    (&["client", "list", "--config", "none"], Some("error")),
+    (
+        &["client", "revoke", "a", "--config", "none"],
+        Some("error"),
+    ),
+    (
+        &["token", "issue", "b", "--in", "shop/*", "--config", "none"],
+        Some("error"),
+    ),
+    (&["token", "list", "--config", "none"], Some("error")),
+    (&["token", "revoke", "b", "--config", "none"], Some("error")),
     (&["jobs", "list", "--socket", "none"], Some("error")),
     (&["jobs", "show", "1", "--socket", "none"], Some("error")),
     (&["jobs", "logs", "1", "--socket", "none"], Some("error")),

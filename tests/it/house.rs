@@ -46,7 +46,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             ],
         ),
         // The doors: only `cli` opens them.
-        ("serve", vec!["config", "files", "model", "ops"]),
+        ("serve", vec!["config", "files", "model", "ops", "proto"]),
         (
             "cli",
             vec![

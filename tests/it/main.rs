@@ -13,6 +13,7 @@ mod branches;
 mod cache;
 mod canaries;
 mod changes;
+mod clients;
 mod containers;
 mod crowds;
 mod damage;

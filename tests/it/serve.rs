@@ -20,16 +20,18 @@ use crate::support::{
 const SECRET: &str = "a secret of a webhook";
 
 /// A server of its own, with a bare repository that a world is pushed to.
-struct Server {
-    world: World,
+pub(crate) struct Server {
+    pub(crate) world: World,
     folder: tempfile::TempDir,
     port: u16,
+    /// Where commands of other machines arrive.
+    pub(crate) remote_port: u16,
     process: Option<Child>,
 }
 
 impl Server {
     /// A project whose staging is deployed on its branch; nothing was pushed yet.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of(World::new(), "everything")
     }
 
@@ -42,6 +44,7 @@ impl Server {
             world,
             folder,
             port: free_port(),
+            remote_port: free_port(),
             process: None,
         };
         server.configure(may);
@@ -62,14 +65,24 @@ impl Server {
     fn configure(&self, may: &str) {
         let folder = self.folder.path().display();
         let text = format!(
-            "version: 1\ndata: {folder}/data\nlisten:\n  web: {{address: \"127.0.0.1:{port}\"}}\n  socket: {{path: {folder}/socket}}\n\
+            "version: 1\ndata: {folder}/data\nlisten:\n  remote: {{address: \"127.0.0.1:{remote}\", names: [localhost]}}\n  web: {{address: \"127.0.0.1:{port}\"}}\n  socket: {{path: {folder}/socket}}\n\
              runner: {{workers: 2, within: 2m, variables: [SHIPIT_AGENT_DIR]}}\n\
              projects:\n  shop:\n    source: {{url: {folder}/bare.git}}\n    receivers:\n      gitea: {{kind: gitea, secrets: [{{file: {folder}/secret}}], body: 64KiB}}\n\
              \x20   environments:\n      staging: {{on: {{branch: staging}}}}\n    may: {may}\n",
-            port = self.port
+            port = self.port,
+            remote = self.remote_port
         );
         fs::write(self.folder.path().join("server.yaml"), text).expect("written");
         fs::write(self.folder.path().join("secret"), format!("{SECRET}\n")).expect("written");
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A push that no hook tells of.
+    pub(crate) fn push_aside(&self) {
+        self.world.git(&["push", "--quiet", "origin", "staging"]);
     }
 
     fn bare(&self) -> PathBuf {
@@ -114,12 +127,12 @@ impl Server {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Said {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Said {
         Said::from(&self.command(arguments).output().expect("shipit starts"))
     }
 
     /// Starts serving, and waits until it does.
-    fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -165,7 +178,7 @@ impl Server {
         Said::from(&self.push().output().expect("git starts")).code(0)
     }
 
-    fn jobs(&self) -> Vec<Value> {
+    pub(crate) fn jobs(&self) -> Vec<Value> {
         let said = self
             .run(&["jobs", "list", "-n", "500", "--output", "json"])
             .code(0);
@@ -190,7 +203,7 @@ impl Server {
         .unwrap_or((0, String::new()))
     }
 
-    fn post(&self, path: &str, headers: &str, body: &[u8]) -> (u16, String) {
+    pub(crate) fn post(&self, path: &str, headers: &str, body: &[u8]) -> (u16, String) {
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n",
             body.len()

@@ -2,29 +2,17 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::client::{Client, Unserved};
 use crate::model::job::{JobEnding, JobNumber, JobState};
-use crate::ops::doors::jobs::JobView;
+use crate::ops::doors::jobs::Patience;
 
 /// How long a server that went away is waited for: it is being restarted.
 const AWAY: Duration = Duration::from_secs(30);
 
 /// How long to wait before it is asked again.
 const PAUSE: Duration = Duration::from_millis(300);
-
-/// A piece of a log.
-#[derive(Debug, Deserialize)]
-pub struct Piece {
-    /// The text, which need not end with a line.
-    pub text: String,
-    /// Where the next piece begins.
-    pub next: u64,
-    /// How the job stands.
-    pub job: JobView,
-}
 
 /// How following ended.
 #[derive(Debug)]
@@ -62,8 +50,7 @@ pub async fn follow(
 ) -> Result<Option<Followed>, Unserved> {
     let (mut from, mut rest, mut away_since) = (0, String::new(), None::<Instant>);
     loop {
-        let path = format!("/jobs/{number}/log?from={from}&wait=1");
-        let piece: Piece = match client.get(&path).await {
+        let piece = match client.log(number, from, Patience::Waits).await {
             Ok(piece) => piece,
             Err(Unserved::Away(reason)) => {
                 let since = *away_since.get_or_insert_with(Instant::now);

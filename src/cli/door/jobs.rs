@@ -1,17 +1,14 @@
 //! `shipit jobs`
 
 use clap::Subcommand;
-use serde_json::Value;
 
-use super::SocketArg;
+use super::ServerArg;
 use super::client::Client;
-use super::follow::Piece;
 use super::trigger::{WaitArgs, told, watch, watch_one};
 use crate::cli::Cx;
 use crate::model::Period;
-use crate::model::job::{Job, JobNumber, JobState};
-use crate::ops::doors::intake::Taken;
-use crate::ops::doors::jobs::JobView;
+use crate::model::job::{JobNumber, JobState};
+use crate::ops::doors::jobs::{JobView, Patience};
 use crate::output::{Exit, Failure, Format, Kind, Line, Page};
 
 /// What people type most.
@@ -30,7 +27,7 @@ pub struct Args {
     command: What,
 
     #[command(flatten)]
-    server: SocketArg,
+    server: ServerArg,
 }
 
 #[derive(Debug, Subcommand)]
@@ -86,13 +83,12 @@ enum What {
 }
 
 pub(in crate::cli) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
-    let client = Client::new(&args.server.socket);
+    let client = args.server.client().await?;
     match &args.command {
         What::List { last } => list(cx, &client, *last).await,
         What::Show { number } => {
-            let path = format!("/jobs/{number}");
-            let view: JobView = client
-                .get(&path)
+            let view = client
+                .show(*number)
                 .await
                 .map_err(|error| client.failure(&error))?;
             show(cx, &view);
@@ -100,9 +96,8 @@ pub(in crate::cli) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> 
         }
         What::Logs { number, follow } => logs(cx, &client, *number, *follow).await,
         What::Cancel { number } => {
-            let path = format!("/jobs/{number}/cancel");
-            let job: Job = client
-                .post(&path, &Value::Null)
+            let job = client
+                .cancel(*number)
                 .await
                 .map_err(|error| client.failure(&error))?;
             show(
@@ -115,9 +110,8 @@ pub(in crate::cli) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> 
             Ok(Exit::Done)
         }
         What::Retry { number, wait } => {
-            let path = format!("/jobs/{number}/retry");
-            let taken: Taken = client
-                .post(&path, &Value::Null)
+            let taken = client
+                .retry(*number)
                 .await
                 .map_err(|error| client.failure(&error))?;
             watch(cx, &client, &taken, wait).await
@@ -133,9 +127,8 @@ pub(in crate::cli) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> 
 }
 
 async fn list(cx: &Cx, client: &Client, last: usize) -> Result<Exit, Failure> {
-    let path = format!("/jobs?last={last}");
-    let jobs: Vec<JobView> = client
-        .get(&path)
+    let jobs = client
+        .list(last)
         .await
         .map_err(|error| client.failure(&error))?;
     if cx.format == Format::Json {
@@ -240,9 +233,8 @@ async fn logs(cx: &Cx, client: &Client, number: JobNumber, follow: bool) -> Resu
 
     let (mut from, mut text) = (0, String::new());
     let last = loop {
-        let path = format!("/jobs/{number}/log?from={from}");
-        let piece: Piece = client
-            .get(&path)
+        let piece = client
+            .log(number, from, Patience::None)
             .await
             .map_err(|error| client.failure(&error))?;
         if piece.text.is_empty() {

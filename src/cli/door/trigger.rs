@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::SocketArg;
+use super::ServerArg;
 use super::client::Client;
 use super::follow::{Followed, Go, Listener, follow};
 use crate::cli::Cx;
@@ -17,7 +17,8 @@ const EXAMPLES: &str = "\
 Examples:
   shipit trigger storefront --env staging               deploy what its branch has, and watch
   shipit trigger storefront --env staging --detach      do not wait for it
-  shipit trigger storefront --env production --ref refs/tags/v1.2  a tag";
+  shipit trigger storefront --env production --ref refs/tags/v1.2  a tag
+  shipit trigger storefront --server https://ship.example.com --identity jenkins/  from elsewhere";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -35,7 +36,7 @@ pub struct Args {
     wait: WaitArgs,
 
     #[command(flatten)]
-    server: SocketArg,
+    server: ServerArg,
 }
 
 /// Whether a command waits for the job's end.
@@ -65,9 +66,9 @@ pub(in crate::cli) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> 
         })?,
         reference: args.reference.clone(),
     };
-    let client = Client::new(&args.server.socket);
+    let client = args.server.client().await?;
     let taken: Taken = client
-        .post("/trigger", &command)
+        .trigger(&command)
         .await
         .map_err(|error| client.failure(&error))?;
     watch(cx, &client, &taken, &args.wait).await

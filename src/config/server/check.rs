@@ -18,6 +18,16 @@ pub(super) fn check(config: &ServerConfig, findings: &mut Findings<'_>) {
         let message = "this is relative to wherever the server is started";
         findings.add(&["data"], message, "write the whole path");
     }
+    if config
+        .listen
+        .remote
+        .as_ref()
+        .is_some_and(|remote| remote.names.is_empty())
+    {
+        let help =
+            "write `names: [ship.example.com]`: a client compares them with what it asked for";
+        findings.add(&["listen", "remote", "names"], "it has no name", help);
+    }
     if config.projects.is_empty() {
         let help = "write one: `projects: {storefront: {source: …, environments: …, may: …}}`";
         findings.add(&["projects"], "there is no project", help);

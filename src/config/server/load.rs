@@ -8,9 +8,10 @@ use serde::Deserialize as _;
 
 use super::check::check;
 use super::schema::ServerConfig;
+use crate::config::de::Kind;
 use crate::config::findings::Findings;
 use crate::config::load::describe;
-use crate::config::node::{FILE_LIMIT, parse};
+use crate::config::node::{FILE_LIMIT, Node, parse};
 use crate::config::problem::{ConfigError, File, Problem};
 use crate::files;
 
@@ -58,29 +59,45 @@ pub fn load_server(path: &Path) -> Result<LoadedServer, ConfigError> {
 fn read(file: &File) -> Result<ServerConfig, Vec<Problem>> {
     let whole = parse(&file.text, 0).map_err(|problem| vec![problem])?;
     let mut tree = whole.clone();
-    let mut problems = Vec::new();
+    let (mut problems, mut taken_out) = (Vec::new(), Vec::new());
     for _ in 0..MOST {
         let error = match ServerConfig::deserialize(&tree) {
-            Ok(config) => {
-                let mut findings = Findings::of(&whole);
-                check(&config, &mut findings);
-                problems.extend(findings.done());
-                return if problems.is_empty() {
-                    Ok(config)
-                } else {
-                    Err(problems)
-                };
-            }
+            Ok(config) if problems.is_empty() => return checked(config, &whole),
+            // What the rest says of itself is not sure without what was taken out.
+            Ok(_) => break,
             Err(error) => error,
         };
-        problems.push(describe(&error, &whole));
-        if !tree.prune(&error.path()) {
+        let path = error.path();
+        // What is missing because it was taken out was said before.
+        let is_known = match &error.kind {
+            Kind::MissingField(field) => {
+                let missing = [&path[..], &[(*field).to_owned()]].concat();
+                taken_out
+                    .iter()
+                    .any(|out: &Vec<String>| out.starts_with(&missing))
+            }
+            _ => false,
+        };
+        if !is_known {
+            problems.push(describe(&error, &whole));
+        }
+        if !tree.prune(&path) {
             break;
         }
+        taken_out.push(path);
     }
-    // What is missing for want of what was taken out is no fault of its own.
-    problems.truncate(MOST);
     Err(problems)
+}
+
+fn checked(config: ServerConfig, tree: &Node) -> Result<ServerConfig, Vec<Problem>> {
+    let mut findings = Findings::of(tree);
+    check(&config, &mut findings);
+    let problems = findings.done();
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(problems)
+    }
 }
 
 /// The schema of `server.yaml`.

@@ -50,6 +50,9 @@ pub struct ListenConfig {
     /// Webhooks; without it none are taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub web: Option<WebConfig>,
+    /// Commands of other machines, by gRPC and with certificates; without it none are taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteConfig>,
     /// Git hooks and commands of this machine.
     pub socket: SocketConfig,
 }
@@ -64,6 +67,18 @@ pub struct WebConfig {
     /// The certificate; without it a proxy in front has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
+}
+
+/// The listener for commands of other machines. Its certificate is of an authority of the server's
+/// own, as are those of its clients: `shipit client issue` makes them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RemoteConfig {
+    /// The address: `0.0.0.0:9443`.
+    #[schemars(with = "String")]
+    pub address: SocketAddr,
+    /// The names and addresses by which clients reach it: `ship.example.com`.
+    pub names: Vec<String>,
 }
 
 /// A certificate and its key, in PEM.

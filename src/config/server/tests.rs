@@ -50,7 +50,7 @@ fn all_that_is_wrong_is_said_at_once_with_its_place() {
     let found = faults(&wrong);
     assert_eq!(found.len(), 3, "{found:#?}");
     assert!(
-        found[0].starts_with("5:45: listen.socket.user: unknown key"),
+        found[0].starts_with("5:42: listen.socket.user: unknown key"),
         "{found:#?}"
     );
     assert!(found[1].contains("unknown value `gitae`"), "{found:#?}");

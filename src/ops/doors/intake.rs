@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::counts::count;
-use super::{DoorError, Doors};
+use super::{Asker, DoorError, Doors};
 use crate::jobs::{Routed, is_glob, route};
+use crate::model::client::Verb;
 use crate::model::delivery::{Delivery, DeliveryNumber, Verdict};
 use crate::model::job::{JobNumber, JobRequest, Lane, Requester, Via};
 use crate::model::trigger::{Trigger, is_object_id, is_reference, is_zero};
@@ -207,8 +208,16 @@ fn unknown_project(doors: &Doors, project: &ProjectName) -> DoorError {
 ///
 /// # Errors
 /// It cannot be asked for, or the queue cannot store it.
-pub async fn command(doors: &Doors, command: &Command, by: &str) -> Result<Taken, DoorError> {
+pub async fn command(
+    doors: &Doors,
+    command: &Command,
+    asker: &Asker<'_>,
+) -> Result<Taken, DoorError> {
     let project = &command.project;
+    // Who may not is told that, and nothing of what there is.
+    if let Some(environment) = &command.environment {
+        asker.may(Verb::Deploy, &lane(project, environment))?;
+    }
     let configured = doors.config.projects.get(project);
     let environments = &configured
         .ok_or_else(|| unknown_project(doors, project))?
@@ -238,14 +247,8 @@ pub async fn command(doors: &Doors, command: &Command, by: &str) -> Result<Taken
         }
     };
     let routed = routed_by_hand(doors, project, environment, reference)?;
-    let request = requested(
-        project,
-        routed,
-        &Requester {
-            name: by.to_owned(),
-            via: Via::Command,
-        },
-    );
+    asker.may(Verb::Deploy, &lane(project, environment))?;
+    let request = requested(project, routed, &asker.requester());
     let body = serde_json::to_vec(command).unwrap_or_default();
     let delivery = delivery(
         "command".to_owned(),
@@ -254,6 +257,13 @@ pub async fn command(doors: &Doors, command: &Command, by: &str) -> Result<Taken
         &body,
     );
     store(doors, delivery, vec![request], Vec::new()).await
+}
+
+fn lane(project: &ProjectName, environment: &EnvironmentName) -> Lane {
+    Lane {
+        project: project.clone(),
+        environment: environment.clone(),
+    }
 }
 
 /// Nobody gets a ref into an environment by hand that `server.yaml` does not let into it.

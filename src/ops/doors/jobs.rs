@@ -1,16 +1,28 @@
 //! Looking at jobs, stopping them, and doing them again.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::intake::{Taken, store};
-use super::{DoorError, Doors};
+use super::{Asker, DoorError, Doors};
 use crate::jobs::{Happening, happen};
 use crate::model::ContentHash;
+use crate::model::client::Verb;
 use crate::model::delivery::{Delivery, RecordedDelivery, Verdict};
-use crate::model::job::{Job, JobNumber, JobRequest, JobState, Lane, Requester, Via};
+use crate::model::job::{Job, JobNumber, JobRequest, JobState};
 use crate::port::queue::JobQuery;
-use crate::port::runner::LogPiece;
+
+/// The largest piece of a log, in bytes.
+const PIECE: usize = 64 << 10;
+
+/// How long a request waits for a log to go on.
+const LOG_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A job, and what it waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,30 +41,45 @@ pub struct JobView {
 /// The queue cannot be read.
 pub async fn list(
     doors: &Doors,
-    lane: Option<Lane>,
     last: usize,
+    asker: &Asker<'_>,
 ) -> Result<Vec<JobView>, DoorError> {
     let query = JobQuery {
-        lane,
+        lane: None,
         is_open: false,
         last,
     };
     let open = open(doors).await?;
     let jobs = doors.queue.jobs(query).await?;
-    Ok(jobs
-        .into_iter()
-        .map(|job| viewed(doors, job, &open))
-        .collect())
+    let may = |job: &Job| asker.may(Verb::View, &job.request.lane).is_ok();
+    let seen = jobs.into_iter().filter(may);
+    Ok(seen.map(|job| viewed(doors, job, &open)).collect())
 }
 
 /// A job.
 ///
 /// # Errors
 /// There is none, or the queue cannot be read.
-pub async fn show(doors: &Doors, number: JobNumber) -> Result<JobView, DoorError> {
-    let job = doors.queue.job(number).await?.ok_or_else(|| none(number))?;
+pub async fn show(
+    doors: &Doors,
+    number: JobNumber,
+    asker: &Asker<'_>,
+) -> Result<JobView, DoorError> {
+    let job = found(doors, number, Verb::View, asker).await?;
     let open = open(doors).await?;
     Ok(viewed(doors, job, &open))
+}
+
+/// A job with which whoever asks may do this.
+async fn found(
+    doors: &Doors,
+    number: JobNumber,
+    verb: Verb,
+    asker: &Asker<'_>,
+) -> Result<Job, DoorError> {
+    let job = doors.queue.job(number).await?.ok_or_else(|| none(number))?;
+    asker.may(verb, &job.request.lane)?;
+    Ok(job)
 }
 
 fn none(number: JobNumber) -> DoorError {
@@ -107,9 +134,11 @@ fn waits_for(doors: &Doors, job: &Job, open: &[Job]) -> Option<String> {
 ///
 /// # Errors
 /// There is none, it is over, or the queue cannot store it.
-pub async fn cancel(doors: &Doors, number: JobNumber, by: &str) -> Result<Job, DoorError> {
-    let job = doors.queue.job(number).await?.ok_or_else(|| none(number))?;
-    let asked = Happening::CancelAsked { by: by.to_owned() };
+pub async fn cancel(doors: &Doors, number: JobNumber, asker: &Asker<'_>) -> Result<Job, DoorError> {
+    let job = found(doors, number, Verb::Cancel, asker).await?;
+    let asked = Happening::CancelAsked {
+        by: asker.requester().name,
+    };
     happen(&job, asked.clone(), Timestamp::now())
         .map_err(|error| DoorError::Impossible(error.to_string()))?;
     let change = Box::new(move |job: &Job| happen(job, asked, Timestamp::now()).ok());
@@ -122,8 +151,12 @@ pub async fn cancel(doors: &Doors, number: JobNumber, by: &str) -> Result<Job, D
 ///
 /// # Errors
 /// There is none, it is not over, or the queue cannot store it.
-pub async fn retry(doors: &Doors, number: JobNumber, by: &str) -> Result<Taken, DoorError> {
-    let job = doors.queue.job(number).await?.ok_or_else(|| none(number))?;
+pub async fn retry(
+    doors: &Doors,
+    number: JobNumber,
+    asker: &Asker<'_>,
+) -> Result<Taken, DoorError> {
+    let job = found(doors, number, Verb::Deploy, asker).await?;
     if job.is_open() {
         return Err(DoorError::Impossible(format!(
             "job {number} is not over: it is {}",
@@ -131,10 +164,7 @@ pub async fn retry(doors: &Doors, number: JobNumber, by: &str) -> Result<Taken, 
         )));
     }
     let request = JobRequest {
-        by: Requester {
-            name: by.to_owned(),
-            via: Via::Command,
-        },
+        by: asker.requester(),
         retry_of: Some(number),
         ..job.request
     };
@@ -150,18 +180,55 @@ pub async fn retry(doors: &Doors, number: JobNumber, by: &str) -> Result<Taken, 
     store(doors, delivery, vec![request], Vec::new()).await
 }
 
-/// A piece of a job's log.
+/// A piece of a job's log, and how the job stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogText {
+    /// The text, which need not end with a line.
+    pub text: String,
+    /// Where the next piece begins, in bytes.
+    pub next: u64,
+    /// The job.
+    pub job: JobView,
+}
+
+/// Whether a log is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// What is there is enough.
+    None,
+    /// Until there is something new, the job is over, or some seconds have gone.
+    Waits,
+}
+
+/// A piece of a job's log from an offset on.
 ///
 /// # Errors
-/// There is no such job, or the log cannot be read.
+/// There is no such job, it may not be looked at, or the log cannot be read.
 pub async fn log(
     doors: &Doors,
     number: JobNumber,
     from: u64,
-    most: usize,
-) -> Result<LogPiece, DoorError> {
-    doors.queue.job(number).await?.ok_or_else(|| none(number))?;
-    Ok(doors.runner.log(number, from, most).await?)
+    asker: &Asker<'_>,
+    patience: Patience,
+) -> Result<LogText, DoorError> {
+    let deadline = Instant::now() + LOG_PATIENCE;
+    loop {
+        // First the job: what it wrote before it ended is in the log by then.
+        let job = show(doors, number, asker).await?;
+        let piece = doors.runner.log(number, from, PIECE).await?;
+        let is_enough = patience == Patience::None
+            || !piece.bytes.is_empty()
+            || !job.job.is_open()
+            || Instant::now() >= deadline;
+        if is_enough {
+            return Ok(LogText {
+                text: String::from_utf8_lossy(&piece.bytes).into_owned(),
+                next: piece.next,
+                job,
+            });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// The newest deliveries, the newest first.

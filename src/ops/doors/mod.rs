@@ -4,10 +4,12 @@
 //! what comes, and with [`work::round`] for what is done about it.
 
 pub mod admission;
+pub mod clients;
 pub mod counts;
 pub mod intake;
 pub mod jobs;
 pub mod pushed;
+pub mod remote;
 pub mod run_job;
 pub mod setup;
 pub mod spool;
@@ -17,12 +19,16 @@ pub mod work;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::config::server::ServerConfig;
 use crate::jobs::Route;
 use crate::model::ProjectName;
+use crate::model::client::{Client, Proof, Verb};
+use crate::model::job::{Lane, Requester, Via};
 use crate::model::secret::SecretValue;
+use crate::policy::rights::refusal;
 use crate::port::queue::QueueError;
 use crate::port::runner::RunnerError;
 use crate::port::{Queue, Runner};
@@ -36,6 +42,9 @@ pub enum DoorError {
     /// It was asked for in a way that cannot be.
     #[error("{0}")]
     Impossible(String),
+    /// Whoever asks may not.
+    #[error("{0}")]
+    Forbidden(String),
     /// The queue did not do it.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -50,6 +59,41 @@ pub enum DoorError {
         /// Why not.
         reason: String,
     },
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub enum Asker<'a> {
+    /// A user of this machine who is let in, by name: it may everything.
+    Machine(&'a str),
+    /// A client of another machine.
+    Client(&'a Client),
+}
+
+impl Asker<'_> {
+    /// As a job's history names it.
+    fn requester(&self) -> Requester {
+        let (name, via) = match self {
+            Self::Machine(name) => (*name, Via::Command),
+            Self::Client(client) => match client.proof {
+                Proof::Certificate => (client.name.as_str(), Via::Client),
+                Proof::Token => (client.name.as_str(), Via::Token),
+            },
+        };
+        Requester {
+            name: name.to_owned(),
+            via,
+        }
+    }
+
+    /// Whether it may.
+    fn may(&self, verb: Verb, lane: &Lane) -> Result<(), DoorError> {
+        let refused = match self {
+            Self::Machine(_) => None,
+            Self::Client(client) => refusal(client, verb, lane, Timestamp::now()),
+        };
+        refused.map_or(Ok(()), |reason| Err(DoorError::Forbidden(reason)))
+    }
 }
 
 /// The doors of a machine, and what is behind them.
