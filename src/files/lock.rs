@@ -118,6 +118,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_that_is_replaced_under_its_lock_loses_nothing() {
+        let place = tempfile::tempdir().expect("a folder");
+        let path = place.path().join("file");
+        fs::write(&path, "").expect("written");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        let _lock = lock_replaced(&path, Duration::from_mins(1)).expect("a lock");
+                        let mut text = fs::read(&path).expect("read");
+                        text.push(b'x');
+                        crate::files::replace(&path, &text).expect("replaced");
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read(&path).expect("read").len(), 8 * 20);
+        lock_replaced(&place.path().join("none"), Duration::ZERO).expect_err("not there");
+    }
+
+    #[test]
     fn a_lock_file_is_its_owners_alone_and_an_old_one_becomes_so() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("guard");

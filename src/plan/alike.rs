@@ -318,8 +318,8 @@ mod tests {
 
     /// What `web` of two environments would be, and what is live in both.
     struct Two {
-        left: (Desired, Facts, BTreeMap<String, Option<String>>),
-        right: (Desired, Facts, BTreeMap<String, Option<String>>),
+        left: (Desired, Facts, Hashes),
+        right: (Desired, Facts, Hashes),
     }
 
     impl Two {

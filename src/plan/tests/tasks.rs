@@ -345,6 +345,24 @@ fn a_rollback_says_what_later_releases_took_away() {
     assert_eq!(back(&world).rollback_blockers, [said]);
 }
 
+/// A release that is taken out of the history takes nothing back that its tasks did.
+#[test]
+fn what_a_removed_release_took_away_stays_known() {
+    let mut world = live();
+    let wanted = wanted(2, &["drop", "migrate"]);
+    world.carry_out(&world.apply(&wanted));
+    world.facts.slots.remove(&Slot::Blue);
+    world.carry_out(&settle(&wanted.desired(), &world.facts, &world.state));
+
+    let state = world.state.clone().without(ReleaseNumber(2));
+    let first = ReleaseNumber(1);
+    let back = rollback(&wanted.desired(), &world.facts, &state, Some(first));
+    let said = "release 2 ran the task drop, which is `contract`: release 1 may not work any more";
+    assert_eq!(back.expect("a plan").rollback_blockers, [said]);
+    let kept = state.release(first).expect("it is there");
+    assert!(!kept.has_settled(&name("drop")), "it is not its own");
+}
+
 #[test]
 fn in_place_a_task_runs_before_the_live_release_is_replaced() {
     let mut world = live();
