@@ -8,6 +8,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::agent::log::times;
+use crate::files::lines::Splitter;
 
 /// How large a log grows until it is cut.
 const LIMIT: u64 = 10 << 20;
@@ -20,9 +21,6 @@ const PIECE: u64 = 64 << 10;
 
 /// How many releases' logs are kept per slot.
 const RELEASES: usize = 5;
-
-/// The longest line that is passed on.
-const LINE: usize = 8 << 10;
 
 /// Whether a log was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,44 +101,6 @@ impl Past {
     }
 }
 
-/// Makes lines of bytes that come piece by piece. Of a line that has no end it keeps its beginning
-/// alone.
-#[derive(Debug, Default)]
-struct Splitter {
-    /// The beginning of a line whose end has not come yet.
-    rest: Vec<u8>,
-}
-
-impl Splitter {
-    /// The lines that end in this piece.
-    fn push(&mut self, bytes: &[u8]) -> Vec<String> {
-        let mut lines = Vec::new();
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            // As many bytes as the longest line may have.
-            let room = (4 * LINE).saturating_sub(self.rest.len());
-            let text = part.strip_suffix(b"\n").unwrap_or(part);
-            self.rest.extend_from_slice(&text[..text.len().min(room)]);
-            if text.len() < part.len() {
-                lines.push(self.line());
-            }
-        }
-        lines
-    }
-
-    /// The last line, when it has no end.
-    fn finish(&mut self) -> Option<String> {
-        (!self.rest.is_empty()).then(|| self.line())
-    }
-
-    fn line(&mut self) -> String {
-        let text = String::from_utf8_lossy(&self.rest);
-        let line = text.strip_suffix('\r').unwrap_or(&text);
-        let line = line.chars().take(LINE).collect();
-        self.rest.clear();
-        line
-    }
-}
-
 /// A log that is read as it grows.
 #[derive(Debug)]
 pub(in crate::agent) struct Follower {
@@ -213,7 +173,7 @@ mod tests {
         let most = usize::try_from(PIECE).expect("small");
         for piece in &pieces {
             let bytes: usize = piece.iter().map(String::len).sum();
-            assert!(bytes <= most + 4 * LINE, "{bytes}");
+            assert!(bytes <= most + (32 << 10), "{bytes}");
         }
         assert_eq!(pieces.concat(), lines);
 
@@ -221,20 +181,5 @@ mod tests {
         let first = lines[0].len() as u64 + 1;
         let begun = all(&mut Past::open(&path, None, None, first).expect("open"));
         assert_eq!(begun.concat(), lines[..1], "no more than there was");
-    }
-
-    #[test]
-    fn of_a_line_without_an_end_its_beginning_alone_is_kept() {
-        let mut lines = Splitter::default();
-        for _ in 0..100 {
-            assert_eq!(lines.push(&vec![b'x'; 64 << 10]), Vec::<String>::new());
-            assert!(lines.rest.len() <= 4 * LINE);
-        }
-        assert_eq!(
-            lines.push(b"y\r\nz\r\nhalf"),
-            ["x".repeat(LINE), "z".to_owned()]
-        );
-        assert_eq!(lines.finish().as_deref(), Some("half"));
-        assert_eq!(lines.finish(), None);
     }
 }

@@ -3,15 +3,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::files::lines::Splitter;
 use crate::files::{environment, interpreter};
 use crate::model::Period;
 use crate::port::Progress;
@@ -156,17 +158,25 @@ fn lines(child: &mut Child) -> mpsc::Receiver<String> {
     receiver
 }
 
-async fn forward(from: impl AsyncRead + Unpin, to: mpsc::Sender<String>) {
-    let mut reader = BufReader::new(from);
-    let mut line = Vec::new();
-    while let Ok(1..) = reader.read_until(b'\n', &mut line).await {
-        let text = String::from_utf8_lossy(&line)
-            .trim_end()
-            .chars()
-            .take(2000)
-            .collect();
-        line.clear();
-        if to.send(text).await.is_err() {
+/// How many characters of a line are passed on.
+const LONGEST_LINE: usize = 2000;
+
+async fn forward(from: impl AsyncRead, to: mpsc::Sender<String>) {
+    let mut from = pin!(from);
+    let mut splitter = Splitter::with_longest(LONGEST_LINE);
+    let mut buffer = vec![0; 8 << 10];
+    loop {
+        let read = from.read(&mut buffer).await.unwrap_or(0);
+        let mut lines = splitter.push(&buffer[..read]);
+        if read == 0 {
+            lines.extend(splitter.finish());
+        }
+        for line in lines {
+            if to.send(line.trim_end().to_owned()).await.is_err() {
+                return;
+            }
+        }
+        if read == 0 {
             return;
         }
     }

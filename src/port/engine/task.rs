@@ -1,13 +1,15 @@
 //! A task that an engine runs: what goes in, and how it ends.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use crate::model::command::CommandPlace;
 use crate::model::release::Label;
 use crate::model::secret::SecretValue;
 use crate::model::task::{TaskExit, TaskId};
 use crate::model::workload::Workload;
 use crate::model::{Period, ServiceName, Slot};
-use crate::port::engine::Pull;
+use crate::port::engine::{CommandRequest, Pull};
 
 /// One attempt at a task.
 #[derive(Debug, Clone)]
@@ -24,6 +26,30 @@ pub struct TaskRun {
     pub command: Vec<String>,
     /// How long it may take. It is ended then.
     pub within: Period,
+}
+
+/// How much longer than the task itself its command may take: its time is told by whoever runs it.
+const SLACK: Duration = Duration::from_mins(1);
+
+impl TaskRun {
+    /// The command that it is, without the values of secrets.
+    #[must_use]
+    pub fn as_command(&self) -> CommandRequest {
+        let place = match &self.place {
+            TaskPlace::Instance => CommandPlace::Instance,
+            TaskPlace::OneOff(_) => CommandPlace::OneOff,
+        };
+        CommandRequest {
+            slot: self.slot,
+            service: self.service.clone(),
+            place,
+            command: self.command.clone(),
+            terminal: None,
+            reads: false,
+            within: Period::from_secs(self.within.get().saturating_add(SLACK).as_secs()),
+            secrets: BTreeMap::new(),
+        }
+    }
 }
 
 /// Where a task runs.

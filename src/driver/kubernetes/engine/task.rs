@@ -1,7 +1,6 @@
 //! Tasks: a Job for each that runs by itself, named by its attempt, so that whoever comes later
 //! finds it; a command in a pod for each that runs in an instance.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -13,14 +12,13 @@ use crate::driver::kubernetes::client::api::{Api, ApiError, Selector};
 use crate::driver::kubernetes::engine::KubernetesEngine;
 use crate::driver::kubernetes::engine::command::{self, COMMAND, TASK, pod};
 use crate::driver::kubernetes::engine::logs::{self, Part};
-use crate::model::command::CommandPlace;
+use crate::files::lines::Splitter;
 use crate::model::object::mark;
 use crate::model::task::{TaskExit, TaskId};
-use crate::model::{Manifest, ObjectKey, Period};
+use crate::model::{Manifest, ObjectKey};
 use crate::port::Progress;
 use crate::port::engine::{
-    CommandOutput, CommandRequest, EngineError, Permit, TaskBegan, TaskEnd, TaskImage, TaskPlace,
-    TaskRun,
+    CommandOutput, EngineError, Permit, TaskBegan, TaskEnd, TaskImage, TaskPlace, TaskRun,
 };
 
 /// How often a Job is looked at.
@@ -78,19 +76,8 @@ async fn in_instance(
     run: &TaskRun,
     progress: Progress<'_>,
 ) -> Result<TaskEnd, EngineError> {
-    let slack = Duration::from_mins(1);
-    let request = CommandRequest {
-        slot: run.slot,
-        service: run.service.clone(),
-        place: CommandPlace::Instance,
-        command: run.command.clone(),
-        terminal: None,
-        reads: false,
-        within: Period::from_secs(run.within.get().saturating_add(slack).as_secs()),
-        secrets: std::collections::BTreeMap::new(),
-    };
-    let mut running = command::run(engine, &permit.scope, request).await?;
-    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut running = command::run(engine, &permit.scope, run.as_command()).await?;
+    let (mut out, mut err) = (Splitter::default(), Splitter::default());
     let reading = async {
         loop {
             match running.output.next().await {
@@ -103,10 +90,8 @@ async fn in_instance(
         }
     };
     let exit = timeout(run.within.get(), reading).await;
-    for rest in [out, err] {
-        if !rest.is_empty() {
-            progress(&String::from_utf8_lossy(&rest));
-        }
+    for rest in [out.finish(), err.finish()].into_iter().flatten() {
+        progress(&rest);
     }
     let began = TaskBegan::Now;
     let exit = exit.unwrap_or(Ok(TaskExit::TimedOut))?;
@@ -114,14 +99,10 @@ async fn in_instance(
 }
 
 /// Tells the lines that are complete.
-fn tell(rest: &mut Vec<u8>, bytes: &[u8], progress: Progress<'_>) {
-    rest.extend_from_slice(bytes);
-    let mut lines: VecDeque<&[u8]> = rest.split(|byte| *byte == b'\n').collect();
-    let last = lines.pop_back().unwrap_or_default().to_vec();
-    for line in lines {
-        progress(String::from_utf8_lossy(line).trim_end_matches('\r'));
+fn tell(lines: &mut Splitter, bytes: &[u8], progress: Progress<'_>) {
+    for line in lines.push(bytes) {
+        progress(&line);
     }
-    *rest = last;
 }
 
 /// The Job of a task.
@@ -427,11 +408,13 @@ mod tests {
     fn lines_are_told_when_they_are_complete() {
         let told = std::sync::Mutex::new(Vec::new());
         let say = |line: &str| told.lock().expect("told").push(line.to_owned());
-        let mut rest = Vec::new();
+        let mut lines = Splitter::default();
         for bytes in [&b"on"[..], b"e\r\ntwo\nth", b"ree\n"] {
-            tell(&mut rest, bytes, &say);
+            tell(&mut lines, bytes, &say);
         }
         assert_eq!(*told.lock().expect("told"), ["one", "two", "three"]);
-        assert!(rest.is_empty());
+        tell(&mut lines, &vec![b'x'; 1 << 20], &say);
+        let kept = lines.finish().map(|line| line.len());
+        assert_eq!(kept, Some(8 << 10), "of what has no end its beginning");
     }
 }
