@@ -2,7 +2,7 @@
 //! that comes later, or another agent, finds it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::StreamExt as _;
@@ -13,38 +13,74 @@ use crate::agent::engine::command::{self, refused};
 use crate::agent::engine::record::{SlotRecord, TaskFile, WorkloadRecord};
 use crate::agent::engine::{Agent, deploy, failed};
 use crate::agent::instance::InstanceSpec;
-use crate::model::command::CommandPlace;
+use crate::files::lines::Splitter;
 use crate::model::task::{TaskExit, TaskId};
 use crate::model::{Digest, Period};
 use crate::port::Progress;
 use crate::port::engine::{
-    CommandInput, CommandOutput, CommandRequest, EngineError, Permit, RunningCommand, Scope,
-    TaskBegan, TaskEnd, TaskImage, TaskPlace, TaskRun,
+    CommandInput, CommandOutput, EngineError, Permit, RunningCommand, Scope, TaskBegan, TaskEnd,
+    TaskImage, TaskPlace, TaskRun,
 };
 
 /// How many bytes of a task's output are kept: the last ones.
 const LOG: usize = 64 << 10;
-/// How long a line may be.
-const LINE: usize = 16 << 10;
 /// How long a task has to end once it is asked to.
 const GRACE: Duration = Duration::from_secs(10);
 /// The signal that asks for it.
 const SIGTERM: i32 = 15;
-/// How much longer than the task itself its command may take: its time is told here.
-const SLACK: Duration = Duration::from_mins(1);
+
+/// What tells a task.
+type Key = (Scope, TaskId);
 
 /// The tasks of an agent that have not ended.
 #[derive(Default)]
-pub(super) struct Tasks(AsyncMutex<HashMap<(Scope, TaskId), Arc<Running>>>, Images);
+pub(super) struct Tasks {
+    running: AsyncMutex<HashMap<Key, Arc<Running>>>,
+    images: Mutex<Images>,
+}
 
-/// The images that tasks run in, by the tasks.
-type Images = Mutex<HashMap<(Scope, TaskId), Digest>>;
+/// The images that nobody may delete for the sake of tasks.
+#[derive(Default)]
+struct Images {
+    /// Those that tasks run in.
+    of: HashMap<Key, Digest>,
+    /// Those that are fetched for tasks that are not begun yet.
+    coming: Vec<Digest>,
+}
 
 impl Tasks {
-    /// The images that tasks run in.
+    /// The images that tasks run in, or are about to.
     pub fn images(&self) -> Vec<Digest> {
-        let images = self.1.lock().unwrap_or_else(PoisonError::into_inner);
-        images.values().cloned().collect()
+        let images = self.lock();
+        images.of.values().chain(&images.coming).cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Images> {
+        self.images.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has an image kept until what is given back is dropped.
+    fn expect(&self, image: &Digest) -> Coming<'_> {
+        self.lock().coming.push(image.clone());
+        Coming {
+            tasks: self,
+            image: image.clone(),
+        }
+    }
+}
+
+/// An image that is kept for a task that is not begun yet.
+struct Coming<'a> {
+    tasks: &'a Tasks,
+    image: Digest,
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        let mut images = self.tasks.lock();
+        if let Some(at) = images.coming.iter().position(|it| *it == self.image) {
+            images.coming.swap_remove(at);
+        }
     }
 }
 
@@ -109,6 +145,14 @@ pub(in crate::agent) struct Followed {
 }
 
 impl Followed {
+    fn new(running: &Arc<Running>, began: TaskBegan) -> Self {
+        Self {
+            running: Arc::clone(running),
+            began,
+            next: 0,
+        }
+    }
+
     /// The next lines; how it ended once there are no more.
     pub async fn next(&mut self) -> Result<Vec<String>, Result<TaskEnd, EngineError>> {
         let mut seen = self.running.seen.subscribe();
@@ -177,6 +221,13 @@ impl Running {
     fn end(&self, ended: Ended) {
         self.seen.send_modify(|seen| seen.1 = Some(ended));
     }
+
+    /// Waits for its end.
+    async fn ended(&self) {
+        let mut seen = self.seen.subscribe();
+        // It is kept by this, and so is who tells.
+        let _ = seen.wait_for(|seen| seen.1.is_some()).await;
+    }
 }
 
 /// Begins a task, or finds what was begun before.
@@ -189,25 +240,37 @@ pub(in crate::agent) async fn begin(
     drop(agent.enter(&environment, permit).await?);
 
     let key = (permit.scope.clone(), run.id.clone());
-    let mut tasks = agent.tasks.0.lock().await;
-    let follow = |running: &Arc<Running>, began| Followed {
-        running: Arc::clone(running),
-        began,
-        next: 0,
+    let before = begun_before(agent, &*agent.tasks.running.lock().await, &key);
+    if let Some(followed) = before {
+        return Ok(followed);
+    }
+
+    // An image takes its time, and no other task waits for it. What was begun meanwhile, or by whom,
+    // is looked at once more.
+    let _coming = fetch(agent, &run).await?;
+    drop(agent.enter(&environment, permit).await?);
+    // What an earlier run has left running ends first: two migrations are no friends.
+    let mut waited = Vec::new();
+    let mut tasks = loop {
+        let tasks = agent.tasks.running.lock().await;
+        if let Some(followed) = begun_before(agent, &tasks, &key) {
+            return Ok(followed);
+        }
+        let mut beside = tasks.iter().filter(|((scope, _), _)| *scope == key.0);
+        let Some(((_, other), running)) = beside.next() else {
+            break tasks;
+        };
+        waited.push(format!("waited for {other}, which an earlier run has begun"));
+        let running = Arc::clone(running);
+        drop(tasks);
+        running.ended().await;
     };
-    if let Some(running) = tasks.get(&key) {
-        return Ok(follow(running, TaskBegan::Before));
-    }
-    if let Some(file) = TaskFile::load(agent.folder(), &key.0, &key.1) {
-        // The agent that had begun it is gone, and the task with it.
-        let exit = file.exit.unwrap_or(TaskExit::Unseen);
-        let running = Arc::new(Running::of(file, exit));
-        return Ok(follow(&running, TaskBegan::Ended));
-    }
 
     let begun = start(agent, &key, &run).await;
     let command = begun.inspect_err(|_| forget(agent, &key))?;
     let running = Arc::new(Running::new());
+    waited.dedup();
+    waited.into_iter().for_each(|line| running.push(line));
     tasks.insert(key.clone(), Arc::clone(&running));
     drop(tasks);
     let carrying = carry(
@@ -218,33 +281,51 @@ pub(in crate::agent) async fn begin(
         run.within,
     );
     tokio::spawn(carrying);
-    Ok(follow(&running, TaskBegan::Now))
+    Ok(Followed::new(&running, TaskBegan::Now))
+}
+
+/// A task that was begun before: one that runs, or what was recorded of it. One that is being stopped
+/// is none: it counts as never begun once it has ended.
+fn begun_before(
+    agent: &Agent,
+    tasks: &HashMap<Key, Arc<Running>>,
+    key: &Key,
+) -> Option<Followed> {
+    if let Some(running) = tasks.get(key) {
+        let goes_on = !running.stop.is_cancelled();
+        return goes_on.then(|| Followed::new(running, TaskBegan::Before));
+    }
+    let file = TaskFile::load(agent.folder(), &key.0, &key.1)?;
+    // The agent that had begun it is gone, and the task with it.
+    let exit = file.exit.unwrap_or(TaskExit::Unseen);
+    Some(Followed::new(&Arc::new(Running::of(file, exit)), TaskBegan::Ended))
+}
+
+/// Fetches the image of a task by itself, which is kept until the task is begun.
+async fn fetch<'a>(
+    agent: &'a Arc<Agent>,
+    run: &TaskRun,
+) -> Result<Option<Coming<'a>>, EngineError> {
+    let TaskPlace::OneOff(image) = &run.place else {
+        return Ok(None);
+    };
+    let coming = image.workload.image.value();
+    let coming = coming.map(|digest| agent.tasks.expect(digest));
+    deploy::fetch(agent, &image.workload, &image.pull, &|_| {}).await?;
+    Ok(coming)
 }
 
 /// That it is begun is recorded before it is.
 async fn start(
     agent: &Arc<Agent>,
-    key: &(Scope, TaskId),
+    key: &Key,
     run: &TaskRun,
 ) -> Result<RunningCommand, EngineError> {
     let (scope, id) = key;
     let written = TaskFile::default().save(agent.folder(), scope, id);
     written.map_err(|error| failed("writing the task down", &error))?;
 
-    let place = match &run.place {
-        TaskPlace::Instance => CommandPlace::Instance,
-        TaskPlace::OneOff(_) => CommandPlace::OneOff,
-    };
-    let request = CommandRequest {
-        slot: run.slot,
-        service: run.service.clone(),
-        place,
-        command: run.command.clone(),
-        terminal: None,
-        reads: false,
-        within: Period::from_secs(run.within.get().saturating_add(SLACK).as_secs()),
-        secrets: std::collections::BTreeMap::new(),
-    };
+    let request = run.as_command();
     match &run.place {
         TaskPlace::Instance => command::run(agent, scope, request).await,
         TaskPlace::OneOff(image) => {
@@ -257,15 +338,13 @@ async fn start(
 /// What a task by itself is, whether its service is in the slot or not.
 async fn spec(
     agent: &Arc<Agent>,
-    key: &(Scope, TaskId),
+    key: &Key,
     run: &TaskRun,
     image: &TaskImage,
 ) -> Result<InstanceSpec, EngineError> {
     if let Some(digest) = image.workload.image.value() {
-        let mut images = agent.tasks.1.lock().unwrap_or_else(PoisonError::into_inner);
-        images.insert(key.clone(), digest.clone());
+        agent.tasks.lock().of.insert(key.clone(), digest.clone());
     }
-    deploy::fetch(agent, &image.workload, &image.pull, &|_| {}).await?;
     let workload = WorkloadRecord {
         spec: image.workload.clone(),
         running: false,
@@ -284,41 +363,40 @@ async fn spec(
 }
 
 /// What was not begun leaves nothing behind.
-fn forget(agent: &Agent, key: &(Scope, TaskId)) {
+fn forget(agent: &Agent, key: &Key) {
     TaskFile::remove(agent.folder(), &key.0, &key.1);
-    let mut images = agent.tasks.1.lock().unwrap_or_else(PoisonError::into_inner);
-    images.remove(key);
+    agent.tasks.lock().of.remove(key);
 }
 
 /// Looks after a task until it has ended, and records how.
 async fn carry(
     agent: Arc<Agent>,
-    key: (Scope, TaskId),
+    key: Key,
     running: Arc<Running>,
     mut command: RunningCommand,
     within: Period,
 ) {
+    let mut reading = Reading::of(&running);
     let ended = tokio::select! {
         biased;
-        exit = read(&running, &mut command) => Ended::With(exit),
+        exit = reading.read(&mut command) => Ended::With(exit),
         () = running.stop.cancelled() => {
             // However it ends now, it was stopped.
-            let _ = command.input.send(CommandInput::Signal(SIGTERM)).await;
-            let _ = tokio::time::timeout(GRACE, read(&running, &mut command)).await;
+            reading.read_its_last(&mut command).await;
             Ended::Stopped
         }
         () = tokio::time::sleep(within.get()) => {
-            let _ = command.input.send(CommandInput::Signal(SIGTERM)).await;
-            let _ = tokio::time::timeout(GRACE, read(&running, &mut command)).await;
+            reading.read_its_last(&mut command).await;
             Ended::With(TaskExit::TimedOut)
         }
     };
+    reading.finish();
     // With its output, what is left of it ends.
     let RunningCommand { input, output } = command;
     drop(output);
     input.closed().await;
 
-    let mut tasks = agent.tasks.0.lock().await;
+    let mut tasks = agent.tasks.running.lock().await;
     match ended {
         Ended::With(exit) => {
             let file = TaskFile {
@@ -328,8 +406,7 @@ async fn carry(
             if let Err(error) = file.save(agent.folder(), &key.0, &key.1) {
                 tracing::error!(task = %key.1, %error, "how it ended cannot be written down");
             }
-            let mut images = agent.tasks.1.lock().unwrap_or_else(PoisonError::into_inner);
-            images.remove(&key);
+            agent.tasks.lock().of.remove(&key);
         }
         Ended::Stopped => forget(&agent, &key),
     }
@@ -337,41 +414,49 @@ async fn carry(
     running.end(ended);
 }
 
-/// Reads what a task writes, line by line, to its end.
-async fn read(running: &Running, command: &mut RunningCommand) -> TaskExit {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    loop {
-        match command.output.next().await {
-            Some(Ok(CommandOutput::Out(bytes))) => lines(running, &mut out, &bytes),
-            Some(Ok(CommandOutput::Err(bytes))) => lines(running, &mut err, &bytes),
-            last => {
-                for rest in [out, err] {
-                    if !rest.is_empty() {
-                        running.push(String::from_utf8_lossy(&rest).into_owned());
-                    }
-                }
-                return match last {
-                    Some(Ok(CommandOutput::Ended(code))) => TaskExit::Code(code),
-                    _ => TaskExit::Unseen,
-                };
-            }
-        }
-    }
+/// What is read of a task, line by line. Whoever stops to read and goes on later loses nothing.
+struct Reading<'a> {
+    running: &'a Running,
+    out: Splitter,
+    err: Splitter,
 }
 
-/// Takes bytes in, and lets go of the lines that are complete.
-fn lines(running: &Running, rest: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        if *byte != b'\n' {
-            rest.push(*byte);
+impl<'a> Reading<'a> {
+    fn of(running: &'a Running) -> Self {
+        Self {
+            running,
+            out: Splitter::default(),
+            err: Splitter::default(),
         }
-        if *byte == b'\n' || rest.len() >= LINE {
-            let line = String::from_utf8_lossy(rest)
-                .trim_end_matches('\r')
-                .to_owned();
-            running.push(line);
-            rest.clear();
+    }
+
+    /// Reads what it writes, to its end.
+    async fn read(&mut self, command: &mut RunningCommand) -> TaskExit {
+        loop {
+            let lines = match command.output.next().await {
+                Some(Ok(CommandOutput::Out(bytes))) => self.out.push(&bytes),
+                Some(Ok(CommandOutput::Err(bytes))) => self.err.push(&bytes),
+                Some(Ok(CommandOutput::Ended(code))) => return TaskExit::Code(code),
+                _ => return TaskExit::Unseen,
+            };
+            self.push(lines);
         }
+    }
+
+    /// Asks it to end, and reads what it writes until it has, or has had its time for that.
+    async fn read_its_last(&mut self, command: &mut RunningCommand) {
+        let _ = command.input.send(CommandInput::Signal(SIGTERM)).await;
+        let _ = tokio::time::timeout(GRACE, self.read(command)).await;
+    }
+
+    /// Takes over what has no end.
+    fn finish(&mut self) {
+        let rest = [self.out.finish(), self.err.finish()];
+        self.push(rest.into_iter().flatten());
+    }
+
+    fn push(&self, lines: impl IntoIterator<Item = String>) {
+        lines.into_iter().for_each(|line| self.running.push(line));
     }
 }
 
@@ -400,7 +485,7 @@ pub(in crate::agent) async fn stop(
     let environment = agent.environment(&permit.scope);
     drop(agent.enter(&environment, permit).await?);
     let key = (permit.scope.clone(), id.clone());
-    let running = agent.tasks.0.lock().await.get(&key).cloned();
+    let running = agent.tasks.running.lock().await.get(&key).cloned();
     let Some(running) = running else {
         return Ok(());
     };
@@ -419,19 +504,49 @@ mod tests {
     #[test]
     fn the_last_lines_of_a_task_are_kept_and_counted() {
         let running = Running::new();
-        let mut rest = Vec::new();
-        lines(&running, &mut rest, b"one\r\ntw");
-        lines(&running, &mut rest, b"o\nthr");
+        let mut reading = Reading::of(&running);
+        let lines = reading.out.push(b"one\r\ntwo\nthr");
+        reading.push(lines);
         assert_eq!(
             running.lines(0),
             (vec!["one".to_owned(), "two".to_owned()], 2)
         );
         assert_eq!(running.lines(1).0, ["two"]);
-        assert_eq!(rest, b"thr");
+        reading.finish();
+        assert_eq!(running.lines(2).0, ["thr"]);
 
-        let long = vec![b'x'; LINE * 6];
-        lines(&running, &mut Vec::new(), &long);
+        reading.push(vec!["x".repeat(16 << 10); 6]);
         let (kept, count) = running.lines(0);
-        assert_eq!((kept.len(), count), (3, 8), "no more than is kept");
+        assert_eq!((kept.len(), count), (3, 9), "no more than is kept");
+    }
+
+    /// A command that writes half a line, and the rest of it when it is asked to end.
+    fn that_is_asked_to_end() -> RunningCommand {
+        let (input, mut inputs) = tokio::sync::mpsc::channel(1);
+        let (outputs, output) = tokio::sync::mpsc::channel(4);
+        tokio::spawn(async move {
+            let half = |text: &'static str| Ok(CommandOutput::Out(text.into()));
+            let _ = outputs.send(half("whole\nhalf of")).await;
+            let asked = inputs.recv().await;
+            assert!(matches!(asked, Some(CommandInput::Signal(SIGTERM))));
+            let _ = outputs.send(half(" a line")).await;
+            let _ = outputs.send(Ok(CommandOutput::Ended(0))).await;
+        });
+        let output = tokio_stream::wrappers::ReceiverStream::new(output).boxed();
+        RunningCommand { input, output }
+    }
+
+    #[tokio::test]
+    async fn a_line_without_an_end_outlives_the_time_of_its_task() {
+        let (running, mut command) = (Running::new(), that_is_asked_to_end());
+        let mut reading = Reading::of(&running);
+        let mut seen = running.seen.subscribe();
+        tokio::select! {
+            exit = reading.read(&mut command) => panic!("it has ended: {exit:?}"),
+            first = seen.wait_for(|seen| seen.0 == 1) => drop(first.expect("a line")),
+        }
+        reading.read_its_last(&mut command).await;
+        reading.finish();
+        assert_eq!(running.lines(0).0, ["whole", "half of a line"]);
     }
 }
