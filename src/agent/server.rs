@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::agent::Directory;
 use crate::agent::clients::clients;
-use crate::agent::engine::{Agent, task};
+use crate::agent::engine::{Agent, deploy, task};
 use crate::agent::{home, posture};
 use crate::files;
 use crate::model::route::Route;
@@ -160,8 +160,20 @@ where
 
 /// Runs a call that says how far it is. It goes on when its client goes away: half a placement
 /// helps nobody.
-fn with_progress<F>(
-    work: impl FnOnce(Box<dyn Fn(&str) + Send + Sync>) -> F,
+fn with_progress<F>(work: impl FnOnce(Say) -> F) -> Response<Lines<v1::Progress>>
+where
+    F: Future<Output = Result<(), EngineError>> + Send + 'static,
+{
+    with_progress_until(work, CancellationToken::new())
+}
+
+/// Says how far a call is.
+type Say = Box<dyn Fn(&str) + Send + Sync>;
+
+/// The same, and tells when the client has gone away.
+fn with_progress_until<F>(
+    work: impl FnOnce(Say) -> F,
+    gone: CancellationToken,
 ) -> Response<Lines<v1::Progress>>
 where
     F: Future<Output = Result<(), EngineError>> + Send + 'static,
@@ -176,7 +188,15 @@ where
     });
     let work = work(say);
     tokio::spawn(async move {
-        if let Err(error) = work.await {
+        let mut work = pin!(work);
+        let ended = tokio::select! {
+            ended = &mut work => ended,
+            () = sender.closed() => {
+                gone.cancel();
+                work.await
+            }
+        };
+        if let Err(error) = ended {
             let _ = sender.send(Err(error.into())).await;
         }
     });
@@ -264,9 +284,12 @@ impl Contract for Server {
         };
 
         let agent = Arc::clone(&self.agent);
-        Ok(with_progress(|say| async move {
-            agent.deploy(&permit, placement, say.as_ref()).await
-        }))
+        let gone = CancellationToken::new();
+        let told = gone.clone();
+        let work = |say: Say| async move {
+            deploy::deploy(&agent, &permit, placement, say.as_ref(), &told).await
+        };
+        Ok(with_progress_until(work, gone))
     }
 
     type StopStream = Lines<v1::Progress>;

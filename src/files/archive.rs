@@ -14,6 +14,8 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tar::EntryType;
@@ -53,6 +55,9 @@ pub enum Exceeded {
     /// Of the paths of all entries.
     #[error("the paths in it have more than {} KiB together", .0 >> 10)]
     Paths(u64),
+    /// Whoever asked for it is gone.
+    #[error("whoever asked for it waits no more")]
+    Unwanted,
     /// Of one entry's name and records.
     #[error("the name and records of one entry are larger than {} KiB", HEADING >> 10)]
     Heading,
@@ -79,6 +84,8 @@ pub struct Budget(Rc<Left>);
 #[derive(Debug)]
 struct Left {
     limits: Limits,
+    /// Set once nobody wants what comes out any more.
+    unwanted: Arc<AtomicBool>,
     until: Instant,
     /// Bytes that may still be read from archives.
     read: Cell<u64>,
@@ -97,9 +104,16 @@ impl Budget {
     /// All of it. Its time begins now.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
+        Self::wanted(limits, Arc::default())
+    }
+
+    /// The same, until this is set: whoever wants what comes out waits no more.
+    #[must_use]
+    pub fn wanted(limits: Limits, unwanted: Arc<AtomicBool>) -> Self {
         let headings = limits.entries.saturating_mul(2 * 512);
         Self(Rc::new(Left {
             limits,
+            unwanted,
             until: Instant::now() + limits.within,
             read: Cell::new(limits.bytes.saturating_add(headings)),
             content: Cell::new(limits.bytes),
@@ -129,11 +143,14 @@ impl Budget {
         self.in_time()
     }
 
-    /// Whether there is time left.
+    /// Whether there is time left, and somebody who waits.
     ///
     /// # Errors
     /// There is none.
     pub fn in_time(&self) -> Result<(), Exceeded> {
+        if self.0.unwanted.load(Ordering::Relaxed) {
+            return Err(Exceeded::Unwanted);
+        }
         if Instant::now() > self.0.until {
             return Err(Exceeded::Time(self.0.limits.within));
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use crate::agent::engine::environment_state::{InstanceKey, Serving};
 use crate::agent::engine::held::Held;
@@ -19,12 +20,14 @@ use crate::model::{Address, Fingerprint, ServiceName, Slot};
 use crate::port::Progress;
 use crate::port::engine::{EngineError, Incoming, NotReady, Permit, Placement, Pull};
 
-/// Puts a workload into its slot.
+/// Puts a workload into its slot. Until its image is there nothing has changed, and when `gone` is
+/// cancelled before that, for nobody waits any more, nothing does.
 pub(in crate::agent) async fn deploy(
     agent: &Arc<Agent>,
     permit: &Permit,
     placement: Placement,
     progress: Progress<'_>,
+    gone: &CancellationToken,
 ) -> Result<(), EngineError> {
     let environment = agent.environment(&permit.scope);
     let before = environment.state.record();
@@ -64,7 +67,14 @@ pub(in crate::agent) async fn deploy(
     }
 
     let secrets = Secrets::of(&work, &placement)?;
-    fetch(agent, &placement.workload, &placement.pull, progress).await?;
+    let fetched = fetch(agent, &placement.workload, &placement.pull, progress);
+    let fetched = gone.run_until_cancelled(fetched).await;
+    fetched.unwrap_or_else(|| {
+        Err(failed(
+            "fetching the image",
+            &"nobody waits for it any more",
+        ))
+    })?;
     instances::forget_oldest(&agent.folder().slot_logs(&permit.scope, slot));
     let swap = Swap {
         agent,

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use crate::agent::engine::environment::{Environment, Work};
 use crate::agent::engine::environment_state::EnvironmentState;
@@ -321,7 +322,8 @@ impl Engine for Arc<Agent> {
         placement: Placement,
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
-        deploy::deploy(self, permit, placement, progress).await
+        let gone = CancellationToken::new();
+        deploy::deploy(self, permit, placement, progress, &gone).await
     }
 
     async fn restart(

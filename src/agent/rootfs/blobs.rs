@@ -72,23 +72,29 @@ impl Layout {
         Hashing::new(self.blob(digest)?).expect(digest)
     }
 
-    /// A layer as the tar that it is. What `work` says of it counts only if the bytes had the
-    /// layer's digest.
-    pub fn layer<T>(
+    /// A layer as the tar that it is; gives the digest of that. What `work` says of it counts only
+    /// if the bytes had the layer's digest. They are read as long as `in_time` says.
+    pub fn layer(
         &self,
         layer: &Layer,
-        work: impl FnOnce(&mut dyn Read) -> Result<T, Reason>,
-    ) -> Result<T, Reason> {
+        in_time: &dyn Fn() -> io::Result<()>,
+        work: impl FnOnce(&mut dyn Read) -> Result<(), Reason>,
+    ) -> Result<Digest, Reason> {
         let mut bytes = Hashing::new(self.blob(&layer.digest)?);
         let done = match layer.packing {
             Packing::Gzip => {
                 // A layer may be several archives, one after the other.
                 let packed = BufReader::with_capacity(256 << 10, &mut bytes);
-                let mut plain = MultiGzDecoder::new(packed);
-                work(&mut plain).and_then(|done| finish(&layer.digest, plain).map(|()| done))
+                let mut plain = Hashing::new(MultiGzDecoder::new(packed));
+                let done = work(&mut plain).and_then(|()| finish(&layer.digest, &mut plain));
+                done.map(|()| Digest::from_sha256(plain.hasher))
             }
-            Packing::None => work(&mut bytes),
+            Packing::None => work(&mut bytes).map(|()| layer.digest.clone()),
         };
+        // Of what is given up the rest is not read.
+        if in_time().is_err() {
+            return done;
+        }
         bytes.expect(&layer.digest)?;
         done
     }

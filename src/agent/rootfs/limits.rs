@@ -3,6 +3,8 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::agent::rootfs::Reason;
@@ -69,9 +71,9 @@ impl Limits {
         })
     }
 
-    /// What one image may become.
-    pub fn budget(&self) -> Budget {
-        Budget::new(self.of_all)
+    /// What one image may become, until this is set.
+    pub fn budget(&self, unwanted: Arc<AtomicBool>) -> Budget {
+        Budget::wanted(self.of_all, unwanted)
     }
 
     /// What a layer of this size may become.

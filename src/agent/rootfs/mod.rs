@@ -16,12 +16,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use oci_spec::image::ImageConfiguration;
 use tempfile::TempDir;
 
 use crate::agent::Directory;
+use crate::agent::launch::account;
 use crate::agent::rootfs::blobs::{Layer, Layout, digest};
 use crate::agent::rootfs::limits::Limits;
 use crate::agent::rootfs::seal::Condition;
@@ -100,13 +102,15 @@ impl Unpacked {
 
     /// Unpacks and verifies it, unless it is there and as it was unpacked. Its folder gets its name
     /// when every byte was verified, so that what is there is whole.
-    pub fn fetch(&self, pull: &Pull) -> Result<ImageMeta, Reason> {
+    /// A user that it does not have is an error. It stops soon once `unwanted` is set.
+    pub fn fetch(&self, pull: &Pull, unwanted: &Arc<AtomicBool>) -> Result<ImageMeta, Reason> {
         if let Ok(meta) = self.meta() {
             self.remember(pull)?;
             self.ensure()?;
+            has_its_user(&self.files(), &meta)?;
             return Ok(meta);
         }
-        let budget = Limits::of_agent()?.budget();
+        let budget = Limits::of_agent()?.budget(Arc::clone(unwanted));
         let fresh = self.unpack(pull, &budget)?;
         let in_time = || Ok(budget.in_time()?);
         seal::seal(fresh.path(), self.tree, &in_time)
@@ -141,9 +145,12 @@ impl Unpacked {
             .map_err(|error| said("making a folder in", images, &error))?;
         let files = fresh.path().join("files");
         fs::create_dir(&files).map_err(|error| said("making", &files, &error))?;
+        let layers = described(layers, &config)?;
         unpack_all(&layout, &layers, &files, (self.tree, budget))?;
 
-        let text = serde_json::to_vec(&meta(&config)).unwrap_or_default();
+        let meta = meta(&config);
+        has_its_user(&files, &meta)?;
+        let text = serde_json::to_vec(&meta).unwrap_or_default();
         let path = fresh.path().join("image.json");
         fs::write(&path, text).map_err(|error| said("writing", &path, &error))?;
         Ok(fresh)
@@ -244,7 +251,8 @@ impl Unpacked {
                 "where its layers are is not known; {again}"
             )));
         };
-        let budget = Limits::of_agent().map_err(Restoring)?.budget();
+        let limits = Limits::of_agent().map_err(Restoring)?;
+        let budget = limits.budget(Arc::default());
         self.unpack(&from, &budget)
             .map_err(|reason| Restoring(format!("{reason}; {again}")))
     }
@@ -278,17 +286,46 @@ impl From<io::Error> for Restoring {
     }
 }
 
+/// The layers with the digests that the configuration says their files have.
+fn described(
+    layers: Vec<Layer>,
+    config: &ImageConfiguration,
+) -> Result<Vec<(Layer, String)>, Reason> {
+    let said = config.rootfs().diff_ids();
+    if said.len() != layers.len() {
+        return Err(format!(
+            "the image is corrupt: its manifest has {} layers, and its configuration {} \
+             (`rootfs.diff_ids`)",
+            layers.len(),
+            said.len()
+        ));
+    }
+    Ok(layers.into_iter().zip(said.iter().cloned()).collect())
+}
+
+/// Whether an image has the user that it says it runs as: who is found to be missing when an
+/// instance starts is found too late.
+fn has_its_user(files: &Path, meta: &ImageMeta) -> Result<(), Reason> {
+    let found = account(files, meta.user.as_deref());
+    found.map(drop).map_err(|error| {
+        format!(
+            "it cannot run: {error}. `USER` in its Dockerfile, or `build: {{user: …}}`, names a \
+             user that it has, or a number"
+        )
+    })
+}
+
 /// Puts the layers over each other in an empty folder.
 fn unpack_all(
     layout: &Layout,
-    layers: &[Layer],
+    layers: &[(Layer, String)],
     into: &Path,
     (tree, budget): (Tree, &Budget),
 ) -> Result<(), Reason> {
     let limits = Limits::of_agent()?;
     let sizes = layers
         .iter()
-        .map(|layer| layout.size(layer))
+        .map(|(layer, _)| layout.size(layer))
         .collect::<Result<Vec<_>, _>>()?;
     let opened = |error: io::Error| said("opening", into, &error);
     // Before anything is written, and before anything that runs is touched.
@@ -303,13 +340,21 @@ fn unpack_all(
         Tree::Container | Tree::Machine => Owners::Own,
     };
     let unpacker = Unpacker::new(into, owners, budget.clone()).map_err(opened)?;
-    for (layer, size) in layers.iter().zip(sizes) {
+    for ((layer, said), size) in layers.iter().zip(sizes) {
         budget.next_archive(limits.expands_to(size.packed));
-        layout.layer(layer, |tar| {
+        let in_time = || Ok(budget.in_time()?);
+        let found = layout.layer(layer, &in_time, |tar| {
             unpacker
                 .layer(tar)
                 .map_err(|error| limits::explain(&layer.digest, &error))
         })?;
+        if found.as_str() != said {
+            return Err(format!(
+                "the image is corrupt: its configuration says that layer {} unpacks to {said}, and \
+                 it does to {found}",
+                layer.digest.short()
+            ));
+        }
     }
     Ok(())
 }

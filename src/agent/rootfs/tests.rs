@@ -95,6 +95,13 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     gzip.finish().expect("packed")
 }
 
+/// The digest of what comes out of a layer, as far as something does.
+fn diff_id(layer: &[u8]) -> Digest {
+    let mut plain = Vec::new();
+    let _ = io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(layer), &mut plain);
+    Digest::of(&plain)
+}
+
 /// A machine with an agent's folder, a layout, and something that is nobody's business.
 struct Machine {
     folder: TempDir,
@@ -138,10 +145,21 @@ impl Machine {
 
     /// An image of these layers, lowest first.
     fn image(&self, layers: &[Vec<u8>]) -> Digest {
+        let diff_ids: Vec<Digest> = layers.iter().map(|layer| diff_id(layer)).collect();
+        self.image_of(layers, &json!({}), &diff_ids)
+    }
+
+    /// The same with this configuration.
+    fn image_of(
+        &self,
+        layers: &[Vec<u8>],
+        runs: &serde_json::Value,
+        diff_ids: &[Digest],
+    ) -> Digest {
         let layers: Vec<_> = layers.iter().map(|layer| self.blob(layer)).collect();
         let config = json!({
-            "architecture": "amd64", "os": "linux", "config": {},
-            "rootfs": {"type": "layers", "diff_ids": []},
+            "architecture": "amd64", "os": "linux", "config": runs,
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
         });
         let mut config = self.blob(config.to_string().as_bytes());
         config["mediaType"] = json!("application/vnd.oci.image.config.v1+json");
@@ -158,7 +176,7 @@ impl Machine {
 
     fn fetch(&self, image: &Digest) -> Result<PathBuf, Reason> {
         let unpacked = Unpacked::of(&self.directory(), image, Tree::Container);
-        unpacked.fetch(&Pull::Layout(self.layout()))?;
+        unpacked.fetch(&Pull::Layout(self.layout()), &Arc::default())?;
         Ok(unpacked.files())
     }
 
@@ -582,7 +600,9 @@ fn an_image_that_changed_is_unpacked_again_and_refused_without_its_layers() {
     let pull = Pull::Layout(machine.layout());
     for tree in [Tree::Machine, Tree::Container] {
         let unpacked = Unpacked::of(&machine.directory(), &image, tree);
-        unpacked.fetch(&pull).expect("a legal image");
+        unpacked
+            .fetch(&pull, &Arc::default())
+            .expect("a legal image");
         assert_eq!(unpacked.damage(), None);
 
         let program = unpacked.files().join("app/s.py");
@@ -606,7 +626,7 @@ fn an_image_that_changed_is_unpacked_again_and_refused_without_its_layers() {
         assert!(reason.contains("app/s.py has other content"), "{reason}");
         assert!(reason.contains("`shipit apply`"), "{reason}");
         fs::rename(&away, machine.layout()).expect("moved");
-        unpacked.fetch(&pull).expect("put right");
+        unpacked.fetch(&pull, &Arc::default()).expect("put right");
         assert_eq!(text(&program), "good");
         let left = fs::read_dir(machine.directory().images()).expect("a folder");
         assert_eq!(left.count(), 1, "what was unpacked for it is gone");
@@ -628,7 +648,7 @@ fn a_process_cannot_write_its_image_and_a_container_has_its_own_permissions() {
     let modes = |tree| {
         let unpacked = Unpacked::of(&machine.directory(), &image, tree);
         unpacked
-            .fetch(&Pull::Layout(machine.layout()))
+            .fetch(&Pull::Layout(machine.layout()), &Arc::default())
             .expect("a legal image");
         ["secret", "tmp", "bin/x", "bin"].map(|name| {
             let meta = fs::metadata(unpacked.files().join(name)).expect(name);
@@ -815,4 +835,96 @@ fn images_need_room_together_and_what_is_there_needs_none() {
         .collect();
     let refused = room(&machine.directory(), &sizes).expect_err("400 GiB");
     assert!(refused.contains("all images of the plan"), "{refused}");
+}
+
+#[test]
+fn layers_are_what_the_configuration_says_they_are() {
+    let machine = Machine::new();
+    let layer = gzip(&tar(&[file("a", "a")]));
+    let (own, other) = (diff_id(&layer), Digest::of(b"other"));
+    let image = |ids: &[Digest]| machine.image_of(std::slice::from_ref(&layer), &json!({}), ids);
+
+    let reason = machine.fetch(&image(&[other.clone()])).expect_err("others");
+    let both = format!("unpacks to {other}, and it does to {own}");
+    assert!(reason.contains(&both), "{reason}");
+    let reason = machine.fetch(&image(&[])).expect_err("of no layer");
+    assert!(
+        reason.contains("its manifest has 1 layers, and its configuration 0"),
+        "{reason}"
+    );
+    machine.fetch(&image(&[own])).expect("its own");
+}
+
+#[test]
+fn a_user_that_an_image_does_not_have_is_found_when_it_is_unpacked() {
+    let machine = Machine::new();
+    let users = gzip(&tar(&[file("etc/passwd", "app:x:1000:1000::/:/bin/sh\n")]));
+    let image = |user: &str| {
+        let (layers, runs) = (std::slice::from_ref(&users), json!({"User": user}));
+        machine.image_of(layers, &runs, &[diff_id(&users)])
+    };
+    for good in ["", "app", "1000:1000", "7"] {
+        machine.fetch(&image(good)).expect(good);
+    }
+    for (user, wanted) in [
+        (
+            "nobody",
+            "user `nobody` is neither a number nor in the image's /etc/passwd",
+        ),
+        (
+            "app:staff",
+            "group `staff` is neither a number nor in the image's /etc/group",
+        ),
+    ] {
+        let image = image(user);
+        let reason = machine.fetch(&image).expect_err(user);
+        assert!(reason.contains(wanted), "{reason}");
+        let unpacked = Unpacked::of(&machine.directory(), &image, Tree::Container);
+        assert!(!unpacked.files().exists(), "nothing of it is left");
+    }
+}
+
+/// What is in the folder of an agent's images.
+fn images(machine: &Machine) -> Vec<PathBuf> {
+    let entries = fs::read_dir(machine.directory().images());
+    let entries = entries.into_iter().flatten();
+    entries
+        .map(|entry| entry.expect("an entry").path())
+        .collect()
+}
+
+#[test]
+fn what_nobody_waits_for_is_not_unpacked_to_its_end() {
+    let machine = Machine::new();
+    let zeros = "0".repeat(32 << 20);
+    let files: Vec<Entry> = (0..4).map(|at| file(&at.to_string(), &zeros)).collect();
+    let image = machine.image(&[gzip(&tar(&files))]);
+    let unpacked = Unpacked::of(&machine.directory(), &image, Tree::Container);
+    let pull = Pull::Layout(machine.layout());
+
+    // A runtime waits for what it has begun on threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let begun = async {
+            while images(&machine).is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            fetched = crate::agent::runtime::process::fetch(unpacked.clone(), &pull) => {
+                panic!("it was there at once: {fetched:?}")
+            }
+            () = begun => {}
+        }
+    });
+    assert_eq!(
+        images(&machine),
+        [] as [PathBuf; 0],
+        "nothing of it is left"
+    );
+    unpacked
+        .fetch(&pull, &Arc::default())
+        .expect("the next time");
 }

@@ -10,6 +10,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -114,11 +116,24 @@ impl Runtime for ProcessRuntime {
     }
 }
 
-/// Unpacks an image, unless it is there.
-pub(super) async fn fetch(image: Unpacked, pull: &Pull) -> io::Result<ImageMeta> {
+/// Unpacks an image, unless it is there. When nobody waits for it any more it stops, and leaves
+/// nothing.
+pub(in crate::agent) async fn fetch(image: Unpacked, pull: &Pull) -> io::Result<ImageMeta> {
     let pull = pull.clone();
-    let fetched = tokio::task::spawn_blocking(move || image.fetch(&pull)).await;
+    let waiting = Waiting::default();
+    let unwanted = Arc::clone(&waiting.0);
+    let fetched = tokio::task::spawn_blocking(move || image.fetch(&pull, &unwanted)).await;
     fetched.map_err(io::Error::other)?.map_err(io::Error::other)
+}
+
+/// Somebody who waits; says so when it is dropped.
+#[derive(Default)]
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Runs a health command, which has its standard input, to its end; the error names the program
