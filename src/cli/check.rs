@@ -9,7 +9,6 @@ use crate::model::verdict::{Verdict, against};
 use crate::ops::policy::{Grounds, audit, may_deploy, may_merge};
 use crate::ops::{Error, Session};
 use crate::output::{Exit, Failure, Format, Kind, Page, verdicts};
-use crate::policy::rule_of;
 
 /// What people type most.
 const EXAMPLES: &str = "\
@@ -107,7 +106,7 @@ fn show(cx: &Cx, answer: &Answer) -> Result<Exit, Failure> {
 /// A branch that deploys nowhere by its rule: that is what the rule says of it.
 fn nowhere(cx: &Cx, args: &Args, grounds: &Grounds) -> Option<Answer> {
     let branch = args.branch.as_ref().or(grounds.source.branch.as_ref())?;
-    let rule = rule_of(&grounds.rules, branch)?;
+    let rule = grounds.rule_of(branch)?;
     if cx.env.is_some() || rule.environment.is_some() {
         return None;
     }

@@ -14,7 +14,7 @@ use crate::model::{Period, ServiceName, Slot};
 use crate::ops::actor::actor;
 use crate::ops::{Error, Session};
 use crate::policy;
-use crate::port::engine::{CommandRequest, RunningCommand, WindowSize, without_secrets};
+use crate::port::engine::{CommandRequest, RunningCommand, WindowSize, Withheld, without_secrets};
 
 /// What somebody asks for.
 #[derive(Debug, Clone)]
@@ -75,8 +75,9 @@ pub async fn start(
         within: asked.within,
         secrets,
     };
+    let holding = Withheld::of(request.terminal.as_ref());
     let running = engine.command(&session.scope(), request).await?;
-    let output = without_secrets(running.output, &session.ports.redactor);
+    let output = without_secrets(running.output, &session.ports.redactor, holding);
     Ok((RunningCommand { output, ..running }, record))
 }
 

@@ -34,7 +34,7 @@ use crate::model::{
 use crate::port::Progress;
 
 pub use command::{
-    CommandInput, CommandOutput, CommandRequest, RunningCommand, WAITING, WindowSize,
+    CommandInput, CommandOutput, CommandRequest, RunningCommand, WAITING, WindowSize, Withheld,
     without_secrets,
 };
 pub use error::{EngineError, NotReady};

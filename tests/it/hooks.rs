@@ -252,7 +252,7 @@ fn what_a_killed_run_has_called_is_not_called_again_by_the_one_that_goes_on() {
     let made = std::process::Command::new("mkfifo").arg(&gate).status();
     assert!(made.expect("mkfifo").success());
     let waits = format!(
-        "echo waits >> {}; read go < {}",
+        "echo waits >> {}; read go < {}; true",
         log.display(),
         gate.display()
     );

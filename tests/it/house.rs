@@ -151,7 +151,7 @@ fn everything_that_is_printed_goes_through_the_screen() {
     let mut files = Vec::new();
     sources(&root, &mut files);
     // The screen itself; the agent, whose stderr is its log; who renders templates, and answers
-    // whoever started it; who asks which files the output goes to; the processes beside a container,
+    // whoever started it; who asks which files the output goes to, and who asks a person; the processes beside a container,
     // whose other side is the agent or who looks on.
     let may = [
         "output/screen.rs",
@@ -161,6 +161,7 @@ fn everything_that_is_printed_goes_through_the_screen() {
         "agent/runtime/container/contain.rs",
         "desired/render/worker.rs",
         "files/outputs.rs",
+        "cli/ask.rs",
     ];
     let prints = [
         "println!",

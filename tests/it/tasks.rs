@@ -100,6 +100,72 @@ fn a_run_that_is_killed_in_the_middle_of_a_task_is_gone_on_with_and_the_task_run
     assert_eq!(recorded(&world, 2)[0]["exit"]["code"], 0);
 }
 
+/// What a killed run has left running ends before another migration begins.
+#[test]
+fn two_migrations_never_run_at_the_same_time() {
+    let mut world = with(&[]);
+    let (log, gate, second) = (world.file("log"), world.file("gate"), world.file("second"));
+    let made = Command::new("mkfifo").arg(&gate).status();
+    assert!(made.expect("mkfifo").success());
+    let slow = format!(
+        "echo begun >> {log}; [ -e {second} ] || read go < {gate}; echo ended >> {log}",
+        log = log.display(),
+        gate = gate.display(),
+        second = second.display(),
+    );
+    configure(&mut world, &[script("migrate", &slow, "")]);
+    let mut run = world.start_apply();
+    until("the task has begun", || log.exists());
+    run.kill().expect("it can be killed");
+    run.wait().expect("it ends");
+
+    world.message("v3");
+    std::fs::write(&second, "").expect("written");
+    let run = world.start_apply();
+    until("release 3 is deployed", || {
+        world.status()["facts"]["slots"]["green"]["label"]["number"] == 3
+    });
+    std::fs::write(&gate, "go\n").expect("the task goes on");
+    finish(run).code(0).says("waited for task-migrate-2-0-");
+    assert_eq!(world.read("log"), "begun\nended\nbegun\nended\n");
+    assert_eq!(world.get(), "v3");
+}
+
+/// A value that comes in two pieces is hidden as one that comes in one.
+#[test]
+fn a_secret_that_a_task_writes_in_pieces_is_hidden_in_all_that_is_kept() {
+    let mut world = World::new();
+    let secret = "canary-0123456789-abcdefghij";
+    world.put("secret.txt", secret);
+    world.message("v1");
+    let gate = world.file("gate");
+    let made = Command::new("mkfifo").arg(&gate).status();
+    assert!(made.expect("mkfifo").success());
+    let pieces = format!(
+        "printf %s \"$DB\" | head -c 9; read go < {}; printf %s \"$DB\" | tail -c +10; echo",
+        gate.display()
+    );
+    configure(&mut world, &[script("tell", &pieces, ", when: never")]);
+    world
+        .staging
+        .push("secrets: {db: {file: secret.txt}}".to_owned());
+    world
+        .staging
+        .push("services: {web: {env: {DB: {secret: db}}}}".to_owned());
+    world.apply().code(0);
+
+    let opened = std::thread::spawn(move || std::fs::write(gate, "go\n"));
+    let task = ["task", "tell", "--env", "staging", "--auto-approve"];
+    let said = world.run(&task).code(0);
+    opened.join().expect("it ends").expect("the task goes on");
+    assert!(!said.stdout.contains(&secret[9..]), "{}", said.stdout);
+    let tasks = world.agent_folder().join("environments/shop/staging/tasks");
+    for entry in std::fs::read_dir(tasks).expect("the agent's tasks") {
+        let text = std::fs::read_to_string(entry.expect("an entry").path()).expect("a file");
+        assert!(!text.contains(&secret[9..]), "{text}");
+    }
+}
+
 #[test]
 fn a_task_that_is_interrupted_ends_with_all_it_started_and_runs_again() {
     let mut world = with(&[]);

@@ -23,7 +23,7 @@ use crate::model::secret::SecretValue;
 use crate::model::{ServiceName, Slot};
 use crate::port::engine::{
     CommandInput, CommandOutput, CommandRequest, EngineError, RunningCommand, Scope, WAITING,
-    without_secrets,
+    Withheld, without_secrets,
 };
 
 /// How many commands run at a time.
@@ -77,6 +77,7 @@ pub(super) async fn run_as(
         refused(reason, "end one of them")
     })?;
 
+    let holding = Withheld::of(request.terminal.as_ref());
     let (attached, files) = attach(agent, scope, spec, &request).await?;
     let (input, inputs) = mpsc::channel(WAITING);
     let (outputs, output) = mpsc::channel(WAITING);
@@ -90,7 +91,7 @@ pub(super) async fn run_as(
     let output = ReceiverStream::new(output).boxed();
     Ok(RunningCommand {
         input,
-        output: without_secrets(output, &agent.redactor),
+        output: without_secrets(output, &agent.redactor, holding),
     })
 }
 

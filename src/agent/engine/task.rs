@@ -260,7 +260,9 @@ pub(in crate::agent) async fn begin(
         let Some(((_, other), running)) = beside.next() else {
             break tasks;
         };
-        waited.push(format!("waited for {other}, which an earlier run has begun"));
+        waited.push(format!(
+            "waited for {other}, which an earlier run has begun"
+        ));
         let running = Arc::clone(running);
         drop(tasks);
         running.ended().await;
@@ -286,11 +288,7 @@ pub(in crate::agent) async fn begin(
 
 /// A task that was begun before: one that runs, or what was recorded of it. One that is being stopped
 /// is none: it counts as never begun once it has ended.
-fn begun_before(
-    agent: &Agent,
-    tasks: &HashMap<Key, Arc<Running>>,
-    key: &Key,
-) -> Option<Followed> {
+fn begun_before(agent: &Agent, tasks: &HashMap<Key, Arc<Running>>, key: &Key) -> Option<Followed> {
     if let Some(running) = tasks.get(key) {
         let goes_on = !running.stop.is_cancelled();
         return goes_on.then(|| Followed::new(running, TaskBegan::Before));
@@ -298,7 +296,10 @@ fn begun_before(
     let file = TaskFile::load(agent.folder(), &key.0, &key.1)?;
     // The agent that had begun it is gone, and the task with it.
     let exit = file.exit.unwrap_or(TaskExit::Unseen);
-    Some(Followed::new(&Arc::new(Running::of(file, exit)), TaskBegan::Ended))
+    Some(Followed::new(
+        &Arc::new(Running::of(file, exit)),
+        TaskBegan::Ended,
+    ))
 }
 
 /// Fetches the image of a task by itself, which is kept until the task is begun.

@@ -56,6 +56,12 @@ impl Grounds {
         }
     }
 
+    /// The rule that speaks of a branch.
+    #[must_use]
+    pub fn rule_of(&self, branch: &str) -> Option<&BranchRule> {
+        rule_of(&self.rules, branch)
+    }
+
     /// Fetches what the rules of `branches` need of the remote, if that may be.
     pub async fn bring(&self, branches: &[String]) -> Result<(), ScmError> {
         if !self.fetch {

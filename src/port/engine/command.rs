@@ -84,13 +84,35 @@ pub struct RunningCommand {
 /// echo.
 const HELD: Duration = Duration::from_millis(100);
 
+/// For how long what may be the beginning of a secret is held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withheld {
+    /// For a moment: somebody types.
+    Briefly,
+    /// Until more of it comes, or its end: a value that is written in pieces is hidden, too.
+    UntilWhole,
+}
+
+impl Withheld {
+    /// With a terminal somebody types.
+    #[must_use]
+    pub const fn of(terminal: Option<&WindowSize>) -> Self {
+        match terminal {
+            Some(_) => Self::Briefly,
+            None => Self::UntilWhole,
+        }
+    }
+}
+
 /// The output without values of secrets.
 #[must_use]
 pub fn without_secrets(
     output: BoxStream<'static, Result<CommandOutput, EngineError>>,
     redactor: &Redactor,
+    holding: Withheld,
 ) -> BoxStream<'static, Result<CommandOutput, EngineError>> {
     let hider = Hider {
+        holding,
         output,
         out: redactor.bytes(),
         err: redactor.bytes(),
@@ -104,6 +126,7 @@ pub fn without_secrets(
 }
 
 struct Hider {
+    holding: Withheld,
     output: BoxStream<'static, Result<CommandOutput, EngineError>>,
     out: ByteStream,
     err: ByteStream,
@@ -118,7 +141,7 @@ impl Hider {
                 return Some(piece);
             }
             let holds = self.out.holds() || self.err.holds();
-            let next = if holds {
+            let next = if holds && self.holding == Withheld::Briefly {
                 tokio::time::timeout(HELD, self.output.next()).await.ok()
             } else {
                 Some(self.output.next().await)
