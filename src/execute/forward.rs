@@ -12,12 +12,13 @@ use crate::execute::step::outcome::{Done, StepError};
 use crate::execute::step::perform;
 use crate::execute::{Begun, Run, WIDTH, back, bundle, log};
 use crate::model::Address;
+use crate::model::event::Event;
 use crate::model::hook::{HookPoint, HookStage};
 use crate::model::journal::Direction;
 use crate::model::plan::{Step, StepId};
 use crate::rollout::{
-    AtRest, Back, Cause, CutOff, End, GoingBack, Impact, Rollout, destroyed, no_rollback,
-    touches_live,
+    AtRest, Back, Cause, CutOff, End, GoingBack, Impact, Rollout, destroyed, is_left_behind,
+    no_rollback, touches_live,
 };
 
 /// How long steps that are dropped in the middle may take to be gone.
@@ -255,6 +256,19 @@ impl<'a> Forward<'a> {
                 {
                     self.call(HookPoint::after(stage)).await?;
                 }
+            }
+            // Nothing of what is left behind comes back by moving traffic: the new release is live and
+            // verified, and the next apply tries again.
+            Err(error)
+                if self.rollout.may_begin()
+                    && is_left_behind(self.run.plan(), &self.begun, step)
+                    && error.means(&step.address).is_ok() =>
+            {
+                log::failed(self.run, step, Direction::Forward, &error).await;
+                self.run.say(Event::Note {
+                    text: format!("{} is left behind: {}", step.address, error.reason()),
+                });
+                self.order.done(id);
             }
             // A step that was told to stop has not failed.
             Err(StepError::Stopped) if !self.rollout.may_begin() => {}

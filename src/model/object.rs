@@ -389,6 +389,12 @@ pub enum ObjectState {
     },
     /// It is one of ours and not desired any more.
     Gone,
+    /// The same, and it is being deleted already: whatever it waits for, deleting it again is
+    /// nothing.
+    Going {
+        /// What it waits for, in words.
+        waits: String,
+    },
     /// It is there and belongs to nobody shipit knows: it is not touched until it is imported.
     Foreign {
         /// Who manages it, as far as it is known.

@@ -420,9 +420,26 @@ pub struct ObjectsRoute {
 
 impl ObjectsRoute {
     fn entries_lost(&self, next: Option<&Self>) -> Vec<String> {
-        let next = next.map(Self::entries).unwrap_or_default();
+        let entries = next.map(Self::entries).unwrap_or_default();
         let own = self.entries().into_iter();
-        own.filter(|entry| !next.contains(entry)).collect()
+        let lost = own.filter(|entry| !entries.contains(entry));
+        lost.chain(next.and_then(|next| self.pods_lost(next)))
+            .collect()
+    }
+
+    /// That the pods of the live release are led to at a number which they do not have: they are led
+    /// to by a number, and it is another one.
+    fn pods_lost(&self, next: &Self) -> Option<String> {
+        let (own, next) = (self.pod_port()?, next.pod_port()?);
+        (own != next).then(|| format!("port {own} of its pods"))
+    }
+
+    /// The number by which the slots' Services lead to the port with the traffic; none where they go
+    /// by its name.
+    fn pod_port(&self) -> Option<u64> {
+        let services = self.fixed.iter().filter(|one| one.kind() == "Service");
+        let mut ports = services.filter_map(|one| one.body().pointer("/spec/ports/0/targetPort"));
+        ports.next()?.as_u64()
     }
 
     /// The live object, and the host that it answers to.
@@ -436,7 +453,21 @@ impl ObjectsRoute {
         };
         let url = self.live_url.iter().cloned();
         let balancer = self.balancer().into_iter();
-        [object].into_iter().chain(url).chain(balancer).collect()
+        let objects = [object].into_iter().chain(url).chain(balancer);
+        objects.chain(self.ports()).collect()
+    }
+
+    /// The ports at which a live Service answers.
+    fn ports(&self) -> Vec<String> {
+        if self.off.kind() != "Service" {
+            return Vec::new();
+        }
+        let ports = self.off.body()["spec"]["ports"].as_array();
+        let numbers = ports.into_iter().flatten();
+        numbers
+            .filter_map(|port| port["port"].as_u64())
+            .map(|number| format!("port {number} of {}", self.off.key().short()))
+            .collect()
     }
 
     /// The load balancer of a live Service: with another class it is another one, at another

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 
 use crate::model::desired::Desired;
 use crate::model::facts::{Facts, Overview};
-use crate::model::loss::Loss;
 use crate::model::observed::Observed;
 use crate::model::plan::Plan;
 use crate::model::release::{Actor, ReleaseStatus};
@@ -191,13 +190,7 @@ pub(super) async fn look_and_plan(
     let overview = Overview::from(facts);
     let missing = elsewhere::missing(session, state, &overview).await?;
     let behind = behind::compared(session, state, &overview).await?;
-    if matches!(request, Request::Apply { .. } | Request::PromoteFrom(_)) {
-        crate::policy::may_take(&observed)?;
-        crate::policy::may_replace(&desired.resources, &observed.resources)?;
-        crate::policy::may_enter(&desired.resources, &observed.resources)?;
-        preflight::addresses_are_free(session, &desired).await?;
-        images::survive_their_lifecycle(session, &desired, &observed).await?;
-    }
+    may_be_made(session, request, &desired, &observed).await?;
 
     let drawn = draw(request, &desired, &observed, state);
     let mut plan = drawn.map_err(|error| match (request, behind.clone()) {
@@ -205,10 +198,9 @@ pub(super) async fn look_and_plan(
         _ => error.into(),
     })?;
     images::must_be_there(session, &plan).await?;
-    let replaced = preflight::protected_entries(session, &plan, facts).await?;
-    plan.losses.extend(replaced);
-    let left: Vec<Loss> = missing.map_or_else(Vec::new, |missing| missing.losses(&plan));
-    plan.losses.extend(left);
+    let mut lost = preflight::protected_entries(session, &plan, facts).await?;
+    lost.extend(missing.map_or_else(Vec::new, |missing| missing.losses(&plan)));
+    plan.losses.extend(lost);
     crate::policy::may_lose(&plan, protection(session)?)?;
     let rollback_blockers = async {
         match request {
@@ -239,6 +231,26 @@ pub(super) async fn look_and_plan(
         }));
     plan.hooks = hooks::of_plan(session, &plan)?;
     Ok((plan, Seen { desired, observed }))
+}
+
+/// Whether there is a plan at all for what was asked, by what was found.
+async fn may_be_made(
+    session: &Session,
+    request: &Request,
+    desired: &Desired,
+    observed: &Observed,
+) -> Result<(), Error> {
+    if matches!(request, Request::Destroy) {
+        crate::policy::would_be_refused(observed)?;
+    }
+    if matches!(request, Request::Apply { .. } | Request::PromoteFrom(_)) {
+        crate::policy::may_take(observed)?;
+        crate::policy::may_replace(&desired.resources, &observed.resources)?;
+        crate::policy::may_enter(&desired.resources, &observed.resources)?;
+        preflight::addresses_are_free(session, desired).await?;
+        images::survive_their_lifecycle(session, desired, observed).await?;
+    }
+    Ok(())
 }
 
 /// Whether the environment may lose anything.

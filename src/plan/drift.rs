@@ -221,6 +221,7 @@ impl Look<'_> {
                     what: Movement::Added,
                     ..gone(&address, format!("it belongs to {manager}"))
                 }),
+                ObjectState::Going { .. } => None,
                 ObjectState::Gone | ObjectState::Refused { .. } => {
                     configured += 1;
                     None

@@ -68,7 +68,10 @@ fn reason(draft: &mut Draft, key: &ObjectKey, object: &ObjectFacts) -> Option<St
             draft.same(Address::Object(key.clone()), reason);
             None
         }
-        ObjectState::Gone | ObjectState::Foreign { .. } | ObjectState::Refused { .. } => None,
+        ObjectState::Gone
+        | ObjectState::Going { .. }
+        | ObjectState::Foreign { .. }
+        | ObjectState::Refused { .. } => None,
         ObjectState::Absent => Some("is not there".to_owned()),
         ObjectState::Differs => Some(origin(object)),
         ObjectState::Replace { reason } => Some(format!("is replaced: {reason}")),
@@ -175,7 +178,13 @@ fn with_its_definition(
 ) -> ObjectFacts {
     let kind = (object.key.group().to_owned(), object.key.kind.clone());
     match (replaced.get(&kind), &object.state) {
-        (_, ObjectState::Gone | ObjectState::Foreign { .. } | ObjectState::Refused { .. })
+        (
+            _,
+            ObjectState::Gone
+            | ObjectState::Going { .. }
+            | ObjectState::Foreign { .. }
+            | ObjectState::Refused { .. },
+        )
         | (None, _) => object.clone(),
         (Some(definition), _) => {
             let definition = definition.clone();
@@ -339,6 +348,14 @@ impl Leaving {
 /// Deletes what is one of ours and not desired any more, the last made first. What others, live
 /// traffic or the state are in is let go of instead.
 pub(super) fn prune(draft: &mut Draft, found: &[ObjectFacts], needs: &[StepId], leaving: Leaving) {
+    for object in found {
+        if let ObjectState::Going { waits } = &object.state {
+            let short = object.key.short();
+            draft
+                .notes
+                .push(format!("{short} is being deleted already, and {waits}"));
+        }
+    }
     let mut gone: Vec<&ObjectFacts> = found
         .iter()
         .filter(|object| object.state == ObjectState::Gone)

@@ -28,7 +28,7 @@ pub use arrivals::{came_by_merge, is_committed};
 pub use changes::{ComesFrom, is_no_change, may_merge};
 pub use crossings::{asks_of_others, crossings};
 pub use losses::{Protection, consented, may_lose, protected};
-pub use owners::may_take;
+pub use owners::{may_take, would_be_refused};
 pub use promotions::may_promote_from;
 pub use releases::released;
 pub use replace::may_replace;

@@ -66,7 +66,10 @@ pub fn may_take(observed: &Observed) -> Result<(), Refusal> {
 }
 
 /// What the server would refuse of the environment's own objects, all of it at once.
-fn would_be_refused(observed: &Observed) -> Result<(), Refusal> {
+///
+/// # Errors
+/// It would refuse some.
+pub fn would_be_refused(observed: &Observed) -> Result<(), Refusal> {
     let refused = observed.objects.iter().filter_map(|object| {
         let ObjectState::Refused { reason } = &object.state else {
             return None;

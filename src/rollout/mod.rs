@@ -320,6 +320,24 @@ pub fn no_rollback(plan: &Plan, begun: &BTreeSet<StepId>) -> Option<String> {
     ))
 }
 
+/// Whether a step only takes away what the live release does not have any more, once traffic is on
+/// it: no other kind of step comes behind, and nothing of it comes back by moving traffic.
+#[must_use]
+pub fn is_left_behind(plan: &Plan, begun: &BTreeSet<StepId>, step: &Step) -> bool {
+    let removes = |step: &Step| {
+        matches!(
+            (&step.action, &step.address),
+            (Action::Delete | Action::Forget, Address::Object(_))
+        )
+    };
+    let is_apply = matches!(plan.intent, Intent::Apply | Intent::PromoteFrom(_));
+    let mut others = plan.steps.iter();
+    let is_needed = others.any(|other| other.needs.contains(&step.id) && !removes(other));
+    let mut begun = plan.steps.iter().filter(|other| begun.contains(&other.id));
+    let has_switched = begun.any(|other| matches!(other.action, Action::Switch { .. }));
+    is_apply && removes(step) && !is_needed && has_switched
+}
+
 /// What steps that were begun have destroyed, in words: a rollback puts no data back. None where
 /// nothing was lost.
 #[must_use]

@@ -137,3 +137,143 @@ fn a_set_with_other_claims_gets_pods_that_have_them() {
     site.apply().code(0);
     site.plan().code(0).says("No changes");
 }
+
+#[test]
+fn an_owner_that_is_not_there_is_refused_and_one_that_is_wants_a_consent() {
+    let Some(site) = site() else { return };
+    volume(&site, "data");
+    let claim = |meta: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: parent}}\n---\n\
+             apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: data{meta}}}\nspec:\n  \
+             accessModes: [ReadWriteOnce]\n  storageClassName: ''\n  \
+             resources: {{requests: {{storage: 1Gi}}}}\n"
+        )
+    };
+    site.put("own.yaml", &claim(""));
+    site.apply().code(0);
+
+    let owner = |name: &str, uid: &str| {
+        format!(
+            ", ownerReferences: [{{apiVersion: v1, kind: ConfigMap, name: {name}, uid: \"{uid}\"}}]"
+        )
+    };
+    let gone = owner("gone", "11111111-1111-1111-1111-111111111111");
+    site.put("own.yaml", &claim(&gone));
+    site.plan()
+        .code(6)
+        .says("its owner ConfigMap/gone in")
+        .says("the cluster deletes what has no owner");
+
+    let parent = site
+        .cluster
+        .get(&site.cluster.of("v1", "configmaps/parent"));
+    let uid = parent["metadata"]["uid"].as_str().expect("a uid");
+    site.put("own.yaml", &claim(&owner("parent", uid)));
+    site.apply()
+        .code(6)
+        .says("it goes with ConfigMap/parent from now on")
+        .says("--allow-data-loss PersistentVolumeClaim/data");
+}
+
+#[test]
+fn a_claim_that_hangs_on_an_object_goes_only_when_that_is_named() {
+    let Some(site) = site() else { return };
+    let map = |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n");
+    site.put(
+        "own.yaml",
+        &format!("{}---\n{}", map("parent"), map("other")),
+    );
+    site.apply().code(0);
+    let parent = site
+        .cluster
+        .get(&site.cluster.of("v1", "configmaps/parent"));
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "theirs", "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap",
+            "name": "parent", "uid": parent["metadata"]["uid"]}]},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "",
+            "resources": {"requests": {"storage": "5Gi"}}}});
+    let claims = site.cluster.of("v1", "persistentvolumeclaims");
+    site.cluster.post(&claims, &claim);
+
+    site.put("own.yaml", &map("other"));
+    site.plan().code(2).says("destroys").says("claim theirs in");
+    site.apply()
+        .code(6)
+        .says("--allow-data-loss ConfigMap/parent");
+    assert!(site.cluster.get(&format!("{claims}/theirs")).is_object());
+}
+
+#[test]
+fn a_definition_that_loses_a_field_takes_it_from_nobody_else() {
+    let Some(site) = site() else { return };
+    let group = format!("{}.example.com", site.cluster.namespace);
+    let definition = |fields: &str| {
+        format!(
+            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n\
+             metadata: {{name: things.{group}}}\nspec:\n  group: {group}\n  scope: Namespaced\n  \
+             names: {{plural: things, singular: thing, kind: Thing}}\n  versions:\n    \
+             - name: v1\n      served: true\n      storage: true\n      schema:\n        \
+             openAPIV3Schema: {{type: object, properties: {{spec: {{type: object, \
+             properties: {{{fields}}}}}}}}}\n"
+        )
+    };
+    let both = "color: {type: string}, size: {type: string}";
+    let own = format!(
+        "---\napiVersion: {group}/v1\nkind: Thing\nmetadata: {{name: ours}}\nspec: {{size: big}}\n"
+    );
+    site.put("own.yaml", &format!("{}{own}", definition(both)));
+    site.apply().code(0);
+
+    let fewer = definition("size: {type: string}");
+    site.put("own.yaml", &format!("{fewer}{own}"));
+    let consent = format!("--allow-data-loss CustomResourceDefinition/things.{group}");
+    site.apply()
+        .code(6)
+        .says("they lose field spec.color (v1)")
+        .says(&consent);
+
+    let theirs = json!({"apiVersion": format!("{group}/v1"), "kind": "Thing",
+        "metadata": {"name": "theirs"}, "spec": {"color": "red", "size": "big"}});
+    let things = site.cluster.of(&format!("{group}/v1"), "things");
+    site.cluster.post(&things, &theirs);
+    site.apply().code(6).says("Thing/theirs");
+    let there = site.cluster.get(&format!("{things}/theirs"));
+    assert_eq!(there["spec"]["color"], "red");
+    site.cluster.delete(&format!("{things}/theirs"));
+    site.cluster.delete(&format!(
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/things.{group}"
+    ));
+}
+
+#[test]
+fn what_waits_for_a_finalizer_does_not_take_live_traffic_back() {
+    let Some(site) = site() else { return };
+    let map = |meta: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {meta}}}\n");
+    site.put(
+        "own.yaml",
+        &format!(
+            "{}---\n{}",
+            map("held, finalizers: [example.com/hang]"),
+            map("other")
+        ),
+    );
+    site.apply().code(0);
+
+    // Somebody has begun to delete it; nothing waits for it once more.
+    let path = site.cluster.of("v1", "configmaps/held");
+    site.cluster.delete(&path);
+    site.plan()
+        .code(6)
+        .says("is being deleted")
+        .says("example.com/hang");
+    site.put("own.yaml", &map("other"));
+    site.message("v2");
+    site.apply()
+        .code(0)
+        .says("ConfigMap/held is being deleted already")
+        .says("example.com/hang");
+    assert_eq!(site.live_release(), 2);
+    site.cluster
+        .patch(&path, "test", &json!({"metadata": {"finalizers": null}}));
+}

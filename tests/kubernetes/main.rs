@@ -42,6 +42,7 @@ mod kills;
 mod locks;
 mod losses;
 mod node;
+mod numbers;
 mod objects;
 mod operations;
 mod order;

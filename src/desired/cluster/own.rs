@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use crate::config::schema::Manifests;
@@ -256,19 +258,7 @@ pub(super) fn read(
             } else {
                 place.clone()
             };
-            let is_unnamed = matches!(
-                item.pointer("/metadata/name").map(Value::as_str),
-                None | Some(Some(""))
-            );
-            if let Some(prefix) = item
-                .pointer("/metadata/generateName")
-                .and_then(Value::as_str)
-                && (is_unnamed || item["metadata"]["name"].is_null())
-            {
-                let reason = format!(
-                    "it has `generateName: {prefix}`, and a server makes another object of it each time: \
-                     give it a `name`"
-                );
+            if let Some(reason) = generated(&item) {
                 return Err(wrong(&place, &reason));
             }
             remove_what_the_server_says(&mut item);
@@ -286,6 +276,21 @@ pub(super) fn read(
         }
     }
     Ok(())
+}
+
+/// Why an object without a name of its own is none that a plan can have.
+fn generated(item: &Value) -> Option<String> {
+    let meta = &item["metadata"];
+    let is_unnamed = match &meta["name"] {
+        Value::Null => true,
+        Value::String(name) => name.is_empty(),
+        _ => false,
+    };
+    let prefix = meta["generateName"].as_str().filter(|_| is_unnamed)?;
+    Some(format!(
+        "it has `generateName: {prefix}`, and a server makes another object of it each time: \
+         give it a `name`"
+    ))
 }
 
 fn remove_what_the_server_says(item: &mut Value) {
@@ -354,15 +359,16 @@ fn secret(file: &str, manifest: &mut Manifest) -> Result<(), DesiredError> {
             .into_iter()
             .flatten()
         {
-            if !value.as_str().is_some_and(|text| text.starts_with(SECRET)) {
+            let text = value.as_str().unwrap_or_default();
+            let Some(reference) = reference(part, text) else {
                 return Err(DesiredError {
                     what: format!("{file}: Secret/{} holds the value of `{key}`", manifest.name()),
                     help: "a value in a manifest would be in plans and in the history: write \
                            `stringData: {KEY: \"{{ secret('NAME') }}\"}` and name its source under `secrets:`"
                         .to_owned(),
                 });
-            }
-            data.insert(key.clone(), value.clone());
+            };
+            data.insert(key.clone(), reference.into());
         }
     }
 
@@ -375,4 +381,12 @@ fn secret(file: &str, manifest: &mut Manifest) -> Result<(), DesiredError> {
         }
     });
     Ok(())
+}
+
+/// What stands for a secret's value. A generator writes `data`, in base64.
+fn reference(part: &str, text: &str) -> Option<String> {
+    let decoded = BASE64_STANDARD.decode(text).ok().filter(|_| part == "data");
+    let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+    let mut texts = [Some(text.to_owned()), decoded].into_iter().flatten();
+    texts.find(|text| text.starts_with(SECRET))
 }

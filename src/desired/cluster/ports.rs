@@ -10,6 +10,8 @@ use crate::model::port::{PortName, ServicePort};
 pub(super) struct Ports {
     traffic: Option<(PortName, ServicePort)>,
     others: Vec<(PortName, ServicePort)>,
+    /// Whether the containers are shipit's own, which name their ports.
+    are_named: bool,
 }
 
 impl Ports {
@@ -17,6 +19,7 @@ impl Ports {
         Self {
             traffic: service.traffic_port(),
             others: service.other_ports().into_iter().collect(),
+            are_named: service.manifests.is_none(),
         }
     }
 
@@ -53,10 +56,17 @@ impl Ports {
         listed.collect()
     }
 
-    /// As a Service lists them.
+    /// As a Service lists them. A Service is changed before the switch, and has pods of more than one
+    /// release behind it: it leads to each of them by the port's name, at the number that its own
+    /// release has.
     pub(super) fn of_service(&self) -> Vec<Value> {
         let listed = self.all().map(|(name, port)| {
-            json!({"name": name.as_str(), "port": port.number, "targetPort": port.number,
+            let target: Value = if self.are_named {
+                name.as_str().into()
+            } else {
+                port.number.into()
+            };
+            json!({"name": name.as_str(), "port": port.number, "targetPort": target,
                 "protocol": "TCP"})
         });
         listed.collect()

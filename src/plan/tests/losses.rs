@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use super::{Wanted, World, data, in_order, object, words};
 use crate::model::loss::Holding;
 use crate::model::object::ObjectState;
-use crate::model::plan::{Intent, Plan, StepId};
+use crate::model::plan::{Action, Intent, Plan, StepId};
 use crate::plan::destroy;
-use crate::rollout::{AtRest, Cause, End, Impact, Rollout, destroyed, no_rollback};
+use crate::rollout::{AtRest, Cause, End, Impact, Rollout, destroyed, is_left_behind, no_rollback};
 
 /// After each step of a plan: what the steps so far have destroyed is said, and an environment that
 /// was to go is not put back without it.
@@ -87,4 +87,33 @@ fn a_rollback_after_a_loss_says_what_is_lost() {
     );
     let stopped = ended(Impact::Live, Cause::Interrupted);
     assert!(matches!(stopped, End::RollbackFailed { back, .. } if back.contains("Set/db")));
+}
+
+#[test]
+fn a_removal_behind_the_switch_is_left_and_one_before_it_is_not() {
+    let mut world = World::new();
+    world.carry_out(&world.apply(&Wanted::web(1)));
+    let gone = || vec![object("v1/ConfigMap/shop/old", ObjectState::Gone, &[])];
+    let plan = world.apply(&Wanted {
+        objects: gone(),
+        ..Wanted::web(2)
+    });
+    let removal = plan.steps.iter().find(|step| step.action == Action::Delete);
+    let removal = removal.expect("it is deleted");
+    let is_switch = |action: &Action| matches!(action, Action::Switch { .. });
+    let all: BTreeSet<StepId> = plan.steps.iter().map(|step| step.id).collect();
+    assert!(is_left_behind(&plan, &all, removal));
+
+    let before = plan.steps.iter().filter(|step| !is_switch(&step.action));
+    let before: BTreeSet<StepId> = before.map(|step| step.id).collect();
+    assert!(!is_left_behind(&plan, &before, removal));
+    for step in plan.steps.iter().filter(|step| step.id != removal.id) {
+        assert!(!is_left_behind(&plan, &all, step), "{}", step.address);
+    }
+
+    let desired = Wanted::web(1).desired();
+    let ends = destroy(&desired, &world.facts, &gone(), &world.state);
+    let all: BTreeSet<StepId> = ends.steps.iter().map(|step| step.id).collect();
+    let mut steps = ends.steps.iter();
+    assert!(!steps.any(|step| is_left_behind(&ends, &all, step)));
 }

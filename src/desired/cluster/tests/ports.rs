@@ -66,7 +66,7 @@ fn every_port_has_its_name_in_the_pods_and_in_all_services() {
     assert_eq!(asked("livenessProbe"), 8080);
 
     let route = route(&desired);
-    let listed = |name: &str, port: u16| json!({"name": name, "port": port, "targetPort": port, "protocol": "TCP"});
+    let listed = |name: &str, port: u16| json!({"name": name, "port": port, "targetPort": name, "protocol": "TCP"});
     let all = json!([
         listed("http", 8080),
         listed("db", 5432),

@@ -73,3 +73,18 @@ fn a_hidden_file_is_none_of_a_globs() {
     assert_eq!(names("**/a.yaml"), ["shown"]);
     assert_eq!(names("own/.a.yaml"), ["hidden"]);
 }
+
+#[test]
+fn what_stands_for_a_secret_may_be_in_base64_as_generators_write_it() {
+    let own = "services: {web: {manifests: own.yaml}}";
+    let secret = |data: &str| {
+        format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ndata: {{p: {data}}}\n")
+    };
+    // `secret://key` and `plain`.
+    let text = secret("c2VjcmV0Oi8va2V5");
+    let resolved = desired(own, &[("own.yaml", &text)]).expect("a reference");
+    let web = resolved.services.values().next().expect("one");
+    assert!(web.workload.secrets().contains_key("key"));
+    let plain = desired(own, &[("own.yaml", &secret("cGxhaW4="))]).expect_err("a value");
+    assert!(plain.what.contains("holds the value of `p`"), "{plain}");
+}

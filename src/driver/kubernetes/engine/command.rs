@@ -123,7 +123,7 @@ async fn streams(
         return Ok(Streams::Attached(Box::new(process.map_err(failed)?)));
     };
 
-    let pod = until_it_runs(api, key, what).await?;
+    let pod = until_it_runs(api, key, what, &|_| {}).await?;
     if request.reads && pod["status"]["phase"] == "Running" {
         match api.attach(namespace, name, &params).await {
             Ok(process) => return Ok(Streams::Attached(Box::new(process))),

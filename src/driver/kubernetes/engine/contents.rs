@@ -23,7 +23,7 @@ const CONTROLLER: &str = "kube-controller-manager";
 impl ClaimHolder<'_> {
     /// All that is in a namespace and is not this environment's, whatever its kind.
     pub async fn contents(&self, namespace: &str) -> Result<Vec<Holding>, ApiError> {
-        let kinds = match kinds(self.api).await {
+        let (kinds, mut holds) = match kinds(self.api).await {
             Err(fault) if !fault.is(StatusCode::UNAUTHORIZED) => {
                 let (what, why) = ("what kinds there are".to_owned(), fault.to_string());
                 return Ok(vec![Holding::Unseen { what, why }]);
@@ -32,7 +32,6 @@ impl ClaimHolder<'_> {
         };
 
         let lists = kinds.iter().map(|kind| self.list(kind, Some(namespace)));
-        let mut holds = Vec::new();
         let mut objects = Vec::new();
         for list in try_join_all(lists).await? {
             match list {
@@ -217,17 +216,34 @@ fn is_everywhere(object: &Value) -> bool {
     by_kind || object["metadata"].get("deletionTimestamp").is_some()
 }
 
-/// Every kind that can be in a namespace, be listed and be deleted, each by one of its versions.
-async fn kinds(api: &Api) -> Result<Vec<Kind>, ApiError> {
+/// Every kind that can be in a namespace, be listed and be deleted, each by one of its versions; and
+/// the groups that do not answer, which keep nothing of the others from being seen.
+async fn kinds(api: &Api) -> Result<(Vec<Kind>, Vec<Holding>), ApiError> {
     let groups = api.call(Method::GET, "/apis", None).await?;
     let lists = versions(&groups).into_iter().map(|version| async move {
         let root = if version.contains('/') { "apis" } else { "api" };
-        let list = api
-            .call(Method::GET, &format!("/{root}/{version}"), None)
-            .await?;
-        Ok::<_, ApiError>((version, list))
+        let path = format!("/{root}/{version}");
+        match api.call(Method::GET, &path, None).await {
+            Ok(list) => Ok(Ok((version, list))),
+            // Whoever serves the group behind the server is away.
+            Err(fault @ ApiError::Refused(_)) if !fault.is(StatusCode::UNAUTHORIZED) => {
+                Ok(Err(Holding::Unseen {
+                    what: format!("the objects of {version}"),
+                    why: format!("whoever serves them does not answer: {fault}"),
+                }))
+            }
+            Err(fault) => Err(fault),
+        }
     });
-    Ok(once_each(&try_join_all(lists).await?))
+
+    let (mut known, mut unseen) = (Vec::new(), Vec::new());
+    for list in try_join_all(lists).await? {
+        match list {
+            Ok(list) => known.push(list),
+            Err(holding) => unseen.push(holding),
+        }
+    }
+    Ok((once_each(&known), unseen))
 }
 
 /// Every version of every group, the preferred one of each first: a kind may be in another one

@@ -30,6 +30,7 @@ mod logs;
 mod observe;
 mod occupants;
 mod owner;
+mod owners;
 mod prerequisites;
 pub mod ready;
 mod record;

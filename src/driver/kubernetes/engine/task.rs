@@ -1,6 +1,7 @@
 //! Tasks: a Job for each that runs by itself, named by its attempt, so that whoever comes later
 //! finds it; a command in a pod for each that runs in an instance.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -11,7 +12,9 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::driver::kubernetes::client::api::{Api, ApiError, Selector};
 use crate::driver::kubernetes::engine::KubernetesEngine;
 use crate::driver::kubernetes::engine::command::{self, COMMAND, TASK, pod};
+use crate::driver::kubernetes::engine::list::key_of;
 use crate::driver::kubernetes::engine::logs::{self, Part};
+use crate::driver::kubernetes::engine::wait::not_made;
 use crate::files::lines::Splitter;
 use crate::model::object::mark;
 use crate::model::task::{TaskExit, TaskId};
@@ -211,7 +214,7 @@ impl<'a> Job<'a> {
     async fn follow(&self, run: &TaskRun, progress: Progress<'_>) -> Result<TaskExit, EngineError> {
         let limit = run.within.get().saturating_add(START);
         let following = async {
-            match self.pod().await {
+            match self.pod(progress).await {
                 Ok(Some(pod)) => self.log(&pod, progress).await,
                 Ok(None) => {}
                 Err(error) => {
@@ -228,11 +231,17 @@ impl<'a> Job<'a> {
     }
 
     /// Its pod, once that runs or has run; none when the Job has ended without one that is left.
-    async fn pod(&self) -> Result<Option<Value>, EngineError> {
+    async fn pod(&self, progress: Progress<'_>) -> Result<Option<Value>, EngineError> {
         let begun = Instant::now();
         loop {
             let found = self.pods().await.map_err(|fault| self.failed(fault))?;
             let Some(pod) = found.into_iter().next() else {
+                if let Some(reason) = self.not_made().await.map_err(|fault| self.failed(fault))? {
+                    return Err(EngineError::Failed {
+                        what: format!("running {}", self.id),
+                        reason,
+                    });
+                }
                 if begun.elapsed() > START || self.exit().await?.is_some() {
                     return Ok(None);
                 }
@@ -247,7 +256,31 @@ impl<'a> Job<'a> {
                 name: name.to_owned(),
             };
             let what = format!("running {}", self.id);
-            return pod::until_it_runs(self.api, &key, &what).await.map(Some);
+            let running = pod::until_it_runs(self.api, &key, &what, progress);
+            return running.await.map(Some);
+        }
+    }
+
+    /// Why its pod may not be made, by what the controller of Jobs says of it. Where events may not be
+    /// listed, nothing is known.
+    async fn not_made(&self) -> Result<Option<String>, ApiError> {
+        let Some(job) = self.api.get(&self.key()).await? else {
+            return Ok(None);
+        };
+        let kind = self.api.must(("v1", "Event")).await?;
+        let mut events = BTreeMap::new();
+        let about = Selector::Fields("reason=FailedCreate".to_owned());
+        let listed = self
+            .api
+            .list(&kind, Some(&self.namespace), &about, |event| {
+                if let Some(key) = key_of(&event) {
+                    events.insert(key, event);
+                }
+            })
+            .await;
+        match listed {
+            Err(fault) if fault.is(StatusCode::FORBIDDEN) => Ok(None),
+            other => other.map(|_| not_made(&self.key(), &job, &events)),
         }
     }
 

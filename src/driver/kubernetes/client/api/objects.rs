@@ -243,6 +243,19 @@ impl Api {
             .await
     }
 
+    /// Asks whether an object could be deleted, and deletes nothing.
+    pub async fn would_delete(&self, key: &ObjectKey) -> Result<(), ApiError> {
+        let Some(kind) = self.kind(&key.api_version, &key.kind).await? else {
+            return Ok(());
+        };
+        let path = kind.path(key.namespace.as_deref(), Some(&key.name));
+        let path = format!("{path}?dryRun=All");
+        match self.call(Method::DELETE, &path, None).await {
+            Err(fault) if fault.is(StatusCode::NOT_FOUND) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
     /// Deletes an object, and what it has made after it; one that is gone already is deleted.
     pub async fn delete(&self, key: &ObjectKey, uid: Option<&str>) -> Result<(), ApiError> {
         self.delete_as(key, uid, Propagation::Background).await

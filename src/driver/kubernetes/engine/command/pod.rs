@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use super::{COMMAND, TASK, container, text};
 use crate::driver::kubernetes::client::api::{Api, ApiError, Selector};
 use crate::driver::kubernetes::engine::observe;
+use crate::driver::kubernetes::engine::ready::pending;
 use crate::model::ObjectKey;
 use crate::model::object::mark;
+use crate::port::Progress;
 use crate::port::engine::{CommandRequest, EngineError, Scope};
 
 /// How long the pod of a command may take to start.
@@ -150,25 +152,35 @@ async fn sweep(api: &Api, scope: &Scope, namespace: &str) -> Result<(), ApiError
     Ok(())
 }
 
-/// Waits until the pod of a command runs, or has run.
+/// Waits until the pod of a command runs, or has run. What it waits for is told as it changes.
 pub(in super::super) async fn until_it_runs(
     api: &Api,
     key: &ObjectKey,
     what: &str,
+    progress: Progress<'_>,
 ) -> Result<Value, EngineError> {
     let begun = tokio::time::Instant::now();
+    let mut last = String::new();
     loop {
         let pod = api.get(key).await.map_err(|fault| fault.while_(what))?;
         let Some(pod) = pod else {
             return Err(EngineError::Failed {
                 what: what.to_owned(),
-                reason: "its pod was deleted".to_owned(),
+                reason: if last.is_empty() {
+                    "its pod was deleted".to_owned()
+                } else {
+                    format!("its pod was deleted before it started: {last}")
+                },
             });
         };
         if !matches!(pod["status"]["phase"].as_str(), None | Some("Pending")) {
             return Ok(pod);
         }
 
+        if let Some(waits) = pending(&pod).filter(|waits| *waits != last) {
+            progress(&format!("{}: {waits}", key.short()));
+            last = waits;
+        }
         let waits = &pod["status"]["containerStatuses"][0]["state"]["waiting"];
         let reason = waits["reason"].as_str().unwrap_or("no node has it yet");
         if HOPELESS.contains(&reason) || begun.elapsed() > START {

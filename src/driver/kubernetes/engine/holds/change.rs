@@ -8,7 +8,7 @@ use super::own::{entry, is_attached};
 use crate::driver::kubernetes::engine::apply::said;
 use crate::driver::kubernetes::engine::compare::is_own;
 use crate::model::ObjectKey;
-use crate::model::loss::Holding;
+use crate::model::loss::{Holding, can_hold};
 
 /// The object as it will be once `wanted` is applied: with its fields, and without those that were
 /// ours alone and are not in it any more. The server gives these their defaults.
@@ -66,14 +66,23 @@ fn merge(after: &mut Value, wanted: &Value) {
 /// What goes with the change.
 pub(super) fn given_up(key: &ObjectKey, live: &Value, after: &Value) -> Option<Holding> {
     match (key.group(), key.kind.as_str()) {
-        ("", "Service") => service(live, after).then(|| entry(key, live)).flatten(),
+        ("", "Service") if service(live, after) => entry(key, live),
+        ("", "Service") => {
+            let is_outside = live["spec"]["externalIPs"]
+                .as_array()
+                .is_some_and(|all| !all.is_empty());
+            if !is_outside && entry(key, live).is_none() {
+                return None;
+            }
+            names_lost(key, &reached(live, live), &reached(after, live))
+        }
         ("", "PersistentVolume") => volume(live, after),
         ("networking.k8s.io", "Ingress") => {
             let all = entry(key, live)?;
             if class(live) != class(after) {
                 return Some(all);
             }
-            names_lost(key, &hosts(live), &hosts(after))
+            paths_lost(key, live, after)
         }
         ("gateway.networking.k8s.io", "Gateway") => {
             let all = entry(key, live)?;
@@ -95,6 +104,23 @@ pub(super) fn given_up(key: &ObjectKey, live: &Value, after: &Value) -> Option<H
         }
         _ => None,
     }
+}
+
+/// That an object which can hold something goes, from this change on, with an owner that it gets.
+pub(super) fn owned_since(key: &ObjectKey, live: &Value, after: &Value) -> Option<Holding> {
+    let owners = |of: &Value| -> Vec<Value> {
+        let owners = of["metadata"]["ownerReferences"].as_array();
+        owners.cloned().unwrap_or_default()
+    };
+    let had: Vec<Value> = owners(live).iter().map(|it| it["uid"].clone()).collect();
+    let new = owners(after)
+        .into_iter()
+        .find(|owner| !had.contains(&owner["uid"]))?;
+    let text = |name: &str| new[name].as_str().unwrap_or_default();
+    can_hold(key).then(|| Holding::Unknown {
+        what: format!("what is in {}", said(key)),
+        why: format!("it goes with {}/{} from now on", text("kind"), text("name")),
+    })
 }
 
 /// Whether a Service loses the address that it has. A node's ports stay with a load balancer.
@@ -153,22 +179,101 @@ fn class(ingress: &Value) -> &Value {
     }
 }
 
-/// The hosts of an Ingress; a rule without one is for every host.
-fn hosts(ingress: &Value) -> Vec<String> {
-    let rules = ingress["spec"]["rules"].as_array().into_iter().flatten();
-    rules
-        .map(|rule| rule["host"].as_str().unwrap_or("every host").to_owned())
-        .collect()
+/// The paths of an Ingress that lead nowhere any more, or to its default.
+fn paths_lost(key: &ObjectKey, live: &Value, after: &Value) -> Option<Holding> {
+    let (before, now) = (paths(live), paths(after));
+    let covers = |(host, path): &(String, String), lost: &(String, String)| {
+        let begins = format!("{}/", path.trim_end_matches('/'));
+        *host == lost.0 && (*path == lost.1 || format!("{}/", lost.1).starts_with(&begins))
+    };
+    let lost = before
+        .iter()
+        .filter(|one| !now.iter().any(|next| covers(next, one)));
+    let said: Vec<String> = lost
+        .map(|(host, path)| match path.as_str() {
+            "/" => host.clone(),
+            path => format!("{host}{path}"),
+        })
+        .collect();
+    names_lost(key, &said, &[])
+}
+
+/// The hosts of an Ingress with their paths; a rule without a host is for every one, and so is the
+/// default backend.
+fn paths(ingress: &Value) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for rule in ingress["spec"]["rules"].as_array().into_iter().flatten() {
+        let host = rule["host"].as_str().unwrap_or("every host").to_owned();
+        let paths = rule["http"]["paths"].as_array();
+        let of_rule = paths.into_iter().flatten();
+        let mut of_rule: Vec<&str> = of_rule
+            .map(|one| one["path"].as_str().unwrap_or("/"))
+            .collect();
+        if of_rule.is_empty() {
+            of_rule.push("/");
+        }
+        all.extend(
+            of_rule
+                .iter()
+                .map(|path| (host.clone(), (*path).to_owned())),
+        );
+    }
+    if ingress["spec"]["defaultBackend"].is_object() {
+        all.push(("every other host".to_owned(), "/".to_owned()));
+    }
+    all
+}
+
+/// Where a Service is reached from outside, a line for each way. A port that says no number of a node
+/// keeps the one that it has.
+fn reached(service: &Value, live: &Value) -> Vec<String> {
+    let ports = |of: &Value| of["spec"]["ports"].as_array().cloned().unwrap_or_default();
+    let kind = service["spec"]["type"].as_str().unwrap_or("ClusterIP");
+    let same = |one: &Value, other: &Value| {
+        let protocol = |of: &Value| of["protocol"].as_str().unwrap_or("TCP").to_owned();
+        one["port"] == other["port"] && protocol(one) == protocol(other)
+    };
+    let mut all = Vec::new();
+    if matches!(kind, "NodePort" | "LoadBalancer") {
+        all.extend(ports(service).iter().filter_map(|port| {
+            let kept = || {
+                let there = ports(live).into_iter().find(|there| same(there, port))?;
+                there["nodePort"].as_u64()
+            };
+            let number = port["nodePort"].as_u64().or_else(kept)?;
+            Some(format!("node port {number}"))
+        }));
+    }
+
+    let texts = |field: &str| -> Vec<String> {
+        let list = service["spec"][field].as_array().into_iter().flatten();
+        list.filter_map(|one| one.as_str().map(str::to_owned))
+            .collect()
+    };
+    let addresses = texts("externalIPs");
+    if kind == "LoadBalancer" || !addresses.is_empty() {
+        let numbers = ports(service);
+        let numbers = numbers.iter().filter_map(|port| port["port"].as_u64());
+        all.extend(numbers.map(|number| format!("port {number}")));
+    }
+    all.extend(addresses);
+    let wanted = service["spec"]["loadBalancerIP"].as_str();
+    all.extend(wanted.map(str::to_owned));
+    all
 }
 
 fn listeners(gateway: &Value) -> Vec<String> {
     let listeners = gateway["spec"]["listeners"].as_array();
     let listeners = listeners.into_iter().flatten();
+    let addresses = gateway["spec"]["addresses"].as_array();
+    let addresses = addresses.into_iter().flatten();
+    let addresses = addresses.filter_map(|one| one["value"].as_str().map(str::to_owned));
     listeners
         .map(|listener| {
             let host = listener["hostname"].as_str().unwrap_or("every host");
             format!("{host}, port {}", listener["port"])
         })
+        .chain(addresses)
         .collect()
 }
 
@@ -263,7 +368,9 @@ mod tests {
         let same = json!({"spec": {"type": "LoadBalancer", "loadBalancerClass": "a", "ports": []}});
         assert_eq!(lost(service, &balanced, &same), None);
         let node = json!({"spec": {"type": "NodePort", "ports": [{"nodePort": 30080}]}});
-        assert_eq!(lost(service, &node, &same), None, "its ports stay");
+        let ports = json!([{"nodePort": 30080}]);
+        let balancer = json!({"spec": {"type": "LoadBalancer", "ports": ports}});
+        assert_eq!(lost(service, &node, &balancer), None, "its ports stay");
     }
 
     #[test]
@@ -295,6 +402,53 @@ mod tests {
         assert!(lost(text, &route, &elsewhere).is_some_and(|it| it.contains("a.example.com")));
         let more = json!({"spec": {"hostnames": ["a.example.com", "b.example.com"]}});
         assert_eq!(lost(text, &route, &more), None);
+    }
+
+    #[test]
+    fn what_a_service_is_reached_by_is_told_one_by_one() {
+        let port = |number: u16, node: u16| json!({"port": number, "nodePort": node});
+        let service = "v1/Service/shop/np";
+        let live = json!({"spec": {"type": "NodePort", "externalIPs": ["192.0.2.77"],
+            "ports": [port(80, 30080), port(443, 30443)]}});
+        assert_eq!(lost(service, &live, &live), None);
+        let kept = json!({"spec": {"type": "NodePort", "ports": [{"port": 80}, {"port": 443}]}});
+        assert_eq!(lost(service, &live, &kept), None, "they keep their numbers");
+        let other = json!({"spec": {"type": "NodePort", "externalIPs": [],
+            "ports": [port(80, 30081)]}});
+        let told = lost(service, &live, &other).expect("they go");
+        for gone in ["node port 30080", "node port 30443", "192.0.2.77"] {
+            assert!(told.contains(gone), "{told}");
+        }
+        let balanced = json!({"spec": {"type": "LoadBalancer", "ports": [{"port": 80}]},
+            "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.9"}]}}});
+        let moved = json!({"spec": {"type": "LoadBalancer", "ports": [{"port": 81}]}});
+        assert!(lost(service, &balanced, &moved).is_some_and(|it| it.contains("port 80")));
+    }
+
+    #[test]
+    fn a_path_and_a_default_that_go_are_told() {
+        let ingress = "networking.k8s.io/v1/Ingress/shop/web";
+        let rule = |paths: &[&str]| {
+            let paths: Vec<Value> = paths.iter().map(|path| json!({"path": path})).collect();
+            json!({"host": "a.example.com", "http": {"paths": paths}})
+        };
+        let live = json!({
+            "spec": {"rules": [rule(&["/shop", "/pay"])], "defaultBackend": {"service": {}}},
+            "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.5"}]}},
+        });
+        let fewer =
+            json!({"spec": {"rules": [rule(&["/shop"])], "defaultBackend": {"service": {}}}});
+        let told = lost(ingress, &live, &fewer).expect("a path goes");
+        assert!(
+            told.contains("a.example.com/pay") && !told.contains("/shop"),
+            "{told}"
+        );
+        let wider = json!({"spec": {"rules": [rule(&["/"])], "defaultBackend": {"service": {}}}});
+        assert_eq!(lost(ingress, &live, &wider), None, "it takes both in");
+        let mut without = live.clone();
+        without["spec"]["defaultBackend"] = Value::Null;
+        let told = lost(ingress, &live, &without).expect("the default goes");
+        assert!(told.contains("every other host"), "{told}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod change;
 mod own;
+mod schema;
 mod storage;
 
 pub(super) use storage::{asks_for_storage, claims};
@@ -131,6 +132,32 @@ impl ClaimHolder<'_> {
         let after = change::applied(live, wanted.body());
         let mut holds = self.scaled(live, &after).await?;
         holds.extend(change::given_up(&wanted.key(), live, &after));
+        holds.extend(change::owned_since(&wanted.key(), live, &after));
+        holds.extend(self.narrowed(&wanted.key(), live, &after).await?);
+        Ok(holds)
+    }
+
+    /// What the objects of a definition lose when it is changed in place: fields that it has no
+    /// more, and versions that nobody can ask for any more. Of others' objects nothing goes.
+    async fn narrowed(
+        &self,
+        key: &ObjectKey,
+        live: &Value,
+        after: &Value,
+    ) -> Result<Vec<Holding>, ApiError> {
+        if key.group() != "apiextensions.k8s.io" {
+            return Ok(Vec::new());
+        }
+        let lost = schema::lost(live, after);
+        if lost.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut holds = self.instances(live, Fate::Replaced).await?;
+        for holding in &mut holds {
+            if let Holding::Data { policy, .. } = holding {
+                *policy = Some(format!("they lose {}", first_of(&lost, NAMED)));
+            }
+        }
         Ok(holds)
     }
 

@@ -12,7 +12,7 @@ use crate::driver::kubernetes::engine::addresses::addresses;
 use crate::driver::kubernetes::engine::apply::said;
 use crate::driver::kubernetes::engine::compare::owned;
 use crate::model::ObjectKey;
-use crate::model::loss::{Holding, is_of_definition};
+use crate::model::loss::{Holding, can_hold, is_of_definition};
 
 /// Finalizers of the API itself: they wait, and delete nothing elsewhere.
 const WAITING: [&str; 4] = [
@@ -50,7 +50,25 @@ struct Referrer {
     field: &'static str,
 }
 
-const REFERRERS: [Referrer; 7] = [
+const REFERRERS: [Referrer; 10] = [
+    Referrer {
+        group: "",
+        kind: "ServiceAccount",
+        by: ("v1", "Pod", "pods"),
+        field: "/spec/serviceAccountName",
+    },
+    Referrer {
+        group: "",
+        kind: "ServiceAccount",
+        by: ("v1", "Secret", "secrets"),
+        field: "/metadata/annotations/kubernetes.io~1service-account.name",
+    },
+    Referrer {
+        group: "",
+        kind: "Node",
+        by: ("v1", "Pod", "pods"),
+        field: "/spec/nodeName",
+    },
     Referrer {
         group: "networking.k8s.io",
         kind: "IngressClass",
@@ -112,12 +130,26 @@ impl ClaimHolder<'_> {
         fate: Fate,
     ) -> Result<Vec<Holding>, ApiError> {
         let mut holds = self.of(key, live, fate).await?;
+        if !can_hold(key) {
+            holds.extend(self.hanging(key, live).await?);
+        }
         holds.extend(entry(key, live));
         holds.extend(written(key, live));
         holds.extend(elsewhere(key, live));
         holds.extend(self.referring(key).await?);
         holds.extend(self.nodes_of(key).await?);
         Ok(holds)
+    }
+
+    /// The claims that hang on an object which holds nothing itself: whoever made them has named it
+    /// as their owner. Where claims may not be listed, none are known.
+    async fn hanging(&self, key: &ObjectKey, live: &Value) -> Result<Vec<Holding>, ApiError> {
+        if key.namespace.is_none() {
+            return Ok(Vec::new());
+        }
+        let claims = self.claims_of(key, live, |_| false).await?;
+        let is_data = |holding: &Holding| matches!(holding, Holding::Data { .. });
+        Ok(claims.into_iter().filter(is_data).collect())
     }
 
     /// The nodes of a pool, which are taken away with all pods on them, whosever they are.
@@ -159,7 +191,8 @@ impl ClaimHolder<'_> {
                 plural: plural.to_owned(),
                 namespaced: kind != "ClusterRoleBinding",
             };
-            match self.list(&kind, None).await? {
+            // What is in a namespace is referred to from there.
+            match self.list(&kind, key.namespace.as_deref()).await? {
                 Ok(mut found) => {
                     found.retain(|object| {
                         object.pointer(field).and_then(Value::as_str) == Some(&key.name)

@@ -9,7 +9,6 @@ use serde_json::Value;
 use super::fingerprint;
 use super::snapshot::{Snapshot, Unknown};
 use crate::driver::kubernetes::client::api::{Api, ApiError, How};
-use crate::driver::kubernetes::engine::KubernetesEngine;
 use crate::driver::kubernetes::engine::apply::{Decision, decide, refused, said};
 use crate::driver::kubernetes::engine::autoscale::{Pods, Scalers};
 use crate::driver::kubernetes::engine::cache::Seen;
@@ -17,6 +16,7 @@ use crate::driver::kubernetes::engine::compare::{applied, changes, owned};
 use crate::driver::kubernetes::engine::complete::shared;
 use crate::driver::kubernetes::engine::holds::{self, Asked, ClaimHolder, Fate, NOTHING, bound};
 use crate::driver::kubernetes::engine::owner::manager;
+use crate::driver::kubernetes::engine::{KubernetesEngine, owners};
 use crate::model::object::{ObjectFacts, ObjectState, is_kept, mark};
 use crate::model::plan::Change;
 use crate::model::{Manifest, ObjectKey};
@@ -42,6 +42,10 @@ pub(super) async fn objects(
                     .to_owned(),
             })?;
             return Ok(ObjectFacts::plain(key, ObjectState::After { definition }));
+        }
+        let looking = |fault: ApiError| fault.while_(format!("looking at the owners of {}", said(&key)));
+        if let Some(reason) = owners::missing(api, manifest).await.map_err(looking)? {
+            return Ok(ObjectFacts::plain(key, ObjectState::Refused { reason }));
         }
         match one(engine, api, scope, snapshot, manifest).await {
             Err(fault) if fault.is_about_the_object() => {
@@ -107,6 +111,23 @@ async fn leaving(
     key: &ObjectKey,
     live: &Value,
 ) -> Result<ObjectFacts, EngineError> {
+    if let Some(waits) = waits(live) {
+        return Ok(ObjectFacts::plain(
+            key.clone(),
+            ObjectState::Going { waits },
+        ));
+    }
+    // What cannot be asked is for the deletion to say. A namespace is mostly let go of.
+    if key.kind != "Namespace"
+        && let Err(fault) = holder.api.would_delete(key).await
+        && fault.is_about_the_object()
+    {
+        let reason = format!("deleting {}: {fault}", said(key));
+        return Ok(ObjectFacts::plain(
+            key.clone(),
+            ObjectState::Refused { reason },
+        ));
+    }
     let holds = holder
         .of_own(key, live, Fate::Deleted)
         .await
@@ -119,6 +140,25 @@ async fn leaving(
         is_protected: holds::is_protected(live),
         is_kept: is_kept(live),
         ..ObjectFacts::plain(key.clone(), ObjectState::Gone)
+    })
+}
+
+/// What an object waits for that is being deleted; none for one that is not.
+fn waits(live: &Value) -> Option<String> {
+    let since = live["metadata"]["deletionTimestamp"].as_str()?;
+    let finalizers = live["metadata"]["finalizers"].as_array();
+    let finalizers: Vec<&str> = finalizers
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    Some(if finalizers.is_empty() {
+        format!("is on its way out since {since}")
+    } else {
+        format!(
+            "waits since {since} for the finalizer {}: the controller that put it there has to act",
+            finalizers.join(", ")
+        )
     })
 }
 
@@ -171,6 +211,13 @@ async fn one(
     let Some(item) = known else {
         return unlisted(engine, &holder, scalers, &sent).await;
     };
+    if let Some(waits) = item.live.as_ref().and_then(waits) {
+        let reason = format!(
+            "{} is being deleted, and {waits}; it can be made anew when it is gone",
+            said(&key)
+        );
+        return Ok(ObjectFacts::plain(key, ObjectState::Refused { reason }));
+    }
     let Some(live) = &item.live else {
         let state = item
             .done

@@ -7,6 +7,7 @@ mod trouble;
 
 pub(super) use object::{is_of, makes, object};
 pub(super) use slot::{SlotWait, whole_slot};
+pub(super) use trouble::not_made;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -30,7 +30,7 @@ pub(super) async fn events(api: &Api, namespace: String) -> Result<Watched, ApiE
 }
 
 /// Why an object's pods may not be made, by what its controller has said since it was applied.
-pub(super) fn not_made(
+pub(in super::super) fn not_made(
     key: &ObjectKey,
     live: &Value,
     objects: &BTreeMap<ObjectKey, Value>,
