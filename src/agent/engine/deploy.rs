@@ -8,17 +8,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::engine::environment_state::{InstanceKey, Serving};
 use crate::agent::engine::held::Held;
+use crate::agent::engine::images::fetch;
 use crate::agent::engine::record::{EnvironmentRecord, SlotRecord, WorkloadRecord};
 use crate::agent::engine::{Agent, Environment, Work, failed, moved};
 use crate::agent::instance::{InstanceSpec, Supervisor};
 use crate::agent::log::instances;
-use crate::agent::rootfs;
 use crate::model::facts::HealthState;
 use crate::model::plan::DeployMode;
 use crate::model::workload::Workload;
 use crate::model::{Address, Fingerprint, ServiceName, Slot};
 use crate::port::Progress;
-use crate::port::engine::{EngineError, Incoming, NotReady, Permit, Placement, Pull};
+use crate::port::engine::{EngineError, NotReady, Permit, Placement};
 
 /// Puts a workload into its slot. Until its image is there nothing has changed, and when `gone` is
 /// cancelled before that, for nobody waits any more, nothing does.
@@ -125,49 +125,6 @@ fn relabel(
             there.label = label;
         }
     })
-}
-
-/// Whether the images that are not there yet have room, all together.
-pub(in crate::agent) async fn room(
-    agent: &Agent,
-    incoming: &[Incoming],
-) -> Result<(), EngineError> {
-    let missing = incoming.iter().filter_map(|incoming| {
-        let image = incoming.workload.image.value()?;
-        let runtime = agent.runtimes().of(&incoming.workload);
-        let unpacked = runtime.unpacked(agent.folder(), image)?;
-        Some((unpacked, incoming.pull.clone()))
-    });
-    let (folder, missing) = (agent.folder().clone(), missing.collect::<Vec<_>>());
-    tokio::task::spawn_blocking(move || rootfs::room(&folder, &missing))
-        .await
-        .map_err(|error| error.to_string())
-        .flatten()
-        .map_err(|reason| failed("looking for room for the images", &reason))
-}
-
-/// Every blob is read and verified before anything is stopped or started.
-pub(super) async fn fetch(
-    agent: &Agent,
-    workload: &Workload,
-    pull: &Pull,
-    progress: Progress<'_>,
-) -> Result<(), EngineError> {
-    let digest = workload
-        .image
-        .value()
-        .cloned()
-        .ok_or_else(|| EngineError::Refused {
-            reason: format!("the image of {} is not known", workload.service),
-            help: "this is a fault of shipit; please report it".to_owned(),
-        })?;
-
-    progress(&format!("fetching {}", digest.short()));
-    let runtime = agent.runtimes().of(workload);
-    let fetched = runtime.prepare(agent.folder(), pull, &digest).await;
-    fetched
-        .map(drop)
-        .map_err(|error| failed("fetching the image", &error))
 }
 
 /// One placement under way.

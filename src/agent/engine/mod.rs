@@ -8,6 +8,7 @@ pub(in crate::agent) mod deploy;
 mod environment;
 mod hash_key;
 pub(in crate::agent) mod held;
+mod images;
 pub(in crate::agent) mod listeners;
 mod logs;
 mod ready;
@@ -313,7 +314,7 @@ impl Engine for Arc<Agent> {
     }
 
     async fn room(&self, incoming: &[Incoming]) -> Result<(), EngineError> {
-        deploy::room(self, incoming).await
+        images::room(self, incoming).await
     }
 
     async fn deploy(

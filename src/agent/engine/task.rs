@@ -1,34 +1,28 @@
 //! Tasks: each runs once, whoever waits for it. What became of it is recorded, so that a client
 //! that comes later, or another agent, finds it.
 
+mod reading;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use futures_util::stream::StreamExt as _;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::engine::command::{self, refused};
 use crate::agent::engine::record::{SlotRecord, TaskFile, WorkloadRecord};
-use crate::agent::engine::{Agent, deploy, failed};
+use crate::agent::engine::task::reading::Reading;
+use crate::agent::engine::{Agent, failed, images};
 use crate::agent::instance::InstanceSpec;
-use crate::files::lines::Splitter;
 use crate::model::task::{TaskExit, TaskId};
 use crate::model::{Digest, Period};
 use crate::port::Progress;
 use crate::port::engine::{
-    CommandInput, CommandOutput, EngineError, Permit, RunningCommand, Scope, TaskBegan, TaskEnd,
-    TaskImage, TaskPlace, TaskRun,
+    EngineError, Permit, RunningCommand, Scope, TaskBegan, TaskEnd, TaskImage, TaskPlace, TaskRun,
 };
 
 /// How many bytes of a task's output are kept: the last ones.
 const LOG: usize = 64 << 10;
-/// How long a task has to end once it is asked to.
-const GRACE: Duration = Duration::from_secs(10);
-/// The signal that asks for it.
-const SIGTERM: i32 = 15;
-
 /// What tells a task.
 type Key = (Scope, TaskId);
 
@@ -312,7 +306,7 @@ async fn fetch<'a>(
     };
     let coming = image.workload.image.value();
     let coming = coming.map(|digest| agent.tasks.expect(digest));
-    deploy::fetch(agent, &image.workload, &image.pull, &|_| {}).await?;
+    images::fetch(agent, &image.workload, &image.pull, &|_| {}).await?;
     Ok(coming)
 }
 
@@ -415,52 +409,6 @@ async fn carry(
     running.end(ended);
 }
 
-/// What is read of a task, line by line. Whoever stops to read and goes on later loses nothing.
-struct Reading<'a> {
-    running: &'a Running,
-    out: Splitter,
-    err: Splitter,
-}
-
-impl<'a> Reading<'a> {
-    fn of(running: &'a Running) -> Self {
-        Self {
-            running,
-            out: Splitter::default(),
-            err: Splitter::default(),
-        }
-    }
-
-    /// Reads what it writes, to its end.
-    async fn read(&mut self, command: &mut RunningCommand) -> TaskExit {
-        loop {
-            let lines = match command.output.next().await {
-                Some(Ok(CommandOutput::Out(bytes))) => self.out.push(&bytes),
-                Some(Ok(CommandOutput::Err(bytes))) => self.err.push(&bytes),
-                Some(Ok(CommandOutput::Ended(code))) => return TaskExit::Code(code),
-                _ => return TaskExit::Unseen,
-            };
-            self.push(lines);
-        }
-    }
-
-    /// Asks it to end, and reads what it writes until it has, or has had its time for that.
-    async fn read_its_last(&mut self, command: &mut RunningCommand) {
-        let _ = command.input.send(CommandInput::Signal(SIGTERM)).await;
-        let _ = tokio::time::timeout(GRACE, self.read(command)).await;
-    }
-
-    /// Takes over what has no end.
-    fn finish(&mut self) {
-        let rest = [self.out.finish(), self.err.finish()];
-        self.push(rest.into_iter().flatten());
-    }
-
-    fn push(&self, lines: impl IntoIterator<Item = String>) {
-        lines.into_iter().for_each(|line| self.running.push(line));
-    }
-}
-
 /// Runs a task to its end.
 pub(super) async fn run(
     agent: &Arc<Agent>,
@@ -505,49 +453,17 @@ mod tests {
     #[test]
     fn the_last_lines_of_a_task_are_kept_and_counted() {
         let running = Running::new();
-        let mut reading = Reading::of(&running);
-        let lines = reading.out.push(b"one\r\ntwo\nthr");
-        reading.push(lines);
+        let push = |line: &str| running.push(line.to_owned());
+        push("one");
+        push("two");
         assert_eq!(
             running.lines(0),
             (vec!["one".to_owned(), "two".to_owned()], 2)
         );
         assert_eq!(running.lines(1).0, ["two"]);
-        reading.finish();
-        assert_eq!(running.lines(2).0, ["thr"]);
 
-        reading.push(vec!["x".repeat(16 << 10); 6]);
+        (0..6).for_each(|_| push(&"x".repeat(16 << 10)));
         let (kept, count) = running.lines(0);
-        assert_eq!((kept.len(), count), (3, 9), "no more than is kept");
-    }
-
-    /// A command that writes half a line, and the rest of it when it is asked to end.
-    fn that_is_asked_to_end() -> RunningCommand {
-        let (input, mut inputs) = tokio::sync::mpsc::channel(1);
-        let (outputs, output) = tokio::sync::mpsc::channel(4);
-        tokio::spawn(async move {
-            let half = |text: &'static str| Ok(CommandOutput::Out(text.into()));
-            let _ = outputs.send(half("whole\nhalf of")).await;
-            let asked = inputs.recv().await;
-            assert!(matches!(asked, Some(CommandInput::Signal(SIGTERM))));
-            let _ = outputs.send(half(" a line")).await;
-            let _ = outputs.send(Ok(CommandOutput::Ended(0))).await;
-        });
-        let output = tokio_stream::wrappers::ReceiverStream::new(output).boxed();
-        RunningCommand { input, output }
-    }
-
-    #[tokio::test]
-    async fn a_line_without_an_end_outlives_the_time_of_its_task() {
-        let (running, mut command) = (Running::new(), that_is_asked_to_end());
-        let mut reading = Reading::of(&running);
-        let mut seen = running.seen.subscribe();
-        tokio::select! {
-            exit = reading.read(&mut command) => panic!("it has ended: {exit:?}"),
-            first = seen.wait_for(|seen| seen.0 == 1) => drop(first.expect("a line")),
-        }
-        reading.read_its_last(&mut command).await;
-        reading.finish();
-        assert_eq!(running.lines(0).0, ["whole", "half of a line"]);
+        assert_eq!((kept.len(), count), (3, 8), "no more than is kept");
     }
 }

@@ -5,7 +5,9 @@
 //! [`Unpacked::fetch`].
 
 mod blobs;
+mod fetch;
 mod limits;
+mod meta;
 mod seal;
 mod space;
 #[cfg(test)]
@@ -23,9 +25,10 @@ use oci_spec::image::ImageConfiguration;
 use tempfile::TempDir;
 
 use crate::agent::Directory;
-use crate::agent::launch::account;
 use crate::agent::rootfs::blobs::{Layer, Layout, digest};
+pub(in crate::agent) use crate::agent::rootfs::fetch::fetch;
 use crate::agent::rootfs::limits::Limits;
+pub use crate::agent::rootfs::meta::ImageMeta;
 use crate::agent::rootfs::seal::Condition;
 pub(super) use crate::agent::rootfs::seal::Tree;
 use crate::agent::rootfs::space::Space;
@@ -34,19 +37,6 @@ use crate::files::archive::Budget;
 use crate::files::replace;
 use crate::model::Digest;
 use crate::port::engine::Pull;
-
-/// What the image says about how it is started.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct ImageMeta {
-    /// Entrypoint and arguments.
-    pub command: Vec<String>,
-    /// Its variables.
-    pub env: BTreeMap<String, String>,
-    /// Where it starts.
-    pub workdir: PathBuf,
-    /// As whom.
-    pub user: Option<String>,
-}
 
 /// What the name of an image's folder begins with until the image is whole.
 const UNPACKING: &str = ".unpacking-";
@@ -107,7 +97,7 @@ impl Unpacked {
         if let Ok(meta) = self.meta() {
             self.remember(pull)?;
             self.ensure()?;
-            has_its_user(&self.files(), &meta)?;
+            meta.has_its_user(&self.files())?;
             return Ok(meta);
         }
         let budget = Limits::of_agent()?.budget(Arc::clone(unwanted));
@@ -148,8 +138,8 @@ impl Unpacked {
         let layers = described(layers, &config)?;
         unpack_all(&layout, &layers, &files, (self.tree, budget))?;
 
-        let meta = meta(&config);
-        has_its_user(&files, &meta)?;
+        let meta = ImageMeta::of(&config);
+        meta.has_its_user(&files)?;
         let text = serde_json::to_vec(&meta).unwrap_or_default();
         let path = fresh.path().join("image.json");
         fs::write(&path, text).map_err(|error| said("writing", &path, &error))?;
@@ -303,18 +293,6 @@ fn described(
     Ok(layers.into_iter().zip(said.iter().cloned()).collect())
 }
 
-/// Whether an image has the user that it says it runs as: who is found to be missing when an
-/// instance starts is found too late.
-fn has_its_user(files: &Path, meta: &ImageMeta) -> Result<(), Reason> {
-    let found = account(files, meta.user.as_deref());
-    found.map(drop).map_err(|error| {
-        format!(
-            "it cannot run: {error}. `USER` in its Dockerfile, or `build: {{user: …}}`, names a \
-             user that it has, or a number"
-        )
-    })
-}
-
 /// Puts the layers over each other in an empty folder.
 fn unpack_all(
     layout: &Layout,
@@ -440,35 +418,6 @@ fn settle(from: &Path, to: &Path) -> Result<(), Reason> {
             Ok(())
         }
         Err(error) => Err(said("naming", to, &error)),
-    }
-}
-
-fn meta(config: &ImageConfiguration) -> ImageMeta {
-    let Some(config) = config.config() else {
-        return ImageMeta {
-            workdir: "/".into(),
-            ..ImageMeta::default()
-        };
-    };
-
-    let words = |words: &Option<Vec<String>>| words.clone().unwrap_or_default();
-    let command = [words(config.entrypoint()), words(config.cmd())].concat();
-    let env = words(config.env())
-        .iter()
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
-    let workdir = config
-        .working_dir()
-        .as_deref()
-        .filter(|path| !path.is_empty())
-        .unwrap_or("/")
-        .into();
-    ImageMeta {
-        command,
-        env,
-        workdir,
-        user: config.user().clone(),
     }
 }
 

@@ -913,7 +913,7 @@ fn what_nobody_waits_for_is_not_unpacked_to_its_end() {
             }
         };
         tokio::select! {
-            fetched = crate::agent::runtime::process::fetch(unpacked.clone(), &pull) => {
+            fetched = fetch(unpacked.clone(), &pull) => {
                 panic!("it was there at once: {fetched:?}")
             }
             () = begun => {}

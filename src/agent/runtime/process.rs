@@ -10,8 +10,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,7 +23,7 @@ use crate::agent::Directory;
 use crate::agent::engine::record::{ProcessRecord, boot};
 use crate::agent::launch::{self, Handover, Held, Start, User};
 use crate::agent::posture::Limits;
-use crate::agent::rootfs::{ImageMeta, Tree, Unpacked};
+use crate::agent::rootfs::{self, ImageMeta, Tree, Unpacked};
 use crate::agent::runtime::attached::{Attach, Attached};
 use crate::agent::runtime::{Launch, Running, Runtime};
 use crate::agent::trouble::{Trouble, is_local};
@@ -46,7 +44,7 @@ impl Runtime for ProcessRuntime {
         pull: &Pull,
         image: &Digest,
     ) -> io::Result<ImageMeta> {
-        fetch(Unpacked::of(directory, image, Tree::Machine), pull).await
+        rootfs::fetch(Unpacked::of(directory, image, Tree::Machine), pull).await
     }
 
     fn unpacked(&self, directory: &Directory, image: &Digest) -> Option<Unpacked> {
@@ -113,26 +111,6 @@ impl Runtime for ProcessRuntime {
             return Ok(None);
         }
         adopt(record)
-    }
-}
-
-/// Unpacks an image, unless it is there. When nobody waits for it any more it stops, and leaves
-/// nothing.
-pub(in crate::agent) async fn fetch(image: Unpacked, pull: &Pull) -> io::Result<ImageMeta> {
-    let pull = pull.clone();
-    let waiting = Waiting::default();
-    let unwanted = Arc::clone(&waiting.0);
-    let fetched = tokio::task::spawn_blocking(move || image.fetch(&pull, &unwanted)).await;
-    fetched.map_err(io::Error::other)?.map_err(io::Error::other)
-}
-
-/// Somebody who waits; says so when it is dropped.
-#[derive(Default)]
-struct Waiting(Arc<AtomicBool>);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -28,7 +28,7 @@ use tokio::process::Command;
 
 use crate::agent::Directory;
 use crate::agent::engine::record::ProcessRecord;
-use crate::agent::rootfs::{ImageMeta, Tree, Unpacked};
+use crate::agent::rootfs::{self, ImageMeta, Tree, Unpacked};
 use crate::agent::runtime::attached::{Attach, Attached};
 use crate::agent::runtime::container::id_map::IdRange;
 use crate::agent::runtime::container::specification::specification;
@@ -260,7 +260,7 @@ impl Runtime for ContainerRuntime {
                 "the runtime `container` cannot work here: {reason}"
             )));
         }
-        process::fetch(Unpacked::of(directory, image, Tree::Container), pull).await
+        rootfs::fetch(Unpacked::of(directory, image, Tree::Container), pull).await
     }
 
     fn unpacked(&self, directory: &Directory, image: &Digest) -> Option<Unpacked> {
