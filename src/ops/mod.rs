@@ -22,6 +22,7 @@ pub mod hooks;
 pub mod images;
 pub mod import;
 pub mod init;
+pub mod listeners;
 pub mod lock;
 pub mod logs;
 pub mod notify;

@@ -13,7 +13,8 @@ use crate::model::{EnvironmentName, ReleaseNumber, Slot, TaskName};
 use crate::observe::observe;
 use crate::ops::actor::actor;
 use crate::ops::{
-    Error, Session, behind, elsewhere, hooks, images, policy, preflight, promote, versions,
+    Error, Session, behind, elsewhere, hooks, images, listeners, policy, preflight, promote,
+    versions,
 };
 use crate::plan::{self, Again};
 use crate::policy::Protection;
@@ -218,6 +219,8 @@ pub(super) async fn look_and_plan(
     plan.notes
         .extend(preflight::unsigned(session, &plan).await?);
     plan.notes.extend(preflight::as_root(session, &plan));
+    plan.notes
+        .extend(listeners::notes(session, &plan, facts).await?);
     plan.notes.extend(session.ports.engine.warnings());
     if let Request::Apply { .. } = request {
         plan.notes.extend(preflight::submodules(session).await?);
@@ -247,7 +250,7 @@ async fn may_be_made(
         crate::policy::may_take(observed)?;
         crate::policy::may_replace(&desired.resources, &observed.resources)?;
         crate::policy::may_enter(&desired.resources, &observed.resources)?;
-        preflight::addresses_are_free(session, desired).await?;
+        listeners::addresses_are_free(session, desired).await?;
         images::survive_their_lifecycle(session, desired, observed).await?;
     }
     Ok(())

@@ -4,20 +4,19 @@
 use std::collections::BTreeSet;
 
 use crate::agent::runtime::systemd::Unavailable;
-use crate::config::schema::{BuildConfig, HostCluster, Runtime, Text};
+use crate::config::schema::{BuildConfig, Runtime, Text};
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
 use crate::model::loss::Loss;
 use crate::model::plan::{Action, Plan};
-use crate::model::route::Route;
 use crate::model::signature::{command, signer};
 use crate::model::{Address, LiveTraffic, ServiceName, Slot};
 use crate::ops::doctor::name;
 use crate::ops::session::unavailable;
 use crate::ops::{Error, Session};
 use crate::policy::{Refusal, protected};
-use crate::port::engine::{EngineError, Pull, Rehearsal, Rehearsed, Scope};
+use crate::port::engine::{EngineError, Pull, Rehearsal, Rehearsed};
 use crate::port::registry::signed_at;
 use crate::proto::Directory;
 
@@ -39,53 +38,6 @@ pub fn can_start(session: &Session) -> Result<(), Error> {
         name(host.runtime)
     );
     Err(EngineError::Unreachable { what, reason, help }.into())
-}
-
-/// Fails when another environment of the project has a listener on this machine that this one
-/// wants. The configuration alone does not tell: its environments may be on machines of their own.
-pub async fn addresses_are_free(session: &Session, desired: &Desired) -> Result<(), Error> {
-    let Some(own) = session.configuration()?.cluster.host() else {
-        return Ok(());
-    };
-    let agent = |host: &HostCluster| Directory::find(host.directory(&session.root));
-    let routes: Vec<&Route> = desired
-        .services
-        .values()
-        .filter_map(|service| service.route.as_ref())
-        .collect();
-
-    for (name, configuration) in &session.project.environments {
-        let host = configuration.cluster.host();
-        let has_our_agent = host.is_some_and(|host| agent(host) == agent(own));
-        if *name == session.environment || !has_our_agent {
-            continue;
-        }
-        let other = Scope {
-            project: session.project.name.clone(),
-            environment: name.clone(),
-        };
-        let there = session.ports.engine.observe(&other).await?;
-        let taken = routes.iter().find_map(|route| {
-            let shared = |held: &'_ Route| {
-                let own = route.listeners()?.shared_with(held.listeners()?)?;
-                Some(own.address)
-            };
-            let mut holders = there.routes.values();
-            holders.find_map(|held| Some((route, shared(held)?, held)))
-        });
-        if let Some((route, address, holder)) = taken {
-            let what = format!(
-                "{} cannot listen at {address}: {} of {name} listens there, on this machine",
-                route.service, holder.service
-            );
-            let help = format!(
-                "give {} its own ports under `traffic.listeners` of {}",
-                route.service, session.environment
-            );
-            return Err(Refusal { what, help }.into());
-        }
-    }
-    Ok(())
 }
 
 /// Why traffic could not go back to where it is now: an image that is gone, an object that is

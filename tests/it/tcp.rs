@@ -159,6 +159,9 @@ fn who_has_the_address_already_is_named() {
     let lines = Lines::new();
     let address = format!("{}:7000", lines.host);
     let _taken = std::net::TcpListener::bind(&address).expect("it is free");
+    let plan = lines.world.run(&["plan", "--env", "staging"]).code(0);
+    plan.says(&format!("web is to listen at {address}, which it-"))
+        .says("stop it, or set another address under `traffic.listeners`");
     let said = lines.world.apply().code(1);
     assert!(said.stderr.contains(&address), "{}", said.stderr);
     assert!(said.stderr.contains("taken by"), "{}", said.stderr);

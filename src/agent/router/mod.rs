@@ -45,6 +45,13 @@ use access::AccessLog;
 use config::Shared;
 use routes::Routes;
 
+/// Who listens on an address of this machine, or on a part of it; none when nobody does. Reads
+/// files; call it off the async threads.
+#[must_use]
+pub fn holder_of(address: SocketAddr) -> Option<PortHolder> {
+    holder::find_other(address, &std::collections::BTreeSet::new())
+}
+
 /// What a router is started with.
 #[derive(Debug, Default)]
 pub struct Options {
