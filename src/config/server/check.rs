@@ -4,7 +4,7 @@ use std::path::Component;
 
 use super::schema::{On, ReceiverConfig, ServerConfig, ServerProject};
 use crate::config::findings::Findings;
-use crate::model::bounds::{Bounds, EVERYTHING};
+use crate::model::bounds::{Bounds, Commands, EVERYTHING};
 
 pub(super) fn check(config: &ServerConfig, findings: &mut Findings<'_>) {
     if config.version != 1 {
@@ -64,6 +64,14 @@ fn check_project(project: &ServerProject, at: &[&str], findings: &mut Findings<'
             format!("`{word}` says nothing"),
             help,
         );
+    }
+
+    if let (Some(_), Bounds::Only(allowed)) = (&project.pipeline, &project.may)
+        && allowed.commands == Commands::Never
+    {
+        let message = "its commands run what is in the repository, and `may.commands` is `never`";
+        let help = "write `commands: allowed`, or take the pipeline out";
+        findings.add(&[at, &["pipeline"]].concat(), message, help);
     }
 
     for (name, receiver) in &project.receivers {
