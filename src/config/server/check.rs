@@ -100,11 +100,11 @@ fn check_receiver(name: &str, receiver: &ReceiverConfig, at: &[&str], findings: 
         findings.add(&key, "there is no secret", help);
     }
     let is_one = |(file, env): (bool, bool)| file != env;
-    let sources = receiver
+    let mut sources = receiver
         .secrets
         .iter()
         .map(|one| (one.file.is_some(), one.env.is_some()));
-    if !sources.into_iter().all(is_one) {
+    if !sources.all(is_one) {
         let help = "write `{file: PATH}` or `{env: NAME}`";
         findings.add(&key, "a secret has one source", help);
     }
