@@ -49,6 +49,7 @@ pub mod observed;
 pub mod outcome;
 pub mod own_rule;
 pub mod period;
+pub mod pipeline;
 pub mod plan;
 pub mod platform;
 pub mod port;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::model::job::{JobEnd, JobKind, JobNumber, Lane, Requester};
+use crate::model::pipeline::Pipeline;
 
 /// Why a runner could not do it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -39,6 +40,9 @@ pub struct JobSpec {
     pub folder: PathBuf,
     /// The folder of the lane: the checkout, with the state that stays in it.
     pub place: PathBuf,
+    /// What is run in the checkout before.
+    #[serde(default)]
+    pub pipeline: Option<Pipeline>,
     /// What the repository may ask for.
     pub may: crate::model::bounds::Bounds,
     /// How long it may take.

@@ -1,4 +1,4 @@
-//! Harbor, in its own format and as CloudEvents.
+//! Harbor, in its own format and as `CloudEvents`.
 
 use serde::Deserialize;
 

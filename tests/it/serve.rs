@@ -651,6 +651,39 @@ fn a_repository_gets_no_more_than_its_operator_allows() {
 }
 
 #[test]
+fn a_pipeline_is_run_in_the_checkout_before_the_deployment() {
+    let mut server = Server::of(World::new(), "everything\n    pipeline: PIPELINE");
+    let pipeline = server.path().join("pipeline.json");
+    let config = fs::read_to_string(server.path().join("server.yaml")).expect("it is read");
+    let config = config.replace("PIPELINE", &pipeline.display().to_string());
+    fs::write(server.path().join("server.yaml"), config).expect("written");
+    let steps = r#"{"parameters": {"WORD": "$(touch /tmp/never); built"}, "steps": [
+        {"step": "compile", "commands": ["echo compiling", "printf %s \"$WORD\" > app/message.txt"]},
+        {"step": "facts", "commands": ["test \"$SHIPIT_ENVIRONMENT\" = staging", "test \"$SHIPIT_REF\" = refs/heads/staging"]}]}"#;
+    fs::write(&pipeline, steps).expect("written");
+    server.push_aside();
+    server.start();
+    server
+        .run(&["trigger", "shop"])
+        .code(0)
+        .says("step compile")
+        .says("  compiling");
+    assert_eq!(server.world.get(), "$(touch /tmp/never); built");
+
+    let broken = r#"[{"step": "test", "commands": ["echo no >&2; exit 3", "echo not reached"]}]"#;
+    fs::write(&pipeline, broken).expect("written");
+    let said = server.run(&["trigger", "shop"]).code(1);
+    said.says("step test: `echo no >&2; exit 3` ended with exit status: 3")
+        .says_not("\n  not reached");
+    fs::write(&pipeline, "[]").expect("written");
+    server
+        .run(&["trigger", "shop"])
+        .code(1)
+        .says("a pipeline has 1 to 100 steps");
+    assert_eq!(server.world.get(), "$(touch /tmp/never); built");
+}
+
+#[test]
 fn a_job_is_cancelled_cleanly_whether_it_waits_or_runs() {
     let mut world = World::new();
     // It never becomes ready.

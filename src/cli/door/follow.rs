@@ -70,7 +70,7 @@ pub async fn follow(
 
         let go = if lines.is_empty() && !is_over {
             let waits = piece.job.waits_for.as_deref();
-            listener.waits(waits.map_or("it runs", |words| words))
+            listener.waits(waits.unwrap_or("it runs"))
         } else {
             listener.lines(&lines)
         };

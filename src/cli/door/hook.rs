@@ -256,13 +256,11 @@ struct Pushed<'a> {
 
 impl Listener for Pushed<'_> {
     fn lines(&mut self, lines: &[String]) -> Go {
-        let told = lines.iter().map(|line| {
+        let mut told = lines.iter().map(|line| {
             let short: String = line.chars().take(LONGEST).collect();
             say(self.screen, Line::from("  ").quote(short))
         });
-        told.into_iter()
-            .find(|go| *go == Go::Away)
-            .unwrap_or(Go::On)
+        told.find(|go| *go == Go::Away).unwrap_or(Go::On)
     }
 
     /// A connection on which nothing is said is cut by what is on its way.

@@ -4,7 +4,7 @@ use std::path::Component;
 
 use super::schema::{On, ReceiverConfig, ServerConfig, ServerProject};
 use crate::config::findings::Findings;
-use crate::model::bounds::{Bounds, EVERYTHING};
+use crate::model::bounds::{Bounds, Commands, EVERYTHING};
 
 pub(super) fn check(config: &ServerConfig, findings: &mut Findings<'_>) {
     if config.version != 1 {
@@ -66,6 +66,14 @@ fn check_project(project: &ServerProject, at: &[&str], findings: &mut Findings<'
         );
     }
 
+    if let (Some(_), Bounds::Only(allowed)) = (&project.pipeline, &project.may)
+        && allowed.commands == Commands::Never
+    {
+        let message = "its commands run what is in the repository, and `may.commands` is `never`";
+        let help = "write `commands: allowed`, or take the pipeline out";
+        findings.add(&[at, &["pipeline"]].concat(), message, help);
+    }
+
     for (name, receiver) in &project.receivers {
         check_receiver(
             name,
@@ -92,11 +100,11 @@ fn check_receiver(name: &str, receiver: &ReceiverConfig, at: &[&str], findings: 
         findings.add(&key, "there is no secret", help);
     }
     let is_one = |(file, env): (bool, bool)| file != env;
-    let sources = receiver
+    let mut sources = receiver
         .secrets
         .iter()
         .map(|one| (one.file.is_some(), one.env.is_some()));
-    if !sources.into_iter().all(is_one) {
+    if !sources.all(is_one) {
         let help = "write `{file: PATH}` or `{env: NAME}`";
         findings.add(&key, "a secret has one source", help);
     }

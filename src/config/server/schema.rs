@@ -175,6 +175,10 @@ pub struct ServerProject {
     /// `/hooks/PROJECT/NAME`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub receivers: BTreeMap<String, ReceiverConfig>,
+    /// The file with the pipeline that is run before each deployment, as JSON:
+    /// `[{"step": "compile", "commands": ["yarn install", "yarn build"]}]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<PathBuf>,
     /// Its environments, and what each is deployed on.
     pub environments: BTreeMap<EnvironmentName, EnvironmentRule>,
     /// What the files of the repository may ask for: `everything`, or a map.

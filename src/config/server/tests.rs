@@ -80,6 +80,11 @@ fn what_the_types_cannot_say_is_checked() {
         ),
         ("url: \"ssh:", "url: \"ext::ssh:", "no URL"),
         ("may: {", "may: all #{", "says nothing"),
+        (
+            "    may: {",
+            "    pipeline: /etc/shipit/node.json\n    may: {",
+            "is `never`",
+        ),
     ] {
         let text = GOOD.replace(from, to);
         assert_ne!(text, GOOD, "{from}");

@@ -1,4 +1,4 @@
-//! The queue in a file of SQLite: WAL, synced at each commit, one thread that writes.
+//! The queue in a file of `SQLite`: WAL, synced at each commit, one thread that writes.
 
 use std::path::Path;
 use std::time::Duration;

@@ -214,9 +214,9 @@ impl Clients {
         let authority = self.authority()?;
         let now = Timestamp::now();
         let mut params = params("shipit serve", now, until(now, SERVER));
-        let named =
+        let with_names =
             CertificateParams::new(names.to_vec()).map_err(|error| failed(error.to_string()))?;
-        params.subject_alt_names = named.subject_alt_names;
+        params.subject_alt_names = with_names.subject_alt_names;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate().map_err(|error| failed(error.to_string()))?;
         let made = params

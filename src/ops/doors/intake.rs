@@ -307,8 +307,8 @@ async fn take(
     let routes = doors.routes(project);
     let (mut requests, mut ignored) = (Vec::new(), message.ignored);
     for trigger in &message.triggers {
-        let routed = route(trigger, &routes);
-        if routed.is_empty() {
+        let found = route(trigger, &routes);
+        if found.is_empty() {
             ignored.push(nowhere(trigger));
         }
         let (Trigger::Ref { by, .. } | Trigger::Image { by, .. }) = trigger;
@@ -316,11 +316,7 @@ async fn take(
             name: by.clone(),
             via: via.clone(),
         };
-        requests.extend(
-            routed
-                .into_iter()
-                .map(|routed| requested(project, routed, &by)),
-        );
+        requests.extend(found.into_iter().map(|one| requested(project, one, &by)));
     }
     let delivery = delivery(door, message.key, &message.event, body);
     store(doors, delivery, requests, ignored).await

@@ -136,12 +136,12 @@ fn waits_for(doors: &Doors, job: &Job, open: &[Job]) -> Option<String> {
 /// There is none, it is over, or the queue cannot store it.
 pub async fn cancel(doors: &Doors, number: JobNumber, asker: &Asker<'_>) -> Result<Job, DoorError> {
     let job = found(doors, number, Verb::Cancel, asker).await?;
-    let asked = Happening::CancelAsked {
+    let happening = Happening::CancelAsked {
         by: asker.requester().name,
     };
-    happen(&job, asked.clone(), Timestamp::now())
+    happen(&job, happening.clone(), Timestamp::now())
         .map_err(|error| DoorError::Impossible(error.to_string()))?;
-    let change = Box::new(move |job: &Job| happen(job, asked, Timestamp::now()).ok());
+    let change = Box::new(move |job: &Job| happen(job, happening, Timestamp::now()).ok());
     let changed = doors.queue.update(number, change).await?;
     doors.wake.notify_one();
     changed.ok_or_else(|| none(number))

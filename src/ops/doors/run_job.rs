@@ -1,10 +1,13 @@
 //! The process of a job: it checks out what is asked for, looks at what the files ask for, runs the
 //! command, and writes down how that ended.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::{admit, kept};
@@ -68,7 +71,18 @@ async fn carried_out(
         Ok(brought) => brought,
         Err(end) => return end,
     };
-    let end = match command(attempt, spec, &checkout).await {
+    let deadline = Instant::now() + spec.within;
+    let ran = steps(attempt, spec, (&checkout, &commit), deadline).await;
+    let ran = match ran {
+        // What was to stop before the command was there begins none.
+        _ if interrupted.is_cancelled() => Ok(ended(
+            Exit::Interrupted,
+            "it was stopped before the deployment",
+        )),
+        Ok(()) => command(attempt, spec, &checkout, deadline).await,
+        Err(reason) => Ok(ended(Exit::Failed, reason)),
+    };
+    let end = match ran {
         Ok(end) => end,
         Err(error) => ended(
             Exit::Failed,
@@ -149,17 +163,73 @@ fn allowed(log: &mut JobLog, spec: &JobSpec, project: &Project) -> Result<(), Jo
     }
 }
 
-/// Runs the command to its end.
-async fn command(attempt: &mut Attempt, spec: &JobSpec, folder: &Path) -> std::io::Result<JobEnd> {
+/// Runs the steps of the pipeline, if there is one. An error is why the deployment does not begin.
+async fn steps(
+    attempt: &mut Attempt,
+    spec: &JobSpec,
+    (folder, commit): (&Path, &str),
+    deadline: Instant,
+) -> Result<(), String> {
+    let Some(pipeline) = &spec.pipeline else {
+        return Ok(());
+    };
+    for step in &pipeline.steps {
+        attempt.log().line(&format!("step {}", step.step));
+        for text in &step.commands {
+            attempt.log().line(&format!("  $ {text}"));
+            let mut command = variables(spec, "sh".as_ref());
+            command
+                .args(["-ec", text])
+                .current_dir(folder)
+                .envs(&pipeline.parameters)
+                .env("SHIPIT_PROJECT", spec.lane.project.as_str())
+                .env("SHIPIT_ENVIRONMENT", spec.lane.environment.as_str())
+                .env("SHIPIT_REF", &spec.reference)
+                .env("SHIPIT_COMMIT", commit);
+            let lock = attempt.share_lock().map_err(|error| error.to_string())?;
+            let within = deadline.saturating_duration_since(Instant::now());
+            let log = attempt.log();
+            let said = supervise(command, lock, within, |line| {
+                let (Written::Out(text) | Written::Err(text)) = line;
+                log.line(&format!("  {text}"));
+            });
+            let failed = |why: String| format!("step {}: `{text}` {why}", step.step);
+            match said
+                .await
+                .map_err(|error| failed(format!("cannot be started: {error}")))?
+            {
+                Supervised::Ended(status) if status.success() => {}
+                Supervised::Ended(status) => return Err(failed(format!("ended with {status}"))),
+                Supervised::Late(_) => return Err(failed("was not done in time".to_owned())),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A program with what it may see of the server's environment.
+fn variables(spec: &JobSpec, program: &OsStr) -> Command {
     let variables: Vec<&str> = spec.variables.iter().map(String::as_str).collect();
-    let mut command = environment::tool(process::program(), &variables);
+    let mut command = environment::tool(program, &variables);
+    command
+        .env("SHIPIT_JOB", spec.number.to_string())
+        .env("SHIPIT_JOB_BY", spec.by.to_string());
+    command
+}
+
+/// Runs the command to its end.
+async fn command(
+    attempt: &mut Attempt,
+    spec: &JobSpec,
+    folder: &Path,
+    deadline: Instant,
+) -> std::io::Result<JobEnd> {
+    let mut command = variables(spec, process::program().as_ref());
     command
         .arg("-C")
         .arg(folder)
         .args(["--env", spec.lane.environment.as_str()])
-        .current_dir(folder)
-        .env("SHIPIT_JOB", spec.number.to_string())
-        .env("SHIPIT_JOB_BY", spec.by.to_string());
+        .current_dir(folder);
     match spec.kind {
         JobKind::Apply => {
             let timeout = format!("{}s", spec.lock_timeout.as_secs());
@@ -172,11 +242,12 @@ async fn command(attempt: &mut Attempt, spec: &JobSpec, folder: &Path) -> std::i
     }
 
     let lock = attempt.share_lock()?;
+    let within = deadline.saturating_duration_since(Instant::now());
     let mut told = Told {
         log: attempt.log(),
         reason: String::new(),
     };
-    let supervised = supervise(command, lock, spec.within, |line| told.line(line)).await?;
+    let supervised = supervise(command, lock, within, |line| told.line(line)).await?;
     let reason = told.reason;
     Ok(match supervised {
         Supervised::Ended(status) => match status.code() {

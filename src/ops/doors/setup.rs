@@ -9,11 +9,15 @@ use crate::files;
 use crate::files::environment;
 use crate::files::program::{Bounds, Keep, LeftBehind, captured};
 use crate::model::ProjectName;
+use crate::model::pipeline::Pipeline;
 use crate::ops::actor::uid_of;
 use crate::port::engine::CheckResult;
 
 /// How long a repository may take to answer.
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// The largest pipeline, in bytes.
+const LARGEST: u64 = 256 << 10;
 
 /// What was written, and what comes next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,6 +145,13 @@ pub async fn check(config: &ServerConfig) -> Vec<CheckResult> {
         ),
     ];
     for (name, project) in &config.projects {
+        if let Some(path) = &project.pipeline {
+            found.push(result(
+                format!("the pipeline of {name}"),
+                pipeline(path).map(drop),
+                "write `[{\"step\": \"compile\", \"commands\": [\"yarn build\"]}]`",
+            ));
+        }
         found.push(result(
             format!("the repository of {name}"),
             repository(&project.source.url).await,
@@ -156,6 +167,16 @@ fn result(what: String, result: Result<(), String>, help: &str) -> CheckResult {
         help: result.is_err().then(|| help.to_owned()),
         fault: result.err(),
     }
+}
+
+/// The pipeline in a file.
+///
+/// # Errors
+/// It cannot be read, or is none.
+pub(super) fn pipeline(path: &Path) -> Result<Pipeline, String> {
+    let of = |reason: String| format!("{}: {reason}", path.display());
+    let text = files::read_text(path, LARGEST).map_err(|error| of(error.to_string()))?;
+    Pipeline::read(&text).map_err(|error| of(error.to_string()))
 }
 
 /// Whether a folder can be written, or made.

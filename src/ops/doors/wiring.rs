@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tracing_subscriber::EnvFilter;
@@ -21,6 +23,9 @@ use crate::redact::Redactor;
 
 /// The largest secret, in bytes.
 const LARGEST: u64 = 64 << 10;
+
+/// How long another server may have the lock.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The rules of `jobs`, for a queue.
 pub const RULES: Rules = Rules {
@@ -45,10 +50,14 @@ pub fn open(config: ServerConfig, redactor: &Redactor) -> Result<(Doors, File), 
     let folder = config.data.display().to_string();
     files::private_folder(&config.data).map_err(failed(&format!("making {folder}")))?;
     files::private_folder(&config.jobs()).map_err(failed(&format!("making {folder}/jobs")))?;
-    let lock = files::try_lock(&config.data.join("lock")).map_err(failed("taking the lock"))?;
-    let lock = lock.ok_or_else(|| DoorError::Setup {
-        what: format!("using {folder}"),
-        reason: "another `shipit serve` has it".to_owned(),
+    // What a server that was killed was just starting has its lock for a moment longer.
+    let lock = files::lock_within(&config.data.join("lock"), PATIENCE);
+    let lock = lock.map_err(|error| match error.kind() {
+        ErrorKind::TimedOut => DoorError::Setup {
+            what: format!("using {folder}"),
+            reason: "another `shipit serve` has it".to_owned(),
+        },
+        _ => failed("taking the lock")(error),
     })?;
 
     let secrets = secrets(&config)?;

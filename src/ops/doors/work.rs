@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::counts::count;
-use super::{DoorError, Doors};
+use super::{DoorError, Doors, setup};
 use crate::jobs::{Happening, happen};
 use crate::model::job::{Job, JobNumber, JobState};
 use crate::port::queue::{Change, JobQuery};
@@ -100,6 +100,10 @@ async fn begin(doors: &Doors, job: &Job) -> Result<(), DoorError> {
         let reason = format!("server.yaml has no project {} any more", lane.project);
         return fail(doors, job, reason).await;
     };
+    let pipeline = match project.pipeline.as_deref().map(setup::pipeline).transpose() {
+        Ok(pipeline) => pipeline,
+        Err(reason) => return fail(doors, job, reason).await,
+    };
     let place = config.lane(lane.project.as_str(), lane.environment.as_str());
     let spec = JobSpec {
         number: job.number,
@@ -111,6 +115,7 @@ async fn begin(doors: &Doors, job: &Job) -> Result<(), DoorError> {
         url: project.source.url.clone(),
         folder: project.source.folder.clone(),
         place,
+        pipeline,
         may: project.may.clone(),
         within: config.runner.within.get(),
         lock_timeout: config.runner.lock_timeout.get(),
