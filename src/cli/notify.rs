@@ -8,6 +8,7 @@ use crate::cli::arguments::{EnvironmentArg, LockArgs};
 use crate::cli::{Cx, signals};
 use crate::model::NotifyName;
 use crate::model::event::Event;
+use crate::model::name::NameError;
 use crate::model::notice::DeliveryStatus;
 use crate::ops::notify::{Kept, Tested, deliver, test};
 use crate::output::events::View;
@@ -28,18 +29,43 @@ pub struct Args {
     environment: EnvironmentArg,
 
     /// Send a test to the notification of this name, or to all without one. Nothing of it is kept.
-    #[arg(long, value_name = "NAME", num_args = 0..=1)]
-    test: Option<Option<NotifyName>>,
+    #[arg(
+        long,
+        value_name = "NAME",
+        num_args = 0..=1,
+        default_missing_value = "",
+        value_parser = tested_ones
+    )]
+    test: Option<TestedOnes>,
 
     #[command(flatten)]
     lock: LockArgs,
 }
 
+/// Who is sent a test.
+#[derive(Debug, Clone)]
+enum TestedOnes {
+    All,
+    One(NotifyName),
+}
+
+fn tested_ones(text: &str) -> Result<TestedOnes, String> {
+    if text.is_empty() {
+        return Ok(TestedOnes::All);
+    }
+    let name = text.parse().map_err(|error: NameError| error.to_string())?;
+    Ok(TestedOnes::One(name))
+}
+
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let cx = &cx.of(&args.environment)?;
     let session = cx.session().await?;
-    if let Some(name) = &args.test {
-        let tested = test(&session, name.as_ref()).await?;
+    if let Some(ones) = &args.test {
+        let name = match ones {
+            TestedOnes::All => None,
+            TestedOnes::One(name) => Some(name),
+        };
+        let tested = test(&session, name).await?;
         if cx.format == Format::Json {
             cx.screen
                 .document(Kind::Notified, &json!({"tested": tested}));
@@ -72,9 +98,9 @@ fn tests(tested: &[Tested]) -> Page {
             (None, _) => page.line(format!("{}: delivered", it.name)),
             (Some(reason), help) => {
                 page.line(format!("{}: not delivered: {reason}", it.name));
-                let help = help.as_ref().filter(|help| !help.is_empty());
-                help.into_iter()
-                    .for_each(|help| page.line(format!("  {help}")));
+                if let Some(help) = help.as_ref().filter(|help| !help.is_empty()) {
+                    page.line(format!("  {help}"));
+                }
             }
         }
     }

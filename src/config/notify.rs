@@ -1,5 +1,7 @@
 //! What the keys of `notify` must hold together.
 
+use std::collections::BTreeSet;
+
 use crate::config::de::listed;
 use crate::config::findings::{Findings, TAKE_OUT};
 use crate::config::schema::{EmailConfig, EmailTls, EnvEntry, EnvironmentConfig, NotifyConfig};
@@ -20,7 +22,7 @@ pub(super) fn check(findings: &mut Findings<'_>, environment: &EnvironmentConfig
         if let Some(email) = &notify.email {
             by_email(findings, name, email);
         }
-        if notify.on.as_ref().is_some_and(|events| events.is_empty()) {
+        if notify.on.as_ref().is_some_and(BTreeSet::is_empty) {
             let message = "it would be told nothing";
             findings.add(&["notify", name, "on"], message, TAKE_OUT);
         }

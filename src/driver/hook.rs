@@ -121,7 +121,9 @@ impl Hooks {
         let lines = text.lines().map(|line| line.chars().take(LINE).collect());
         let lines: Vec<String> = lines.collect();
         if ended.status.success() {
-            lines.iter().for_each(|line| progress(line));
+            for line in &lines {
+                progress(line);
+            }
             return Ok(());
         }
         let code = ended.status.code();

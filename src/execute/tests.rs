@@ -225,7 +225,7 @@ impl Stage {
             stops: self.troubles.stops.clone(),
             gate: self.gate.clone(),
             outside_window: None,
-            called: std::collections::BTreeSet::new(),
+            called: BTreeSet::new(),
             sink: Arc::new(|_| ()),
         }
     }

@@ -386,7 +386,7 @@ fn vault(values: &Value) -> (String, String) {
 #[test]
 fn a_build_that_fills_its_index_in_the_new_instance_and_tells_the_team() {
     let chat = Receiver::slack(TOKEN);
-    let mail = Mail::start(Some(PASSWORD), None);
+    let mail = Mail::real_or_played(PASSWORD);
     let (address, token) = vault(&serde_json::json!({"slack": TOKEN, "smtp": PASSWORD}));
     let mut world = World::live();
     world.put("vault-token", &token);

@@ -127,10 +127,9 @@ fn a_hook_has_one_point_and_one_call() {
 #[test]
 fn what_is_whole_is_taken() {
     let overlay = format!(
-        "{}notify:\n  a: {{slack: {{channel: C1, token: {{secret: key}}}}, on: [started, done]}}\n  \
+        "{SECRETS}notify:\n  a: {{slack: {{channel: C1, token: {{secret: key}}}}, on: [started, done]}}\n  \
          b: {{email: {{server: \"mail.example.com:25\", from: \"Ship <a@b.example>\", to: [c@d.example]}}}}\n\
-         hooks:\n  c: {{before: switch, run: bin/c now, env: {{X: {{secret: key}}}}, pass: [Y]}}\n",
-        SECRETS
+         hooks:\n  c: {{before: switch, run: bin/c now, env: {{X: {{secret: key}}}}, pass: [Y]}}\n"
     );
     let project = project(GOOD, &overlay).expect("it is whole");
     let environment = project.environments.values().next().expect("one");

@@ -1,5 +1,6 @@
 //! E-mail, by a server that takes mail for others (RFC 5321).
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -186,7 +187,7 @@ fn body(message: &Message) -> String {
     let notice = &message.notice;
     let mut text = format!("{}\n\n", plain(&notice.title()));
     for (name, value) in notice.facts() {
-        text.push_str(&format!("{name}: {}\n", plain(&value)));
+        let _ = writeln!(text, "{name}: {}", plain(&value));
     }
     text
 }
@@ -254,7 +255,7 @@ mod tests {
             host: "mail.example.com".to_owned(),
             ..email()
         };
-        let error = elsewhere.transport().err().expect("it is refused");
+        let error = elsewhere.transport().expect_err("it is refused");
         assert!(error.reason.contains("readable"), "{error}");
         email().transport().expect("this machine");
     }

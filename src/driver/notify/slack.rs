@@ -298,7 +298,7 @@ mod tests {
         accepted(&answer(r#"{"ok": true}"#))
             .map_err(DeliveryError::from)
             .expect("it did it");
-        let fault = |body: &str| DeliveryError::from(accepted(&answer(body)).err().expect(body));
+        let fault = |body: &str| DeliveryError::from(accepted(&answer(body)).expect_err(body));
         let busy = fault(r#"{"ok": false, "error": "ratelimited"}"#);
         assert_eq!(busy.kind, DeliveryFault::Unavailable(None));
         let refused = fault(r#"{"ok": false, "error": "not_in_channel"}"#);

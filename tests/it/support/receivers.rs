@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
@@ -157,7 +157,16 @@ pub struct Letter {
 #[derive(Clone)]
 pub struct Mail {
     pub address: String,
-    letters: Arc<Mutex<Vec<Letter>>>,
+    letters: Letters,
+}
+
+/// Where letters are kept.
+#[derive(Clone)]
+enum Letters {
+    /// By the one that is played.
+    Played(Arc<Mutex<Vec<Letter>>>),
+    /// By the real one (`tests/mail/up`): a file each, of which so many were there before.
+    Files(PathBuf, usize),
 }
 
 impl Mail {
@@ -182,11 +191,59 @@ impl Mail {
                 });
             }
         });
-        Self { address, letters }
+        Self {
+            address,
+            letters: Letters::Played(letters),
+        }
+    }
+
+    /// The real one where `SHIPIT_TEST_MAIL` names one with this password, else one that is played.
+    pub fn real_or_played(password: &'static str) -> Self {
+        let Ok(named) = std::env::var("SHIPIT_TEST_MAIL") else {
+            return Self::start(Some(password), None);
+        };
+        let (address, folder) = named.trim().split_once(' ').expect("ADDRESS FOLDER");
+        let there = files(Path::new(folder)).len();
+        Self {
+            address: address.to_owned(),
+            letters: Letters::Files(folder.into(), there),
+        }
     }
 
     pub fn letters(&self) -> Vec<Letter> {
-        self.letters.lock().expect("kept").clone()
+        match &self.letters {
+            Letters::Played(letters) => letters.lock().expect("kept").clone(),
+            Letters::Files(folder, before) => {
+                let files = files(folder).into_iter().skip(*before);
+                files.map(|path| letter(&path)).collect()
+            }
+        }
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder").flatten();
+    let paths = entries.map(|entry| entry.path());
+    let is_letter = |path: &PathBuf| path.extension().is_some_and(|end| end == "json");
+    let mut paths: Vec<PathBuf> = paths.filter(is_letter).collect();
+    paths.sort();
+    paths
+}
+
+fn letter(path: &Path) -> Letter {
+    let text = std::fs::read(path).expect("a letter");
+    let kept: Value = serde_json::from_slice(&text).expect("JSON");
+    let word = |key: &str| kept[key].as_str().unwrap_or_default().to_owned();
+    let to = kept["to"].as_array().expect("a list");
+    Letter {
+        from: word("from"),
+        to: to
+            .iter()
+            .filter_map(|to| Some(to.as_str()?.to_owned()))
+            .collect(),
+        user: kept["user"].as_str().map(str::to_owned),
+        encrypted: false,
+        text: word("text"),
     }
 }
 
