@@ -125,8 +125,8 @@ mod tests {
         assert_eq!(mode & 0o777, 0o644);
 
         let pipe = place.path().join("pipe");
-        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
-        assert!(made.expect("mkfifo").success());
+        let status = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(status.expect("mkfifo").success());
         let reader = std::thread::spawn({
             let pipe = pipe.clone();
             move || fs::read(pipe).expect("read")

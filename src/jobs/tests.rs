@@ -149,8 +149,8 @@ fn a_trigger_is_routed_to_the_environments_that_are_deployed_on_it() {
         route_of("review", Some("feature/*"), None),
     ];
     let environments = |trigger: Trigger| -> Vec<String> {
-        let routed = route(&trigger, &routes);
-        routed
+        let found = route(&trigger, &routes);
+        found
             .iter()
             .map(|one| one.environment.to_string())
             .collect()

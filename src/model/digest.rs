@@ -10,7 +10,8 @@ use sha2::{Digest as _, Sha256};
 #[error("`{0}` is not a digest: `sha256:` and 64 lower-case hexadecimal digits are needed")]
 pub struct DigestError(String);
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         let _ = write!(text, "{byte:02x}");

@@ -210,7 +210,7 @@ impl Look<'_> {
             let fields: Vec<MovedField> =
                 object.changes.iter().filter(is_moved).map(back).collect();
             let moved = match &object.state {
-                ObjectState::Same | ObjectState::Done { .. } => None,
+                ObjectState::Same | ObjectState::Done { .. } | ObjectState::Going { .. } => None,
                 // Whoever took the definition away took this with it.
                 ObjectState::After { .. } => continue,
                 ObjectState::Absent => {
@@ -221,7 +221,6 @@ impl Look<'_> {
                     what: Movement::Added,
                     ..gone(&address, format!("it belongs to {manager}"))
                 }),
-                ObjectState::Going { .. } => None,
                 ObjectState::Gone | ObjectState::Refused { .. } => {
                     configured += 1;
                     None

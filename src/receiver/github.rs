@@ -32,7 +32,8 @@ struct Package {
     name: String,
     #[serde(default)]
     namespace: String,
-    package_version: Option<Version>,
+    #[serde(rename = "package_version")]
+    version: Option<Version>,
 }
 
 #[derive(Default, Deserialize)]
@@ -73,7 +74,7 @@ fn package(event: PackageEvent) -> Result<crate::model::trigger::Trigger, String
     }
     let package = event.registry_package;
     let container = package
-        .package_version
+        .version
         .and_then(|version| version.container_metadata);
     let tag = container
         .and_then(|container| container.tag)

@@ -1,5 +1,6 @@
 //! What each sender sends, as recorded, and everything that a forger could send in its place.
 
+use crate::model::digest::hex;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -20,10 +21,6 @@ struct Sender {
     headers: Vec<(&'static str, String)>,
     /// The header that proves it, which is one of `headers`.
     proof: &'static str,
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn hmac_hex(secret: &str, body: &str) -> String {

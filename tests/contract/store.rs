@@ -546,6 +546,7 @@ fn history(serial: u64) -> State {
         outside_window: None,
         approvals: Vec::new(),
         probe: None,
+        declared: None,
         tasks: Vec::new(),
     };
     State {

@@ -149,8 +149,8 @@ fn a_token_triggers_where_it_may_and_nothing_else_does() {
 
     let (status, text) = server.post("/trigger/shop/staging", &bearer, b"");
     assert_eq!(status, 202, "{text}");
-    let taken: Value = serde_json::from_str(&text).expect("a document");
-    assert_eq!(taken["jobs"][0]["number"], 1);
+    let answer: Value = serde_json::from_str(&text).expect("a document");
+    assert_eq!(answer["jobs"][0]["number"], 1);
     server.run(&["jobs", "wait", "1"]).code(0);
     assert_eq!(server.world.get(), "v1");
     assert_eq!(server.jobs()[0]["by"]["name"], "ci");

@@ -35,7 +35,9 @@ fn forge_of(
     let asked = std::thread::spawn(move || {
         let mut all = before.iter().chain([&status]);
         let mut answer = || answer(&listener, all.next().expect("no more requests"), body);
-        before.iter().for_each(|_| drop(answer()));
+        for _ in before {
+            drop(answer());
+        }
         answer()
     });
     (address, asked)

@@ -1,6 +1,7 @@
 //! The front doors, with the real program: pushes to a bare repository whose hook tells the server,
 //! webhooks, commands; a server that is killed; and what strangers send.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -267,11 +268,10 @@ fn git(folder: &Path, arguments: &[&str]) {
 fn signed(event: &str, id: &str, body: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
     let tag = hmac::sign(&key, body.as_bytes());
-    let digits: String = tag
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let mut digits = String::new();
+    for byte in tag.as_ref() {
+        let _ = write!(digits, "{byte:02x}");
+    }
     format!("x-gitea-event: {event}\r\nx-gitea-delivery: {id}\r\nx-gitea-signature: {digits}\r\n")
 }
 

@@ -266,7 +266,9 @@ pub(in crate::agent) async fn begin(
     let command = begun.inspect_err(|_| forget(agent, &key))?;
     let running = Arc::new(Running::new());
     waited.dedup();
-    waited.into_iter().for_each(|line| running.push(line));
+    for line in waited {
+        running.push(line);
+    }
     tasks.insert(key.clone(), Arc::clone(&running));
     drop(tasks);
     let carrying = carry(

@@ -844,7 +844,9 @@ fn layers_are_what_the_configuration_says_they_are() {
     let (own, other) = (diff_id(&layer), Digest::of(b"other"));
     let image = |ids: &[Digest]| machine.image_of(std::slice::from_ref(&layer), &json!({}), ids);
 
-    let reason = machine.fetch(&image(&[other.clone()])).expect_err("others");
+    let reason = machine
+        .fetch(&image(std::slice::from_ref(&other)))
+        .expect_err("others");
     let both = format!("unpacks to {other}, and it does to {own}");
     assert!(reason.contains(&both), "{reason}");
     let reason = machine.fetch(&image(&[])).expect_err("of no layer");

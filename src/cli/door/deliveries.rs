@@ -58,7 +58,7 @@ pub(in crate::cli) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> 
         .map_err(|error| client.failure(&error))?;
     match args.command {
         What::List { .. } if cx.format == Format::Json => {
-            cx.screen.document(Kind::Deliveries, &found)
+            cx.screen.document(Kind::Deliveries, &found);
         }
         What::List { .. } => cx.screen.show(&page(&found)),
         What::Show { number } => {

@@ -113,15 +113,13 @@ pub(super) async fn watch_one(
     };
     let followed = follow(client, number, wait.deadline(), &mut shown).await;
     let followed = followed.map_err(|error| client.failure(&error))?;
-    match followed {
-        Some(Followed::Ended(ending)) => Ok(told(&cx.screen, number, &ending)),
-        _ => {
-            cx.screen.say(&Page::of(format!(
-                "job {number} goes on: `shipit jobs wait {number}` waits for it"
-            )));
-            Ok(Exit::Failed)
-        }
+    if let Some(Followed::Ended(ending)) = followed {
+        return Ok(told(&cx.screen, number, &ending));
     }
+    cx.screen.say(&Page::of(format!(
+        "job {number} goes on: `shipit jobs wait {number}` waits for it"
+    )));
+    Ok(Exit::Failed)
 }
 
 /// Says how a job ended: the exit code of `apply`.

@@ -6,6 +6,7 @@ use crate::files::{environment, interpreter};
 use crate::model::Period;
 use crate::model::check::RunCheck;
 use crate::model::own_rule::ProgramRule;
+use crate::model::port::PortName;
 use crate::port::Progress;
 use crate::port::checker::CheckTarget;
 
@@ -99,7 +100,7 @@ fn urls(target: &CheckTarget) -> Vec<(String, String)> {
         .first()
         .map(|url| ("SHIPIT_URL".to_owned(), url.url.clone()));
     let each = target.urls.iter().map(|url| {
-        let port = url.port.iter().map(|port| port.as_str());
+        let port = url.port.iter().map(PortName::as_str);
         let words: Vec<&str> = std::iter::once(url.service.as_str()).chain(port).collect();
         let name = words.join("_").to_uppercase().replace('-', "_");
         (format!("SHIPIT_URL_{name}"), url.url.clone())

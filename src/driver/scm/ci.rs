@@ -365,6 +365,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines)] // one table
     fn a_change_request_is_no_branch_on_any_build_server() {
         let cases: &[(&[(&str, &str)], CiFacts)] = &[
             (

@@ -22,6 +22,7 @@ use super::DoorError;
 use crate::files;
 use crate::model::Period;
 use crate::model::client::{Client, Proof, Verb};
+use crate::model::digest::hex;
 use crate::policy::rights::invalid;
 
 /// The largest of its files, in bytes.
@@ -312,11 +313,7 @@ struct Authority {
 /// SHA-256 in hexadecimal digits: by it a certificate or a token is known.
 #[must_use]
 pub fn fingerprint(bytes: &[u8]) -> String {
-    let hash = digest(&SHA256, bytes);
-    hash.as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(digest(&SHA256, bytes).as_ref())
 }
 
 fn until(now: Timestamp, period: Period) -> Timestamp {

@@ -246,7 +246,7 @@ pub async fn command(
             )));
         }
     };
-    let routed = routed_by_hand(doors, project, environment, reference)?;
+    let routed = routed_by_hand(doors, project, environment, &reference)?;
     asker.may(Verb::Deploy, &lane(project, environment))?;
     let request = requested(project, routed, &asker.requester());
     let body = serde_json::to_vec(command).unwrap_or_default();
@@ -271,13 +271,13 @@ fn routed_by_hand(
     doors: &Doors,
     project: &ProjectName,
     environment: &EnvironmentName,
-    reference: String,
+    reference: &str,
 ) -> Result<Routed, DoorError> {
-    if !is_reference(&reference) {
+    if !is_reference(reference) {
         return Err(DoorError::Impossible("this is no branch or tag".to_owned()));
     }
     let trigger = Trigger::Ref {
-        name: reference.clone(),
+        name: reference.to_owned(),
         commit: String::new(),
         by: String::new(),
     };

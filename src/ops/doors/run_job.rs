@@ -315,7 +315,8 @@ impl Told<'_> {
             self.log.line(line);
         }
         if let Event::Ended { .. } = event {
-            self.reason = text.lines().next().unwrap_or_default().to_owned();
+            let first = text.lines().next().unwrap_or_default();
+            first.clone_into(&mut self.reason);
         }
     }
 }

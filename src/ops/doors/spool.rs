@@ -34,12 +34,11 @@ pub async fn collect(doors: &Doors) -> Result<usize, DoorError> {
         for path in spooled(&repository) {
             let read = files::read(&path, LARGEST).ok();
             let found = read.and_then(|bytes| serde_json::from_slice::<Push>(&bytes).ok());
-            match found.filter(|found| found.project == *name) {
-                Some(found) => {
-                    push(doors, &found).await?;
-                    taken += 1;
-                }
-                None => tracing::warn!(path = %path.display(), "a spooled push is not understood"),
+            if let Some(found) = found.filter(|found| found.project == *name) {
+                push(doors, &found).await?;
+                taken += 1;
+            } else {
+                tracing::warn!(path = %path.display(), "a spooled push is not understood");
             }
             let _ = fs::remove_file(&path);
         }

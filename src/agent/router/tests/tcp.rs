@@ -80,7 +80,7 @@ fn limits(drain: Duration) -> Limits {
     }
 }
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// Answers each byte with its name.
 async fn named(name: u8) -> RawInstance {

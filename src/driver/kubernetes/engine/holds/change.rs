@@ -369,8 +369,8 @@ mod tests {
         assert_eq!(lost(service, &balanced, &same), None);
         let node = json!({"spec": {"type": "NodePort", "ports": [{"nodePort": 30080}]}});
         let ports = json!([{"nodePort": 30080}]);
-        let balancer = json!({"spec": {"type": "LoadBalancer", "ports": ports}});
-        assert_eq!(lost(service, &node, &balancer), None, "its ports stay");
+        let wider = json!({"spec": {"type": "LoadBalancer", "ports": ports}});
+        assert_eq!(lost(service, &node, &wider), None, "its ports stay");
     }
 
     #[test]
