@@ -4,9 +4,11 @@
 //! to begin, and nothing else begins meanwhile; what is after it, once its last step is done.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use crate::execute::Run;
 use crate::execute::log::{self, JournalError};
+use crate::model::Period;
 use crate::model::event::Event;
 use crate::model::hook::{Hook, HookCall, HookFacts, HookPoint, HookSecret, HookStage};
 use crate::model::plan::{Action, Intent, Plan, Step, StepId};
@@ -14,6 +16,9 @@ use crate::model::secret::SecretValue;
 use crate::model::task::OnFailure;
 use crate::port::hooks::HookFailure;
 use crate::rollout::touches_live;
+
+/// How long a hook around a rollback may take at the most.
+const BACK: Period = Period::from_secs(10);
 
 /// Which stages have begun, and which steps of each are not done yet.
 pub(super) struct Stages {
@@ -84,12 +89,18 @@ fn of_steps(plan: &Plan) -> BTreeMap<StepId, HookStage> {
         .map(|step| step.id)
         .collect();
     let before = needed_by(plan, &switches);
+    // What only listens or takes away deploys nothing, and what waits was deployed before.
+    let is_deploy = |step: &Step| matches!(step.action, Action::Deploy { .. });
+    let deploys = match plan.intent {
+        Intent::Abort | Intent::Promote(_) => false,
+        _ => has_switch || plan.steps.iter().any(is_deploy),
+    };
 
     let stage = |step: &Step| match &step.action {
         Action::Task(_) | Action::Check { .. } | Action::Fetch { .. } => None,
         Action::Build { .. } => Some(HookStage::Build),
         _ if switches.contains(&step.id) => Some(last),
-        _ if plan.intent == Intent::Destroy || last == HookStage::Rollback => None,
+        _ if plan.intent == Intent::Destroy || last == HookStage::Rollback || !deploys => None,
         _ if switches.is_empty() || before.contains(&step.id) => Some(HookStage::Deploy),
         _ => None,
     };
@@ -141,7 +152,7 @@ pub(super) async fn call(run: &Run, point: HookPoint) -> Result<(), HookError> {
         let Err(failure) = result else { continue };
 
         let what = format!("the hook {} ({point}) has failed: {failure}", hook.name);
-        for line in failure.detail {
+        for line in run.job.ports.redactor.lines(failure.detail) {
             note(run, format!("{}: {line}", hook.name));
         }
         match hook.on_failure {
@@ -159,9 +170,35 @@ async fn call_one(run: &Run, hook: &Hook) -> Result<(), HookFailure> {
         run,
         format!("hook {} ({}): {}", hook.name, hook.point, hook.call.title()),
     );
-    let said = |line: &str| note(run, format!("{}: {line}", hook.name));
+    // A value may go on from one line to the next.
+    let stream = Mutex::new(run.job.ports.redactor.stream());
+    let tell = |lines: Vec<String>| {
+        for line in lines {
+            note(run, format!("{}: {line}", hook.name));
+        }
+    };
+    let said = |line: &str| {
+        let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+        tell(stream.push(line.to_owned()));
+    };
     let caller = &run.job.ports.hooks;
-    caller.call(hook, &facts, &secrets, &said).await
+    let hook = &bounded(hook);
+    let called = caller.call(hook, &facts, &secrets, &said).await;
+    let mut stream = stream.into_inner().unwrap_or_else(PoisonError::into_inner);
+    tell(stream.finish());
+    called
+}
+
+/// The way back is never held up for long.
+fn bounded(hook: &Hook) -> Hook {
+    let timeout = match hook.point.stage {
+        HookStage::Rollback => hook.timeout.min(BACK),
+        _ => hook.timeout,
+    };
+    Hook {
+        timeout,
+        ..hook.clone()
+    }
 }
 
 fn note(run: &Run, text: String) {

@@ -128,6 +128,17 @@ impl Journal {
             .any(|entry| matches!(entry.what, What::Ended { .. }))
     }
 
+    /// Whether the run was killed or interrupted: the next one goes on where it was.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        let ends = self.entries.iter().filter_map(|entry| match &entry.what {
+            What::Ended { ending, .. } => Some(ending),
+            _ => None,
+        });
+        ends.last()
+            .is_none_or(|end| matches!(end, Ending::Interrupted { .. } | Ending::Killed))
+    }
+
     /// Whether this step is done.
     #[must_use]
     pub fn is_done(&self, id: StepId) -> bool {

@@ -479,10 +479,8 @@ impl ObjectsRoute {
         }
         let class = spec["loadBalancerClass"].as_str();
         let class = class.map_or_else(String::new, |class| format!(" ({class})"));
-        Some(format!(
-            "the load balancer{class} of {}",
-            self.off.key().short()
-        ))
+        let service = self.off.key().short();
+        Some(format!("the load balancer{class} of {service}"))
     }
 
     /// What names its objects.

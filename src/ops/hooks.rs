@@ -2,6 +2,7 @@
 //! called here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use crate::config::EnvironmentConfig;
 use crate::config::schema::{EnvEntry, HookConfig, SecretConfig, SecretEntry};
@@ -116,7 +117,7 @@ pub(super) async fn called(session: &Session, plan: &Plan) -> Result<BTreeSet<Ho
 /// Whether a run that did not come to its end has called a hook for this release, and it ended well.
 fn has_called(journal: &Journal, hook: &Hook, release: Option<ReleaseNumber>) -> bool {
     let target = journal.plan().and_then(|plan| plan.target.as_ref());
-    if journal.has_ended() || release.is_none() || target.map(|it| it.release) != release {
+    if !journal.is_cut_off() || release.is_none() || target.map(|it| it.release) != release {
         return false;
     }
     let is_same = journal.plan().is_some_and(|plan| plan.hooks.contains(hook));
@@ -250,8 +251,21 @@ async fn call(
         sink,
         &format!("hook {} ({}): {title}", hook.name, hook.point),
     );
-    let said = |line: &str| note(session, sink, &format!("{}: {line}", hook.name));
-    session.ports.hooks.call(hook, facts, &secrets, &said).await
+    // A value may go on from one line to the next.
+    let stream = Mutex::new(session.ports.redactor.stream());
+    let tell = |lines: Vec<String>| {
+        for line in lines {
+            note(session, sink, &format!("{}: {line}", hook.name));
+        }
+    };
+    let said = |line: &str| {
+        let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+        tell(stream.push(line.to_owned()));
+    };
+    let called = session.ports.hooks.call(hook, facts, &secrets, &said).await;
+    let mut stream = stream.into_inner().unwrap_or_else(PoisonError::into_inner);
+    tell(stream.finish());
+    called
 }
 
 fn note(session: &Session, sink: &Sink, text: &str) {

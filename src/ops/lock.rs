@@ -5,7 +5,12 @@ use std::time::Duration;
 use crate::model::release::Actor;
 use crate::model::state::LockHolder;
 use crate::ops::{Error, Session};
-use crate::port::store::Lease;
+use crate::port::store::{Lease, StoreError};
+
+/// The command that delivers what earlier runs have left, and for how long it has the lock at the
+/// most.
+const NOTIFY: &str = "notify";
+const A_MOMENT: Duration = Duration::from_secs(15);
 
 /// Takes the lock, with a number above every one that acted on the engine. One that another run
 /// holds is waited for, `wait` at the most. `words` is the command, for who finds it held.
@@ -38,8 +43,18 @@ async fn above(
     wait: Duration,
 ) -> Result<Box<dyn Lease>, Error> {
     let store = &session.ports.store;
-    let taking = store.lock(&session.environment, actor, words, fence, wait);
-    Ok(taking.await?)
+    let lock = async |wait| {
+        store
+            .lock(&session.environment, actor, words, fence, wait)
+            .await
+    };
+    match lock(wait).await {
+        // Whoever only tells others of earlier runs is done in a moment, and holds nobody up.
+        Err(StoreError::Locked { holder, .. }) if holder.command == NOTIFY && words != NOTIFY => {
+            Ok(lock(A_MOMENT).await?)
+        }
+        taken => Ok(taken?),
+    }
 }
 
 /// Takes the lock away. The run that had it stops before its next effect.

@@ -1,7 +1,9 @@
 //! The listener for webhooks. Whoever comes here is a stranger.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
@@ -32,11 +34,55 @@ struct AskedRef {
     reference: Option<String>,
 }
 
-/// How many connections there are at once.
-const CONNECTIONS: usize = 256;
+/// How many connections there are at once, and of one address.
+const CONNECTIONS: usize = 4096;
+const OF_ONE: usize = 256;
 
 /// How long to wait when the system has no descriptor for a client.
 const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// How many connections each address has.
+#[derive(Debug, Clone, Default)]
+struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+impl Addresses {
+    /// A place, if the address may have one more.
+    fn enter(&self, address: IpAddr) -> Option<OwnPlace> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.entry(address).or_default();
+        if *count >= OF_ONE {
+            return None;
+        }
+        *count += 1;
+        Some(OwnPlace {
+            addresses: self.clone(),
+            address,
+        })
+    }
+}
+
+/// A place of an address, given back when it is dropped.
+#[derive(Debug)]
+struct OwnPlace {
+    addresses: Addresses,
+    address: IpAddr,
+}
+
+impl Drop for OwnPlace {
+    fn drop(&mut self) {
+        let mut all = self
+            .addresses
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = all.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.address);
+            }
+        }
+    }
+}
 
 /// Lets clients in until it is told to stop.
 pub(super) async fn listen(
@@ -46,6 +92,7 @@ pub(super) async fn listen(
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let addresses = Addresses::default();
     loop {
         let place = tokio::select! {
             () = stop.cancelled() => return,
@@ -55,13 +102,17 @@ pub(super) async fn listen(
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
-        let (Ok(place), Ok((stream, _))) = (place, accepted) else {
+        let (Ok(place), Ok((stream, peer))) = (place, accepted) else {
             tokio::time::sleep(BACK_OFF).await;
+            continue;
+        };
+        // Who takes all the places that one may have leaves those of others.
+        let Some(own) = addresses.enter(peer.ip()) else {
             continue;
         };
         let (doors, acceptor, stop) = (Arc::clone(&doors), acceptor.clone(), stop.clone());
         tokio::spawn(async move {
-            let _place = place;
+            let _places = (place, own);
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = client(doors, stream, acceptor) => {}
@@ -221,5 +272,24 @@ async fn metrics(doors: &Doors) -> Answer {
     match jobs::counted(doors).await {
         Ok((waiting, running)) => answer::text(StatusCode::OK, doors.counts.page(waiting, running)),
         Err(error) => answer::trouble(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_so_many_places_and_gives_them_back() {
+        let addresses = Addresses::default();
+        let one: IpAddr = [192, 0, 2, 1].into();
+        let taken: Vec<OwnPlace> = std::iter::repeat_with(|| addresses.enter(one))
+            .map_while(|place| place)
+            .collect();
+        assert_eq!(taken.len(), OF_ONE);
+        assert!(addresses.enter([192, 0, 2, 2].into()).is_some());
+        drop(taken);
+        assert!(addresses.enter(one).is_some());
+        assert_eq!(addresses.0.lock().expect("whole").len(), 0);
     }
 }

@@ -69,7 +69,9 @@ impl Client {
     /// Waits until the other end has ended it.
     fn has_ended(&mut self) -> bool {
         let mut rest = String::new();
-        self.0.read_line(&mut rest).is_ok_and(|read| read == 0)
+        // It was cut off, and must not look as if it had ended.
+        let read = self.0.read_line(&mut rest);
+        read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::agent::engine::environment_state::InstanceKey;
 use crate::agent::engine::record::{EnvironmentRecord, ProcessRecord, Processes};
@@ -12,8 +13,12 @@ use crate::agent::instance::{InstanceSpec, Supervisor};
 use crate::agent::launch::{end_stray_commands, remove_stray_files};
 use crate::agent::router::RouteKey;
 use crate::model::facts::HealthState;
+use crate::model::route::Route;
 use crate::model::{Fingerprint, ServiceName, Slot};
 use crate::port::engine::EngineError;
+
+/// How often a listener is tried again whose address somebody has.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Takes an environment back as it was recorded.
 pub(in crate::agent) async fn resume(
@@ -72,12 +77,33 @@ pub(in crate::agent) async fn resume(
             scope: scope.clone(),
             service: service.clone(),
         };
-        if let Err(error) = agent.router().open(key, listeners).await {
-            // The other listeners are worth having; this one is tried again by the next apply.
+        if let Err(error) = agent.router().open(key.clone(), listeners).await {
+            // The other listeners are worth having; this one is tried again until it is there.
             tracing::error!(%error, "a listener could not be opened again");
+            let (agent, environment) = (Arc::clone(agent), Arc::clone(&environment));
+            tokio::spawn(open_later(agent, environment, key, route.clone()));
         }
     }
     Ok(())
+}
+
+/// Opens a service's listeners once their addresses are free: whoever has one may leave it. It ends
+/// when the environment has other ones.
+async fn open_later(agent: Arc<Agent>, environment: Arc<Environment>, key: RouteKey, route: Route) {
+    loop {
+        tokio::time::sleep(AGAIN).await;
+        let record = environment.state.record();
+        let Some(listeners) = route.listeners() else {
+            return;
+        };
+        if record.routes.get(&key.service) != Some(&route) {
+            return;
+        }
+        if agent.router().open(key.clone(), listeners).await.is_ok() {
+            tracing::info!(service = %key.service, "its listeners are open again");
+            return;
+        }
+    }
 }
 
 /// Ends what an earlier agent was stopping when it died. Nobody changes the environment before that

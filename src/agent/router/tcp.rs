@@ -149,10 +149,9 @@ impl Connection {
             }
             Err(end) => {
                 entry.failed(&end);
-                if matches!(end, End::Broken(_)) {
-                    reset(client);
-                    reset(instance);
-                }
+                // What was cut off must not look as if it had ended.
+                reset(client);
+                reset(instance);
             }
         }
     }

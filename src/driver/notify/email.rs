@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lettre::address::Envelope;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MessageBuilder};
 use lettre::transport::smtp::authentication::Credentials;
@@ -66,8 +67,30 @@ impl Notifier for Email {
     async fn send(&self, message: &Message) -> Result<Option<Receipt>, DeliveryError> {
         let letter = self.letter(message)?;
         let transport = self.transport()?;
-        let sent = transport.send(letter).await;
-        sent.map(|_| None).map_err(|error| self.refused(&error))
+        let (envelope, letter) = (letter.envelope().clone(), letter.formatted());
+        match transport.send_raw(&envelope, &letter).await {
+            Ok(_) => return Ok(None),
+            Err(error) if !error.is_permanent() || envelope.to().len() < 2 => {
+                return Err(self.refused(&error));
+            }
+            Err(_) => {}
+        }
+        // One whom the server does not take keeps it from nobody else (RFC 5321, 3.3).
+        let (mut is_sent, mut failure) = (false, None);
+        for to in envelope.to() {
+            let own = Envelope::new(envelope.from().cloned(), vec![to.clone()]);
+            let own = own.map_err(|error| refused(chain(&error)))?;
+            match transport.send_raw(&own, &letter).await {
+                Ok(_) => is_sent = true,
+                // What may pass is tried again for all, unless somebody has it already.
+                Err(error) if !error.is_permanent() && !is_sent => return Err(self.refused(&error)),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        match failure {
+            Some(error) if !is_sent => Err(self.refused(&error)),
+            _ => Ok(None),
+        }
     }
 }
 

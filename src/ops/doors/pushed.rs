@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::intake::{Push, PushedRef};
@@ -182,6 +182,15 @@ async fn faults_at(commit: &str, folder: &Path) -> Result<Vec<String>, String> {
         return Err(format!(
             "there are more than {MOST_FILES} files of configuration"
         ));
+    }
+
+    // A tree that was made by hand has any names.
+    let is_plain = |name: &&str| {
+        let mut parts = Path::new(name).components();
+        parts.all(|part| matches!(part, Component::Normal(_)))
+    };
+    if let Some(wrong) = files.iter().find(|name| !is_plain(name)) {
+        return Ok(vec![format!("{wrong:?} leads out of the repository")]);
     }
 
     let copy = tempfile::tempdir().map_err(|error| error.to_string())?;

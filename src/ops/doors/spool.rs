@@ -37,10 +37,13 @@ pub async fn collect(doors: &Doors) -> Result<usize, DoorError> {
             if let Some(found) = found.filter(|found| found.project == *name) {
                 push(doors, &found).await?;
                 taken += 1;
+                let _ = fs::remove_file(&path);
             } else {
-                tracing::warn!(path = %path.display(), "a spooled push is not understood");
+                // A person may know what was meant.
+                let aside = path.with_extension("json.bad");
+                tracing::warn!(path = %aside.display(), "a spooled push is not understood, and kept aside");
+                let _ = fs::rename(&path, &aside);
             }
-            let _ = fs::remove_file(&path);
         }
     }
     Ok(taken)
@@ -64,7 +67,8 @@ fn spooled(repository: &Path) -> Vec<PathBuf> {
         path.extension()
             .is_some_and(|extension| extension == "json")
     };
-    let mut paths: Vec<PathBuf> = paths.filter(is_whole).take(MOST).collect();
+    let mut paths: Vec<PathBuf> = paths.filter(is_whole).collect();
     paths.sort();
+    paths.truncate(MOST);
     paths
 }

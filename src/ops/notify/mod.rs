@@ -30,7 +30,7 @@ use crate::ops::{Error, Session, lock};
 use crate::port::notifier::DeliveryError;
 
 /// How long a command has that does nothing else.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What came of a test.
 #[derive(Debug, serde::Serialize)]
