@@ -634,6 +634,77 @@ fn a_push_with_a_broken_configuration_is_refused_before_it_is_taken() {
     assert!(refs.expect("git starts").stdout.is_empty());
 }
 
+/// What Git answers with this on its standard input.
+fn git_says(folder: &Path, arguments: &[&str], input: &[u8]) -> String {
+    let mut git = Command::new("git");
+    build_server::without_build_server(&mut git);
+    let mut git = git
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("git starts");
+    let mut stdin = git.stdin.take().expect("a pipe");
+    stdin.write_all(input).expect("it reads");
+    drop(stdin);
+    let said = git.wait_with_output().expect("it ends");
+    assert!(said.status.success(), "git {arguments:?}");
+    String::from_utf8(said.stdout)
+        .expect("text")
+        .trim()
+        .to_owned()
+}
+
+/// A tree that was made by hand has any names: none of them is written anywhere.
+#[test]
+fn a_pushed_tree_whose_names_lead_out_is_refused_and_nothing_is_written() {
+    let server = Server::new();
+    server.install(&[]);
+    let (work, canary) = (server.world.path(), server.path().join("canary"));
+    let blob = |text: &[u8]| git_says(work, &["hash-object", "-w", "--stdin"], text);
+    let tree = |entries: &[(&str, &str, &str)]| {
+        let lines: Vec<String> = entries
+            .iter()
+            .map(|(mode, name, hash)| {
+                let kind = if *mode == "040000" { "tree" } else { "blob" };
+                format!("{mode} {kind} {hash}\t{name}\n")
+            })
+            .collect();
+        git_says(work, &["mktree"], lines.concat().as_bytes())
+    };
+
+    let mut inner = tree(&[("100644", "canary", &blob(b"written by a pusher"))]);
+    let parts = server.path().components().skip(1);
+    let parts: Vec<String> = parts
+        .map(|part| part.as_os_str().to_string_lossy().into_owned())
+        .collect();
+    for name in parts.iter().rev().map(String::as_str).chain([".."; 8]) {
+        inner = tree(&[("040000", name, &inner)]);
+    }
+    let file = blob(b"version: 1\n");
+    let root = tree(&[
+        ("040000", "environments", &inner),
+        ("100644", "shipit.yaml", &file),
+    ]);
+    let commit = git_says(work, &["commit-tree", &root, "-m", "by hand"], b"");
+    let mut push = Command::new("git");
+    build_server::without_build_server(&mut push);
+    let said = push
+        .args([
+            "push",
+            "--quiet",
+            "origin",
+            &format!("{commit}:refs/heads/evil"),
+        ])
+        .current_dir(work)
+        .output();
+    let said = Said::from(&said.expect("git starts"));
+    assert_ne!(said.code, Some(0), "it is refused");
+    said.says("leads out of the repository");
+    assert!(!canary.exists(), "nothing is written");
+}
+
 #[test]
 fn a_repository_gets_no_more_than_its_operator_allows() {
     let mut world = World::new();

@@ -69,9 +69,12 @@ impl Client {
     /// Waits until the other end has ended it.
     fn has_ended(&mut self) -> bool {
         let mut rest = String::new();
-        // It was cut off, and must not look as if it had ended.
+        // Cut off by the router, or ended by an instance that stops.
         let read = self.0.read_line(&mut rest);
-        read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+        read.map_or_else(
+            |error| error.kind() == std::io::ErrorKind::ConnectionReset,
+            |read| read == 0,
+        )
     }
 }
 
