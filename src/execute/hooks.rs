@@ -183,10 +183,10 @@ async fn call_one(run: &Run, hook: &Hook) -> Result<(), HookFailure> {
     };
     let caller = &run.job.ports.hooks;
     let hook = &bounded(hook);
-    let called = caller.call(hook, &facts, &secrets, &said).await;
+    let result = caller.call(hook, &facts, &secrets, &said).await;
     let mut stream = stream.into_inner().unwrap_or_else(PoisonError::into_inner);
     tell(stream.finish());
-    called
+    result
 }
 
 /// The way back is never held up for long.

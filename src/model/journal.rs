@@ -131,11 +131,12 @@ impl Journal {
     /// Whether the run was killed or interrupted: the next one goes on where it was.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
-        let ends = self.entries.iter().filter_map(|entry| match &entry.what {
+        let entries = self.entries.iter().rev();
+        let mut ends = entries.filter_map(|entry| match &entry.what {
             What::Ended { ending, .. } => Some(ending),
             _ => None,
         });
-        ends.last()
+        ends.next()
             .is_none_or(|end| matches!(end, Ending::Interrupted { .. } | Ending::Killed))
     }
 
