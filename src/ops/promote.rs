@@ -100,6 +100,14 @@ fn promoted_from(from: &EnvironmentName, release: &Release) -> PromotedFrom {
 }
 
 async fn live(session: &Session, from: &EnvironmentName) -> Result<Release, Error> {
+    if !session.project.environments.contains_key(from) {
+        let known = session.project.environments.keys();
+        let known: Vec<&str> = known.map(EnvironmentName::as_str).collect();
+        return Err(Error::Usage {
+            what: format!("{} has no environment `{from}`", session.project.name),
+            help: format!("the environments are: {}", known.join(", ")),
+        });
+    }
     let state = behind::store_of(session, from)?.load(from).await?;
     let live = state.as_ref().and_then(State::live);
     let (Some(state), Some(live)) = (&state, live) else {

@@ -412,3 +412,19 @@ fn a_command_at_a_terminal_has_one_of_its_own() {
     let (code, shown) = at_terminal_after(&world, &cut, "up", "\u{3}");
     assert_eq!(code, Some(9), "{shown}");
 }
+
+/// A slip in a name is no silence, and no advice to make what nobody has configured.
+#[test]
+fn a_name_that_nobody_has_is_said_to_be_none() {
+    let world = World::live();
+    world
+        .run(&["logs", "wbe", "--env", "staging"])
+        .code(64)
+        .says("there is no service wbe")
+        .says("the services are: web");
+    world
+        .run(&["promote", "nosuch", "--to", "staging", "--auto-approve"])
+        .code(64)
+        .says("has no environment `nosuch`")
+        .says("the environments are: staging");
+}
