@@ -1,9 +1,9 @@
 //! What the keys of `hooks` must hold together.
 
 use crate::config::findings::{Findings, TAKE_OUT};
+use crate::config::named;
 use crate::config::notify::address;
 use crate::config::schema::{EnvironmentConfig, HookConfig};
-use crate::config::suggest::suggest;
 use crate::model::Period;
 use crate::model::hook::HookStage;
 use crate::model::task::OnFailure;
@@ -28,13 +28,7 @@ pub(super) fn check(findings: &mut Findings<'_>, environment: &EnvironmentConfig
 pub(super) fn environments(findings: &mut Findings<'_>, base: &EnvironmentConfig, names: &[&str]) {
     for (name, hook) in &base.hooks {
         let asked = hook.environments.iter().flatten();
-        for unknown in asked.filter(|asked| !names.contains(&asked.as_str())) {
-            findings.add(
-                &["hooks", name.as_str(), "in"],
-                format!("there is no environments/{unknown}.yaml"),
-                suggest(unknown.as_str(), names, "environments"),
-            );
-        }
+        named::environments(findings, &["hooks", name.as_str(), "in"], asked, names);
     }
 }
 
@@ -102,19 +96,7 @@ fn secrets(
 ) {
     for (key, secret) in hook.secrets() {
         let at = [&["hooks", name][..], &key].concat();
-        match environment.secrets.get(secret) {
-            None => {
-                let known: Vec<&str> = environment.secrets.keys().map(String::as_str).collect();
-                let message = format!("there is no secret {secret}");
-                findings.add(&at, message, suggest(secret, &known, "secrets"));
-            }
-            Some(from) if from.kubernetes.is_some() => findings.add(
-                &at,
-                format!("{secret} is a Secret of the cluster, which shipit does not read"),
-                "write another source for it, as `file`, `env` or `vault`",
-            ),
-            Some(_) => {}
-        }
+        named::secret(findings, environment, &at, secret);
     }
 }
 

@@ -17,6 +17,7 @@ mod keys;
 mod kinds;
 mod limits;
 mod load;
+mod named;
 mod node;
 mod notify;
 mod own_rules;

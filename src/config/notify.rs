@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::config::de::listed;
 use crate::config::findings::{Findings, TAKE_OUT};
+use crate::config::named;
 use crate::config::schema::{EmailConfig, EmailTls, EnvEntry, EnvironmentConfig, NotifyConfig};
-use crate::config::suggest::suggest;
 use crate::model::{endpoint, is_loopback};
 
 /// The keys of which exactly one says who is told.
@@ -33,13 +33,7 @@ pub(super) fn check(findings: &mut Findings<'_>, environment: &EnvironmentConfig
 pub(super) fn environments(findings: &mut Findings<'_>, base: &EnvironmentConfig, names: &[&str]) {
     for (name, notify) in &base.notify {
         let asked = notify.environments.iter().flatten();
-        for unknown in asked.filter(|asked| !names.contains(&asked.as_str())) {
-            findings.add(
-                &["notify", name.as_str(), "in"],
-                format!("there is no environments/{unknown}.yaml"),
-                suggest(unknown.as_str(), names, "environments"),
-            );
-        }
+        named::environments(findings, &["notify", name.as_str(), "in"], asked, names);
     }
 }
 
@@ -70,19 +64,7 @@ fn secrets(
 ) {
     for (key, secret) in notify.secrets() {
         let at = [&["notify", name], key].concat();
-        match environment.secrets.get(secret) {
-            None => {
-                let known: Vec<&str> = environment.secrets.keys().map(String::as_str).collect();
-                let message = format!("there is no secret {secret}");
-                findings.add(&at, message, suggest(secret, &known, "secrets"));
-            }
-            Some(from) if from.kubernetes.is_some() => findings.add(
-                &at,
-                format!("{secret} is a Secret of the cluster, which shipit does not read"),
-                "write another source for it, as `file`, `env` or `vault`",
-            ),
-            Some(_) => {}
-        }
+        named::secret(findings, environment, &at, secret);
     }
 }
 

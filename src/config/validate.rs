@@ -11,7 +11,7 @@ use crate::config::schema::{
 };
 use crate::config::suggest::suggest;
 use crate::config::{
-    approvals, branches, engines, hooks, limits, notify, own_rules, services, tasks,
+    approvals, branches, engines, hooks, limits, named, notify, own_rules, services, tasks,
 };
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::port::PortName;
@@ -253,14 +253,8 @@ pub(super) fn across(
 
     let names: Vec<&str> = files.iter().map(EnvironmentName::as_str).collect();
     for (branch, rule) in &base.branches.rules {
-        let Some(environment) = rule.environment.as_ref() else {
-            continue;
-        };
-        if !files.contains(environment) {
-            let message = format!("there is no environments/{environment}.yaml");
-            let help = suggest(environment.as_str(), &names, "environments");
-            findings.add(&["branches", branch, "environment"], message, help);
-        }
+        let at = ["branches", branch, "environment"];
+        named::environments(&mut findings, &at, &rule.environment, &names);
     }
     branches::check(&mut findings, &base.branches);
     notify::environments(&mut findings, base, &names);
@@ -282,14 +276,8 @@ fn images_of_others(
         let mut findings = Findings::of(&trees[environment]);
         for (service, definition) in &configuration.services {
             let from = definition.image.as_ref().and_then(ImageConfig::from);
-            let Some(from) = from.filter(|from| !names.contains(&from.as_str())) else {
-                continue;
-            };
-            findings.add(
-                &["services", service.as_str(), "image", "from"],
-                format!("there is no environments/{from}.yaml"),
-                suggest(from.as_str(), names, "environments"),
-            );
+            let at = ["services", service.as_str(), "image", "from"];
+            named::environments(&mut findings, &at, from, names);
         }
         problems.extend(findings.done());
     }

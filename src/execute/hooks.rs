@@ -14,6 +14,7 @@ use crate::model::hook::{Hook, HookCall, HookFacts, HookPoint, HookSecret, HookS
 use crate::model::plan::{Action, Intent, Plan, Step, StepId};
 use crate::model::secret::SecretValue;
 use crate::model::task::OnFailure;
+use crate::port::Ports;
 use crate::port::hooks::HookFailure;
 use crate::rollout::touches_live;
 
@@ -164,26 +165,35 @@ pub(super) async fn call(run: &Run, point: HookPoint) -> Result<(), HookError> {
 }
 
 async fn call_one(run: &Run, hook: &Hook) -> Result<(), HookFailure> {
-    let secrets = secrets(run, hook).await?;
-    let facts = facts(run, hook);
-    note(
-        run,
-        format!("hook {} ({}): {}", hook.name, hook.point, hook.call.title()),
-    );
+    let told = |text| note(run, text);
+    call_hook(&run.job.ports, &bounded(hook), &facts(run, hook), &told).await
+}
+
+/// Calls a hook with the values of its secrets. `note` is told what is called, and what it says.
+///
+/// # Errors
+/// It has failed, or a value that it wants cannot be read.
+pub async fn call_hook(
+    ports: &Ports,
+    hook: &Hook,
+    facts: &HookFacts,
+    note: &(dyn Fn(String) + Send + Sync),
+) -> Result<(), HookFailure> {
+    let secrets = secrets(ports, hook).await?;
+    let (name, title) = (&hook.name, hook.call.title());
+    note(format!("hook {name} ({}): {title}", hook.point));
     // A value may go on from one line to the next.
-    let stream = Mutex::new(run.job.ports.redactor.stream());
+    let stream = Mutex::new(ports.redactor.stream());
     let tell = |lines: Vec<String>| {
         for line in lines {
-            note(run, format!("{}: {line}", hook.name));
+            note(format!("{name}: {line}"));
         }
     };
     let said = |line: &str| {
         let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
         tell(stream.push(line.to_owned()));
     };
-    let caller = &run.job.ports.hooks;
-    let hook = &bounded(hook);
-    let result = caller.call(hook, &facts, &secrets, &said).await;
+    let result = ports.hooks.call(hook, facts, &secrets, &said).await;
     let mut stream = stream.into_inner().unwrap_or_else(PoisonError::into_inner);
     tell(stream.finish());
     result
@@ -205,14 +215,14 @@ fn note(run: &Run, text: String) {
     run.say(Event::Note { text });
 }
 
-async fn secrets(run: &Run, hook: &Hook) -> Result<BTreeMap<String, SecretValue>, HookFailure> {
+async fn secrets(ports: &Ports, hook: &Hook) -> Result<BTreeMap<String, SecretValue>, HookFailure> {
     let named: Vec<&HookSecret> = match &hook.call {
         HookCall::Run { secrets, .. } => secrets.values().collect(),
         HookCall::Http { key, .. } => vec![key],
     };
     let mut values = BTreeMap::new();
     for secret in named {
-        let read = run.job.ports.secrets.read(&secret.name, &secret.from).await;
+        let read = ports.secrets.read(&secret.name, &secret.from).await;
         let read = read.map_err(|error| HookFailure {
             reason: error.to_string(),
             detail: vec![error.help],

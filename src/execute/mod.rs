@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use hooks::stages;
+pub use hooks::{call_hook, stages};
 pub use persist::{ending, persist};
 
 use tokio_util::sync::CancellationToken;

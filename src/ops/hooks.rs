@@ -2,17 +2,15 @@
 //! called here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
 
 use crate::config::EnvironmentConfig;
 use crate::config::schema::{EnvEntry, HookConfig, SecretConfig, SecretEntry};
-use crate::execute::Sink;
+use crate::execute::{Sink, call_hook};
 use crate::model::event::Event;
 use crate::model::hook::{Hook, HookCall, HookFacts, HookPoint, HookSecret, HookStage};
 use crate::model::journal::{Journal, What};
 use crate::model::plan::{Intent, Plan};
 use crate::model::release::Actor;
-use crate::model::secret::SecretValue;
 use crate::model::task::OnFailure;
 use crate::model::{HookName, ReleaseNumber};
 use crate::ops::actor::actor;
@@ -186,7 +184,8 @@ impl<'a> Around<'a> {
                     ..HookFacts::new(&hook, (&session.project.name, &session.environment), actor)
                 },
             };
-            if let Err(failure) = call(session, &hook, &facts, self.sink).await {
+            let told = |text: String| note(session, self.sink, &text);
+            if let Err(failure) = call_hook(&session.ports, &hook, &facts, &told).await {
                 failed(session, self.sink, &hook, failure)?;
             }
         }
@@ -224,48 +223,6 @@ fn failed(session: &Session, sink: &Sink, hook: &Hook, failure: HookFailure) -> 
             detail: session.ports.redactor.lines(failure.detail),
         }),
     }
-}
-
-async fn call(
-    session: &Session,
-    hook: &Hook,
-    facts: &HookFacts,
-    sink: &Sink,
-) -> Result<(), HookFailure> {
-    let named: Vec<&HookSecret> = match &hook.call {
-        HookCall::Run { secrets, .. } => secrets.values().collect(),
-        HookCall::Http { key, .. } => vec![key],
-    };
-    let mut secrets: BTreeMap<String, SecretValue> = BTreeMap::new();
-    for secret in named {
-        let read = session.ports.secrets.read(&secret.name, &secret.from).await;
-        let read = read.map_err(|error| HookFailure {
-            reason: error.to_string(),
-            detail: vec![error.help],
-        })?;
-        secrets.insert(secret.name.clone(), read.value);
-    }
-    let title = hook.call.title();
-    note(
-        session,
-        sink,
-        &format!("hook {} ({}): {title}", hook.name, hook.point),
-    );
-    // A value may go on from one line to the next.
-    let stream = Mutex::new(session.ports.redactor.stream());
-    let tell = |lines: Vec<String>| {
-        for line in lines {
-            note(session, sink, &format!("{}: {line}", hook.name));
-        }
-    };
-    let said = |line: &str| {
-        let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
-        tell(stream.push(line.to_owned()));
-    };
-    let called = session.ports.hooks.call(hook, facts, &secrets, &said).await;
-    let mut stream = stream.into_inner().unwrap_or_else(PoisonError::into_inner);
-    tell(stream.finish());
-    called
 }
 
 fn note(session: &Session, sink: &Sink, text: &str) {

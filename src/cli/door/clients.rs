@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::cli::Cx;
-use crate::config::server::load_server;
+use crate::cli::door::ConfigArg;
 use crate::files;
 use crate::model::Period;
 use crate::model::client::{Client, Proof, Verb};
@@ -49,21 +49,6 @@ pub struct TokenArgs {
 
     #[command(flatten)]
     config: ConfigArg,
-}
-
-/// Which server.
-#[derive(Debug, clap::Args)]
-struct ConfigArg {
-    /// The server's configuration.
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        default_value = "/etc/shipit/server.yaml",
-        env = "SHIPIT_SERVER_CONFIG",
-        hide_env_values = true
-    )]
-    config: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
@@ -149,8 +134,7 @@ fn failed(error: &DoorError) -> Failure {
 }
 
 fn clients(config: &ConfigArg) -> Result<Clients, Failure> {
-    let loaded = load_server(&config.config).map_err(|error| Failure::new(Exit::Failed, error))?;
-    Ok(Clients::of(&loaded.config.data))
+    Ok(Clients::of(&config.load()?.config.data))
 }
 
 pub(in crate::cli) fn exec_client(cx: &Cx, args: &ClientArgs) -> Result<Exit, Failure> {

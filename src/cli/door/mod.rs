@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use client::Client;
 
+use crate::config::server::{LoadedServer, load_server};
 use crate::output::{Exit, Failure};
 
 /// The socket of this machine's server.
@@ -73,5 +74,26 @@ impl ServerArg {
             )
         })?;
         Client::connect(url, identity).await
+    }
+}
+
+/// Which server of this machine.
+#[derive(Debug, clap::Args)]
+pub struct ConfigArg {
+    /// The server's configuration: what it listens to, for which projects, and what they may.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "/etc/shipit/server.yaml",
+        env = "SHIPIT_SERVER_CONFIG",
+        hide_env_values = true
+    )]
+    pub config: PathBuf,
+}
+
+impl ConfigArg {
+    fn load(&self) -> Result<LoadedServer, Failure> {
+        load_server(&self.config).map_err(|error| Failure::new(Exit::Failed, error))
     }
 }

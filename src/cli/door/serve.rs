@@ -6,8 +6,9 @@ use std::sync::Arc;
 use clap::Subcommand;
 use serde_json::json;
 
+use crate::cli::door::ConfigArg;
 use crate::cli::{Cx, forms, signals};
-use crate::config::server::{LoadedServer, load_server};
+use crate::config::server::LoadedServer;
 use crate::ops::doors::{DoorError, run_job, setup, wiring};
 use crate::output::{Exit, Failure, Format, Kind, Page};
 use crate::serve::{Listeners, serve};
@@ -26,16 +27,8 @@ pub struct Args {
     #[command(subcommand)]
     pub(in crate::cli) command: Option<What>,
 
-    /// What it listens to, for which projects, and what they may.
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        default_value = "/etc/shipit/server.yaml",
-        env = "SHIPIT_SERVER_CONFIG",
-        hide_env_values = true
-    )]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArg,
 }
 
 #[derive(Debug, Subcommand)]
@@ -116,7 +109,7 @@ fn failed(error: &DoorError) -> Failure {
 }
 
 async fn run(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
-    let LoadedServer { config, path } = loaded(args)?;
+    let LoadedServer { config, path } = args.config.load()?;
     wiring::log(&config, cx.screen.redactor());
     let (doors, _lock) =
         wiring::open(config, cx.screen.redactor()).map_err(|error| failed(&error))?;
@@ -139,12 +132,8 @@ async fn run(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn loaded(args: &Args) -> Result<LoadedServer, Failure> {
-    load_server(&args.config).map_err(|error| Failure::new(Exit::Failed, error))
-}
-
 fn init(cx: &Cx, args: &Args, of: (&str, &str), force: bool) -> Result<Exit, Failure> {
-    let written = setup::init(&args.config, of, force).map_err(|error| {
+    let written = setup::init(&args.config.config, of, force).map_err(|error| {
         let help = "--config names another file, --force writes over one that is there";
         Failure::say(Exit::Failed, error.to_string(), help)
     })?;
@@ -166,7 +155,7 @@ fn init(cx: &Cx, args: &Args, of: (&str, &str), force: bool) -> Result<Exit, Fai
 }
 
 async fn check(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
-    let LoadedServer { config, .. } = loaded(args)?;
+    let LoadedServer { config, .. } = args.config.load()?;
     let found = setup::check(&config).await;
     if cx.format == Format::Json {
         cx.screen.document(Kind::Checks, &json!({"checks": found}));
