@@ -1,8 +1,7 @@
 //! What a repository's files ask for, compared with what the operator of a server allows.
 
-use globset::GlobBuilder;
-
 use crate::model::bounds::{Allowances, Bounds, Commands};
+use crate::model::glob::stands_for;
 
 /// What the files of a repository ask for, each with the key that asks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,15 +71,14 @@ fn refuse(refused: &mut Vec<String>, wants: &[Want], key: &str, is_allowed: impl
 
 /// A path with `..` in it is of no glob: it leads elsewhere than it seems to.
 fn is_of_glob(glob: &str, want: &str) -> bool {
-    let built = GlobBuilder::new(glob).literal_separator(true).build();
     let is_plain = !want.split(['/', ':']).any(|part| part == "..");
-    is_plain && built.is_ok_and(|glob| glob.compile_matcher().is_match(want))
+    is_plain && stands_for(glob, want)
 }
 
 /// Whether a repository is one of those whose names begin so, by whole parts of the name.
 fn is_below(prefix: &str, want: &str) -> bool {
     let rest = want.strip_prefix(prefix.trim_end_matches('/'));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ':']))
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]

@@ -2,33 +2,45 @@
 
 use std::path::{Component, Path};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::config::schema::{ClusterConfig, RegistryConfig, StateConfig};
+use crate::config::schema::{
+    BuildConfig, ClusterConfig, HostCluster, ImageConfig, KubernetesCluster, LayoutRegistry,
+    Manifests, OciRegistry, RegistryConfig, RemoteRegistry, Runtime, SecretConfig, ServiceConfig,
+    SourcesConfig, StateConfig, TrafficConfig,
+};
 use crate::config::{EnvironmentConfig, Project};
-use crate::model::EnvironmentName;
 use crate::model::bounds::Bounds;
+use crate::model::check::Check;
+use crate::model::image::{ImageName, ImageRepository};
 use crate::policy::admission::{Asked, Want, refusals};
 
 /// Why the files of a checkout ask for more than they may, each with the key that asks; empty where
-/// they do not.
+/// they do not. All of the project's environments are looked at: one may take its images from
+/// another, which is looked into with that one's own settings.
 #[must_use]
-pub fn admit(project: &Project, environment: &EnvironmentName, bounds: &Bounds) -> Vec<String> {
-    let Some(configuration) = project.environments.get(environment) else {
-        return Vec::new();
-    };
+pub fn admit(project: &Project, bounds: &Bounds) -> Vec<String> {
     if let Bounds::Everything(_) = bounds {
         return Vec::new();
     }
-    let mut refused = refusals(&asked(configuration), bounds);
-    refused.extend(outside(configuration));
-    refused.extend(astray(&project.root, configuration));
-    let file = format!("environments/{environment}.yaml or shipit.yaml");
-    for reason in &mut refused {
-        *reason = format!("{file}: {reason}");
+    let mut all = Vec::new();
+    for (name, environment) in &project.environments {
+        let mut refused = refusals(&Asking::of(environment).asked, bounds);
+        refused.extend(outside(environment));
+        refused.extend(astray(&project.root, environment));
+        all.extend(
+            refused
+                .iter()
+                .map(|reason| format!("environments/{name}.yaml or shipit.yaml: {reason}")),
+        );
     }
-    refused
+    all
 }
+
+/// What is asked for, in words.
+const COMMAND: &str = "a command";
+const FILE: &str = "a file of this machine";
+const PASSWORD: &str = "another place or way for a password";
 
 /// What stays in a checkout from one job to the next: the state and the images of any environment.
 #[must_use]
@@ -96,15 +108,306 @@ fn astray(root: &Path, environment: &EnvironmentConfig) -> Vec<String> {
     refused
 }
 
-fn asked(environment: &EnvironmentConfig) -> Asked {
-    let mut asked = Asked {
-        registries: registries(environment),
-        clusters: clusters(environment),
-        ..Asked::default()
-    };
-    for (name, secret) in &environment.secrets {
-        let key = format!("secrets.{name}");
-        let source = serde_json::to_value(secret).unwrap_or_default();
+/// What an environment asks for. Every key of the configuration is named here, so that a new one is
+/// looked at before it is let through.
+#[derive(Default)]
+struct Asking {
+    asked: Asked,
+}
+
+impl Asking {
+    fn of(environment: &EnvironmentConfig) -> Self {
+        let EnvironmentConfig {
+            registry,
+            cluster,
+            state,
+            services,
+            tasks,
+            manifests,
+            traffic,
+            promotion,
+            secrets,
+            sources,
+            hooks,
+            notify,
+            policy,
+            version: _,
+            project: _,
+            branches: _,
+            windows: _,
+            freezes: _,
+            ticket: _,
+            approvers: _,
+            approvals: _,
+            protected: _,
+            may_differ: _,
+            retention: _,
+            strategy: _,
+            slots: _,
+            ready_within: _,
+            vars: _,
+        } = environment;
+        let mut asking = Self::default();
+        asking.registry(registry);
+        asking.state(state);
+        asking.cluster(cluster);
+        asking.traffic(traffic);
+        for (name, service) in services {
+            asking.service(&format!("services.{name}"), service);
+        }
+        for (name, task) in tasks {
+            asking.when(task.run.is_some(), format!("tasks.{name}.run"), COMMAND);
+        }
+        asking.manifests("manifests", manifests.as_ref());
+        asking.checks("promotion.before", &promotion.before);
+        asking.checks("promotion.after", &promotion.after);
+        for (name, secret) in secrets {
+            asking.secret(&format!("secrets.{name}"), secret);
+        }
+        let has_sources = *sources != SourcesConfig::default();
+        asking.when(
+            has_sources,
+            "sources",
+            "where the server's secrets are asked for",
+        );
+        for (name, hook) in hooks {
+            let (run, http) = (hook.run.is_some(), hook.http.is_some());
+            asking.when(run, format!("hooks.{name}.run"), COMMAND);
+            let request = "a request from the server to any address";
+            asking.when(http, format!("hooks.{name}.http"), request);
+        }
+        let message = "messages from the server to any address";
+        asking.when(!notify.is_empty(), "notify", message);
+        for (index, rule) in policy.iter().enumerate() {
+            asking.when(rule.run.is_some(), format!("policy.{index}.run"), COMMAND);
+        }
+        asking
+    }
+
+    /// What has a program run, or a password go, as the server's user or as the agent's.
+    fn when(&mut self, is_asked: bool, key: impl Into<String>, what: &str) {
+        if is_asked {
+            self.asked.commands.push(Want {
+                key: key.into(),
+                what: what.to_owned(),
+            });
+        }
+    }
+
+    fn registry(&mut self, registry: &RegistryConfig) {
+        let what = match registry {
+            RegistryConfig::Layout(LayoutRegistry {
+                path: _,
+                auth_hosts,
+            }) => {
+                self.when(!auth_hosts.is_empty(), "registry.auth_hosts", PASSWORD);
+                "layout".to_owned()
+            }
+            RegistryConfig::Oci(remote, OciRegistry { retention: _ }) => {
+                self.remote(remote);
+                named("oci", remote)
+            }
+            RegistryConfig::Ecr(remote, ecr) => {
+                self.remote(remote);
+                let key = "registry.endpoint_gets_credentials";
+                self.when(ecr.endpoint_gets_credentials, key, PASSWORD);
+                named("ecr", remote)
+            }
+        };
+        self.asked.registries.push(Want {
+            key: "registry".to_owned(),
+            what,
+        });
+    }
+
+    fn remote(&mut self, remote: &RemoteRegistry) {
+        let RemoteRegistry {
+            ca,
+            plain_http,
+            auth_hosts,
+            endpoint: _,
+            repository: _,
+            provenance: _,
+            sbom: _,
+        } = remote;
+        self.when(ca.is_some(), "registry.ca", FILE);
+        self.when(*plain_http, "registry.plain_http", PASSWORD);
+        self.when(!auth_hosts.is_empty(), "registry.auth_hosts", PASSWORD);
+    }
+
+    fn state(&mut self, state: &StateConfig) {
+        let bucket = match state {
+            StateConfig::Local(_) | StateConfig::Kubernetes(_) => return,
+            StateConfig::S3(bucket) => bucket,
+        };
+        let name = bucket.bucket.as_deref().unwrap_or_default();
+        let what = match &bucket.endpoint {
+            None => format!("s3:{name}"),
+            Some(endpoint) => format!("s3:{name} at {endpoint}"),
+        };
+        self.asked.registries.push(Want {
+            key: "state".to_owned(),
+            what,
+        });
+    }
+
+    fn cluster(&mut self, cluster: &ClusterConfig) {
+        let what = match cluster {
+            ClusterConfig::Host(HostCluster {
+                runtime,
+                network,
+                user_namespace: _,
+                directory: _,
+            }) => {
+                let is_open = match runtime {
+                    Runtime::Process | Runtime::Systemd | Runtime::Auto => true,
+                    Runtime::Container | Runtime::Docker => false,
+                };
+                let what =
+                    "a service as the agent's user (`runtime: container` or `docker` confine it)";
+                self.when(is_open, "cluster.runtime", what);
+                let what = "a network of this machine";
+                self.when(network.is_some(), "cluster.network", what);
+                "host".to_owned()
+            }
+            ClusterConfig::Eks(_, eks) => {
+                let (gets, ca) = (
+                    eks.endpoint_gets_credentials,
+                    eks.certificate_authority.is_some(),
+                );
+                self.when(gets, "cluster.endpoint_gets_credentials", PASSWORD);
+                self.when(ca, "cluster.certificate_authority", FILE);
+                "eks".to_owned()
+            }
+            ClusterConfig::Kubernetes(
+                _,
+                KubernetesCluster {
+                    kubeconfig,
+                    context,
+                    exec_plugins,
+                },
+            ) => {
+                let what = "a program that a kubeconfig names";
+                self.when(*exec_plugins, "cluster.exec_plugins", what);
+                match (kubeconfig, context) {
+                    (None, Some(context)) => format!("kubernetes:{context}"),
+                    // A kubeconfig of the repository's makes any name of a context mean any cluster.
+                    (Some(_), _) | (None, None) => "kubernetes".to_owned(),
+                }
+            }
+        };
+        self.asked.clusters.push(Want {
+            key: "cluster".to_owned(),
+            what,
+        });
+    }
+
+    fn traffic(&mut self, traffic: &TrafficConfig) {
+        let host = match traffic {
+            TrafficConfig::Embedded(host) => host,
+            TrafficConfig::Nginx(host, _) => {
+                self.when(true, "traffic.kind", "nginx with the repository's settings");
+                host
+            }
+            TrafficConfig::Service(_) | TrafficConfig::Ingress(..) | TrafficConfig::Gateway(..) => {
+                return;
+            }
+        };
+        self.when(
+            host.publish.is_some(),
+            "traffic.publish",
+            "writing into any etcd",
+        );
+    }
+
+    fn service(&mut self, key: &str, service: &ServiceConfig) {
+        let ServiceConfig {
+            build,
+            image,
+            health,
+            manifests,
+            volumes,
+            port: _,
+            ports: _,
+            socket: _,
+            replicas: _,
+            strategy: _,
+            env: _,
+            env_file: _,
+            files: _,
+            command: _,
+            stop_grace: _,
+            resources: _,
+            autoscale: _,
+            config: _,
+            service_account: _,
+            pod: _,
+            user: _,
+        } = service;
+        if let Some(build) = build {
+            self.build(&format!("{key}.build"), build);
+        }
+        if let Some(text) = image.as_ref().and_then(text_of) {
+            self.image(format!("{key}.image"), text);
+        }
+        let liveness = health.liveness.as_ref().is_some_and(|it| it.run.is_some());
+        self.when(health.run.is_some(), format!("{key}.health.run"), COMMAND);
+        self.when(liveness, format!("{key}.health.liveness.run"), COMMAND);
+        self.manifests(&format!("{key}.manifests"), manifests.as_ref());
+        for (inside, volume) in volumes {
+            let is_folder = volume.from().starts_with('/');
+            let key = format!("{key}.volumes.{}", inside.display());
+            self.when(is_folder, key, "a folder of this machine");
+        }
+    }
+
+    fn build(&mut self, key: &str, build: &BuildConfig) {
+        match build {
+            BuildConfig::Pack(_, pack) => {
+                self.when(pack.run.is_some(), format!("{key}.run"), COMMAND);
+                if pack.base != "scratch" {
+                    self.image(format!("{key}.base"), &pack.base);
+                }
+            }
+            BuildConfig::Docker(..) | BuildConfig::Buildah(..) => {
+                self.when(true, format!("{key}.kind"), "a build by a Dockerfile");
+            }
+        }
+    }
+
+    /// An image of another registry is looked for there, with the logins of the server's user.
+    fn image(&mut self, key: String, text: &str) {
+        let what = match repository_of(text) {
+            Some(repository) => format!("{}/{}", repository.registry(), repository.name()),
+            None => format!("an image that no one knows beforehand ({text})"),
+        };
+        self.asked.registries.push(Want { key, what });
+    }
+
+    fn manifests(&mut self, key: &str, manifests: Option<&Manifests>) {
+        let is_rendered = match manifests {
+            None | Some(Manifests::Files(_)) => false,
+            Some(Manifests::Rendered(_)) => true,
+        };
+        self.when(is_rendered, key, "a renderer");
+    }
+
+    fn checks(&mut self, key: &str, checks: &[Check]) {
+        for (index, check) in checks.iter().enumerate() {
+            let is_program = match check {
+                Check::Run(_) => true,
+                Check::Http(_) | Check::Tcp(_) | Check::Scan(_) | Check::Signature(_) => false,
+            };
+            self.when(is_program, format!("{key}.{index}.run"), COMMAND);
+        }
+    }
+
+    fn secret(&mut self, key: &str, secret: &SecretConfig) {
+        self.when(secret.run.is_some(), format!("{key}.run"), COMMAND);
+        self.when(secret.sops.is_some(), format!("{key}.sops"), COMMAND);
+        // What cannot be told is of no glob.
+        let source = serde_json::to_value(secret)
+            .unwrap_or_else(|error| json!({"unknown": error.to_string()}));
         for (kind, value) in source.as_object().into_iter().flatten() {
             let what = match (kind.as_str(), value) {
                 ("rotation" | "timeout", _) => continue,
@@ -112,51 +415,11 @@ fn asked(environment: &EnvironmentConfig) -> Asked {
                 (kind, Value::Object(fields)) => format!("{kind}:{}", path_of(fields)),
                 (kind, _) => kind.to_owned(),
             };
-            asked.secrets.push(Want {
-                key: key.clone(),
+            self.asked.secrets.push(Want {
+                key: key.to_owned(),
                 what,
             });
         }
-    }
-    let document = serde_json::to_value(environment).unwrap_or_default();
-    commands(&document, "", &mut asked.commands);
-    asked.registries.extend(images(&document));
-    asked
-}
-
-/// The images that are looked for in other registries, with the logins of the server's user.
-fn images(document: &Value) -> Vec<Want> {
-    let services = document["services"].as_object();
-    let mut wants = Vec::new();
-    for (name, service) in services.into_iter().flatten() {
-        let image = &service["image"];
-        let named = [image, &image["name"], &image["image"]];
-        let base = &service["build"]["base"];
-        let at = [
-            ("image", named.into_iter().find_map(Value::as_str)),
-            ("build.base", base.as_str()),
-        ];
-        for (key, text) in at {
-            let Some(text) = text.filter(|text| !text.is_empty() && *text != "scratch") else {
-                continue;
-            };
-            wants.push(Want {
-                key: format!("services.{name}.{key}"),
-                what: whole_name(text),
-            });
-        }
-    }
-    wants
-}
-
-/// An image's name with its registry: what names none is of Docker Hub.
-fn whole_name(text: &str) -> String {
-    let first = text.split('/').next().unwrap_or_default();
-    let has_registry = text.contains('/') && (first.contains(['.', ':']) || first == "localhost");
-    match (has_registry, text.contains('/')) {
-        (true, _) => text.to_owned(),
-        (false, true) => format!("docker.io/{text}"),
-        (false, false) => format!("docker.io/library/{text}"),
     }
 }
 
@@ -168,118 +431,35 @@ fn path_of(fields: &serde_json::Map<String, Value>) -> String {
     named.and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-fn registries(environment: &EnvironmentConfig) -> Vec<Want> {
-    let remote = environment.registry.remote();
-    let named = |kind: &str| {
-        let endpoint = remote.and_then(|remote| remote.endpoint.as_deref());
-        let repository = remote.and_then(|remote| remote.repository.as_deref());
-        let host = endpoint.map(|endpoint| endpoint.split("://").last().unwrap_or(endpoint));
-        let parts = [host.unwrap_or(kind), repository.unwrap_or_default()];
-        parts.join("/").trim_end_matches('/').to_owned()
-    };
-    let registry = match &environment.registry {
-        RegistryConfig::Layout(_) => "layout".to_owned(),
-        RegistryConfig::Oci(..) => named("oci"),
-        RegistryConfig::Ecr(..) => named("ecr"),
-    };
-    let mut wants = vec![Want {
-        key: "registry".to_owned(),
-        what: registry,
-    }];
-    if let StateConfig::S3(bucket) = &environment.state {
-        let name = bucket.bucket.as_deref().unwrap_or_default();
-        let what = match &bucket.endpoint {
-            None => format!("s3:{name}"),
-            Some(endpoint) => format!("s3:{name} at {endpoint}"),
-        };
-        wants.push(Want {
-            key: "state".to_owned(),
-            what,
-        });
-    }
-    wants
+fn named(kind: &str, remote: &RemoteRegistry) -> String {
+    let endpoint = remote.endpoint.as_deref();
+    let host = endpoint.map(|endpoint| endpoint.split("://").last().unwrap_or(endpoint));
+    let parts = [
+        host.unwrap_or(kind),
+        remote.repository.as_deref().unwrap_or_default(),
+    ];
+    parts.join("/").trim_end_matches('/').to_owned()
 }
 
-fn clusters(environment: &EnvironmentConfig) -> Vec<Want> {
-    let what = match &environment.cluster {
-        ClusterConfig::Host(_) => "host".to_owned(),
-        ClusterConfig::Eks(..) => "eks".to_owned(),
-        // A kubeconfig of the repository's makes any name of a context mean any cluster.
-        ClusterConfig::Kubernetes(_, own) if own.kubeconfig.is_some() => "kubernetes".to_owned(),
-        ClusterConfig::Kubernetes(_, own) => match &own.context {
-            Some(context) => format!("kubernetes:{context}"),
-            None => "kubernetes".to_owned(),
-        },
-    };
-    vec![Want {
-        key: "cluster".to_owned(),
-        what,
-    }]
-}
-
-/// What of a document has a program run as the server's user, or as that of the agent.
-fn commands(document: &Value, path: &str, found: &mut Vec<Want>) {
-    match document {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                let key = format!("{path}.{name}").trim_start_matches('.').to_owned();
-                if let Some(what) = command(&key, name, value) {
-                    found.push(Want {
-                        key: key.clone(),
-                        what,
-                    });
-                }
-                commands(value, &key, found);
-            }
-        }
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                commands(item, &format!("{path}.{index}"), found);
-            }
-        }
-        _ => {}
+/// How an image is named; none for one of another environment, which is looked at itself.
+fn text_of(image: &ImageConfig) -> Option<&str> {
+    match image {
+        ImageConfig::Name(text) => Some(text),
+        ImageConfig::Parts(parts) => parts.name.as_deref(),
     }
 }
 
-/// Whether a key says anything.
-fn is_said(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Object(fields) => fields.values().any(is_said),
-        Value::Array(items) => !items.is_empty(),
-        Value::String(text) => !text.is_empty(),
-        Value::Bool(_) | Value::Number(_) => true,
+/// Where an image is; none where a template may say that. In a tag it may not: what has a `/` behind
+/// a repository's `:` is no name.
+fn repository_of(text: &str) -> Option<ImageRepository> {
+    let fixed = text.split("{{").next().unwrap_or_default();
+    let fixed = fixed.split("{%").next().unwrap_or_default();
+    if fixed.len() == text.len() {
+        return text.parse().ok().map(|name: ImageName| name.repository);
     }
-}
-
-fn command(key: &str, name: &str, value: &Value) -> Option<String> {
-    let parent = key.rsplit('.').nth(1).unwrap_or_default();
-    let text = value.as_str().unwrap_or_default();
-    let what = match name {
-        "run" | "sops" if !value.is_null() => "a command",
-        "exec_plugins" if value == &Value::Bool(true) => "a program that a kubeconfig names",
-        "kind" if parent == "build" && text != "pack" => "a build by a Dockerfile",
-        "helm" | "kustomize" if !value.is_null() => "a renderer",
-        "kind" if parent == "manifests" && matches!(text, "helm" | "kustomize") => "a renderer",
-        "kind" if parent == "traffic" && text == "nginx" => "nginx with the repository's settings",
-        "runtime" if matches!(text, "process" | "systemd" | "auto") => {
-            "a service as the agent's user (`runtime: container` or `docker` confine it)"
-        }
-        "sources" if key == name && is_said(value) => "where the server's secrets are asked for",
-        "notify" if key == name && is_said(value) => "messages from the server to any address",
-        "http" if key.starts_with("hooks.") => "a request from the server to any address",
-        "publish" if is_said(value) => "writing into any etcd",
-        "password_file" | "ca" | "auth_hosts" if is_said(value) => {
-            "a file of this machine, or where a password goes"
-        }
-        "network" if key == "cluster.network" && is_said(value) => "a network of this machine",
-        "plain_http" | "endpoint_gets_credentials" if value == &Value::Bool(true) => {
-            "a password over a line that others read, or to another address"
-        }
-        "from" if key.contains("volumes") && text.starts_with('/') => "a folder of this machine",
-        _ => return None,
-    };
-    Some(what.to_owned())
+    let last = fixed.rfind('/')?;
+    let end = fixed[last..].find([':', '@'])?;
+    fixed[..last + end].parse().ok()
 }
 
 #[cfg(test)]
@@ -313,11 +493,7 @@ mod tests {
         fs::write(root.join("shipit.yaml"), shipit).expect("written");
         symlink("/tmp", root.join("link")).expect("a link");
         let project = load(root).unwrap_or_else(|error| panic!("{shipit}: {error:?}"));
-        admit(
-            &project,
-            &"staging".parse().expect("a name"),
-            &bounds(registries),
-        )
+        admit(&project, &bounds(registries))
     }
 
     fn with(lines: &str) -> String {
@@ -385,6 +561,86 @@ mod tests {
                 "{key}: {found:?}"
             );
         }
+    }
+
+    /// Another environment's settings are used where images are taken from it.
+    #[test]
+    fn all_environments_of_the_project_are_looked_at() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path();
+        fs::create_dir(root.join("environments")).expect("a folder");
+        let other = "cluster: {kind: kubernetes, kubeconfig: kc.yaml, context: a, exec_plugins: true}\n\
+            traffic: {kind: service}\nregistry: {kind: oci, endpoint: a.example.com}\n";
+        fs::write(root.join("environments/staging.yaml"), "").expect("written");
+        fs::write(root.join("environments/production.yaml"), other).expect("written");
+        let shipit = GOOD.replace(
+            "traffic: {listeners: {web: {live: 8080, preview: 8081}}}\n",
+            "",
+        );
+        fs::write(
+            root.join("shipit.yaml"),
+            shipit.replace("cluster: {runtime: container}\n", ""),
+        )
+        .expect("written");
+        let project = load(root).unwrap_or_else(|error| panic!("{error:?}"));
+        let found = admit(&project, &bounds(&["layout"]));
+        let of = |key: &str| {
+            found
+                .iter()
+                .any(|one| one.contains("production") && one.contains(key))
+        };
+        assert!(
+            of("cluster.exec_plugins") && of("a.example.com"),
+            "{found:?}"
+        );
+    }
+
+    /// A folder in either form, a template that may say the registry, and names that are only words.
+    #[test]
+    fn what_is_asked_for_is_told_by_what_it_means() {
+        let service = |lines: &str| {
+            GOOD.replace(
+                "    port: 8080\n",
+                &format!("    port: 8080\n    {lines}\n"),
+            )
+        };
+        for volume in [
+            "{/x: /}\n    strategy: recreate",
+            "{/x: {from: /, shared: true}}",
+        ] {
+            let found = refused(&service(&format!("volumes: {volume}")), &["layout"]);
+            assert!(
+                found.iter().any(|one| one.contains("volumes./x")),
+                "{volume}: {found:?}"
+            );
+        }
+        let image = |name: &str| {
+            GOOD.replace(
+                "build: {kind: pack, copy: {.: /app}, entrypoint: [/app/start]}",
+                &format!("image: \"{name}\""),
+            )
+        };
+        let hub = ["layout", "docker.io", "a.example.com/shop"];
+        for name in [
+            "{{ vars.x }}",
+            "nginx:{{ vars.x }}",
+            "{{ vars.h }}/shop/web:1",
+            "a.example.com{{ vars.p }}/x:1",
+        ] {
+            assert_eq!(refused(&image(name), &hub).len(), 1, "{name}");
+        }
+        let digest = "0".repeat(64);
+        for name in [
+            "a.example.com/shop:{{ commit }}",
+            &format!("a.example.com/shop@sha256:{digest}"),
+        ] {
+            assert_eq!(refused(&image(name), &hub), [""; 0], "{name}");
+        }
+        let other_port = image("a.example.com:81/shop/web:1");
+        assert_eq!(refused(&other_port, &["layout", "a.example.com"]).len(), 1);
+
+        let words = service("env: {run: a, ca: b, sops: c, publish: d}");
+        assert_eq!(refused(&words, &["layout"]), [""; 0]);
     }
 
     #[test]

@@ -15,11 +15,17 @@ use crate::config::{self, Project};
 use crate::driver::runner::attempt::{Attempt, JobLog};
 use crate::driver::runner::checkout::{CheckedOut, Checkout};
 use crate::driver::runner::supervise::{Supervised, Written, supervise};
-use crate::files::{environment, process};
+use crate::files::{self, environment, process};
+use crate::model::EnvironmentName;
 use crate::model::event::Event;
 use crate::model::job::{JobEnd, JobKind};
+use crate::model::secret::SecretValue;
 use crate::output::{Exit, events, outcome};
 use crate::port::runner::{JobSpec, RunnerError};
+use crate::redact::Redactor;
+
+/// The largest secret in a file, in bytes.
+const LARGEST_SECRET: u64 = 1 << 20;
 
 /// The longest reason, in characters.
 const LONGEST_REASON: usize = 300;
@@ -67,12 +73,16 @@ async fn carried_out(
         () = interrupted.cancelled() => Err(ended(Exit::Interrupted, "it was stopped before it began")),
         brought = bring(attempt.log(), spec) => brought,
     };
-    let (checkout, commit) = match brought {
+    let Brought {
+        folder: checkout,
+        commit,
+        redactor,
+    } = match brought {
         Ok(brought) => brought,
         Err(end) => return end,
     };
     let deadline = Instant::now() + spec.within;
-    let ran = steps(attempt, spec, (&checkout, &commit), deadline).await;
+    let ran = steps(attempt, spec, (&checkout, &commit), (deadline, &redactor)).await;
     let ran = match ran {
         // What was to stop before the command was there begins none.
         _ if interrupted.is_cancelled() => Ok(ended(
@@ -104,8 +114,39 @@ fn ended(exit: Exit, reason: impl Into<String>) -> JobEnd {
     }
 }
 
+/// What is deployed.
+struct Brought {
+    /// The project's folder in the checkout.
+    folder: PathBuf,
+    commit: String,
+    /// Hides the values that the commands before the deployment can have come by.
+    redactor: Redactor,
+}
+
+/// The values of the environment's secrets that are on this machine: any program that is started here
+/// may print them. Those of other places are known to nobody before the deployment asks for them.
+fn known(project: &Project, environment: &EnvironmentName) -> Redactor {
+    let redactor = Redactor::default();
+    let configuration = project.environments.get(environment);
+    for secret in configuration.iter().flat_map(|it| it.secrets.values()) {
+        let of_env = secret
+            .env
+            .as_ref()
+            .and_then(|name| std::env::var(name).ok());
+        let of_file = secret.file.as_ref().and_then(|path| {
+            let text = files::read_text(&project.root.join(path), LARGEST_SECRET);
+            text.ok()
+                .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+        });
+        for value in of_env.into_iter().chain(of_file) {
+            redactor.remember(&SecretValue::new(value));
+        }
+    }
+    redactor
+}
+
 /// Checks out what the ref points at, once what its files ask for is allowed.
-async fn bring(log: &mut JobLog, spec: &JobSpec) -> Result<(PathBuf, String), JobEnd> {
+async fn bring(log: &mut JobLog, spec: &JobSpec) -> Result<Brought, JobEnd> {
     let failed = |error: RunnerError| ended(Exit::Failed, error.to_string());
     let checkout = Checkout::of(spec);
     let commit = match checkout.bring(&spec.reference).await.map_err(failed)? {
@@ -140,7 +181,11 @@ async fn bring(log: &mut JobLog, spec: &JobSpec) -> Result<(PathBuf, String), Jo
         .clean(&below(&spec.folder, kept(&project)))
         .await
         .map_err(failed)?;
-    Ok((folder, commit))
+    Ok(Brought {
+        folder,
+        commit,
+        redactor: known(&project, &spec.lane.environment),
+    })
 }
 
 fn below(folder: &Path, paths: Vec<String>) -> Vec<String> {
@@ -149,7 +194,7 @@ fn below(folder: &Path, paths: Vec<String>) -> Vec<String> {
 }
 
 fn allowed(log: &mut JobLog, spec: &JobSpec, project: &Project) -> Result<(), JobEnd> {
-    let refused = admit(project, &spec.lane.environment, &spec.may);
+    let refused = admit(project, &spec.may);
     for reason in &refused {
         log.line(&format!("refused: {reason}"));
     }
@@ -168,7 +213,7 @@ async fn steps(
     attempt: &mut Attempt,
     spec: &JobSpec,
     (folder, commit): (&Path, &str),
-    deadline: Instant,
+    (deadline, redactor): (Instant, &Redactor),
 ) -> Result<(), String> {
     let Some(pipeline) = &spec.pipeline else {
         return Ok(());
@@ -189,15 +234,20 @@ async fn steps(
             let lock = attempt.share_lock().map_err(|error| error.to_string())?;
             let within = deadline.saturating_duration_since(Instant::now());
             let log = attempt.log();
+            let mut stream = redactor.stream();
+            let mut tell = |lines: Vec<String>| {
+                for line in lines {
+                    log.line(&format!("  {line}"));
+                }
+            };
             let said = supervise(command, lock, within, |line| {
                 let (Written::Out(text) | Written::Err(text)) = line;
-                log.line(&format!("  {text}"));
+                tell(stream.push(text.to_owned()));
             });
             let failed = |why: String| format!("step {}: `{text}` {why}", step.step);
-            match said
-                .await
-                .map_err(|error| failed(format!("cannot be started: {error}")))?
-            {
+            let said = said.await;
+            tell(stream.finish());
+            match said.map_err(|error| failed(format!("cannot be started: {error}")))? {
                 Supervised::Ended(status) if status.success() => {}
                 Supervised::Ended(status) => return Err(failed(format!("ended with {status}"))),
                 Supervised::Late(_) => return Err(failed("was not done in time".to_owned())),
