@@ -131,13 +131,18 @@ impl State {
     }
 
     /// The release that had live traffic last before `number`: where `rollback` goes. By the order of
-    /// the switches; the time is for records of versions that kept no order.
+    /// the switches; the time is for records of versions that kept no order. Where a run was killed
+    /// behind its switch it is the one that is still recorded as live.
     #[must_use]
     pub fn previous_good(&self, number: ReleaseNumber) -> Option<&Release> {
         self.releases
             .iter()
             .filter(|release| {
-                release.number != number && release.status == ReleaseStatus::Superseded
+                let was_live = matches!(
+                    release.status,
+                    ReleaseStatus::Live | ReleaseStatus::Superseded
+                );
+                release.number != number && was_live
             })
             .max_by_key(|release| (release.live_serial, release.live_since))
     }

@@ -571,6 +571,24 @@ fn each_slot_that_cannot_be_promoted_has_its_own_answer() {
     );
 }
 
+/// A run that was killed behind its switch has recorded nothing: the release before is the one that
+/// the history still takes for live.
+#[test]
+fn rollback_from_what_the_history_does_not_know_goes_to_the_release_before() {
+    let mut world = World::new();
+    for version in 1..=2 {
+        world.carry_out(&world.apply(&Wanted::web(version)));
+    }
+    let before = world.state.clone();
+    world.carry_out(&world.apply(&Wanted::web(3)));
+    let desired = Wanted::web(3).desired();
+    let plan = rollback(&desired, &world.facts, &before, None).expect("a plan");
+    assert_eq!(
+        plan.intent,
+        crate::model::plan::Intent::Rollback(ReleaseNumber(2))
+    );
+}
+
 #[test]
 fn rollback_goes_to_the_release_before_or_to_the_one_that_is_named() {
     let mut world = World::new();
