@@ -1,8 +1,7 @@
 //! Which environments a trigger is for.
 
-use globset::GlobBuilder;
-
 use crate::model::EnvironmentName;
+use crate::model::glob::stands_for;
 use crate::model::job::JobKind;
 use crate::model::trigger::Trigger;
 
@@ -51,7 +50,7 @@ fn routed(trigger: &Trigger, route: &Route) -> Option<Routed> {
                 .zip(route.branch.as_deref());
             let tag = name.strip_prefix("refs/tags/").zip(route.tag.as_deref());
             let (name_of, glob) = branch.or(tag)?;
-            if !matches(glob, name_of) {
+            if !stands_for(glob, name_of) {
                 return None;
             }
             (name.clone(), Some(commit.clone()))
@@ -60,7 +59,7 @@ fn routed(trigger: &Trigger, route: &Route) -> Option<Routed> {
             repository, tag, ..
         } => {
             let (wanted, tags) = route.image.as_ref()?;
-            if repository != wanted || !matches(tags, tag.as_deref()?) {
+            if repository != wanted || !stands_for(tags, tag.as_deref()?) {
                 return None;
             }
             // A glob names no one branch whose files say how the image runs.
@@ -80,10 +79,4 @@ fn routed(trigger: &Trigger, route: &Route) -> Option<Routed> {
 #[must_use]
 pub fn is_glob(text: &str) -> bool {
     text.contains(['*', '?', '[', '{'])
-}
-
-/// Whether a name is one of those that a glob stands for. One that is no glob stands for none.
-fn matches(glob: &str, name: &str) -> bool {
-    let built = GlobBuilder::new(glob).literal_separator(true).build();
-    built.is_ok_and(|glob| glob.compile_matcher().is_match(name))
 }

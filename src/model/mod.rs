@@ -27,6 +27,7 @@ pub mod facts;
 pub mod fields;
 pub mod first_of;
 pub mod garbage;
+pub mod glob;
 pub mod health;
 pub mod hook;
 pub mod host;

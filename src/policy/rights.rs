@@ -1,9 +1,9 @@
 //! Whether a client may do something in an environment.
 
-use globset::GlobBuilder;
 use jiff::Timestamp;
 
 use crate::model::client::{Client, Verb};
+use crate::model::glob::stands_for;
 use crate::model::job::Lane;
 
 /// Why a client may not; none when it may. What is not allowed is forbidden.
@@ -17,11 +17,7 @@ pub fn refusal(client: &Client, verb: Verb, lane: &Lane, now: Timestamp) -> Opti
         return Some(format!("the client {name} may not {verb}"));
     }
     let place = lane.to_string();
-    let is_here = |glob: &String| {
-        let built = GlobBuilder::new(glob).literal_separator(true).build();
-        built.is_ok_and(|glob| glob.compile_matcher().is_match(&place))
-    };
-    if !client.within.iter().any(is_here) {
+    if !client.within.iter().any(|glob| stands_for(glob, &place)) {
         return Some(format!("the client {name} may not {verb} in {place}"));
     }
     None

@@ -92,7 +92,7 @@ impl Layout {
             Packing::None => work(&mut bytes).map(|()| layer.digest.clone()),
         };
         // Of what is given up the rest is not read.
-        if in_time().is_err() {
+        if done.is_err() && in_time().is_err() {
             return done;
         }
         bytes.expect(&layer.digest)?;

@@ -1,5 +1,6 @@
 //! What a listener stands for, and what all listeners share.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -121,10 +122,17 @@ impl ListenerConfig {
         self.limits.client_upgrades.unwrap_or(half)
     }
 
+    /// How many connections a client at this address may have. A trusted proxy brings those of many.
+    pub fn connections_of(&self, address: IpAddr) -> u32 {
+        if self.trusted.contains(address) {
+            return u32::MAX;
+        }
+        self.most_connections()
+    }
+
     /// Whether both lead to the same instances.
     pub fn means(&self, other: &Self) -> bool {
-        let what = |it: &Self| (it.key.clone(), it.backend.clone(), it.listener);
-        what(self) == what(other)
+        (&self.key, &self.backend, self.listener) == (&other.key, &other.backend, other.listener)
     }
 
     /// How many requests an instance is given at a time.

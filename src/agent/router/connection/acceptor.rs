@@ -148,11 +148,7 @@ impl AcceptLoop {
         }
         let (origin, activity) = (Origin::new(address), Arc::new(Activity::default()));
         let client = config.shared.clients.enter(origin.address());
-        let limit = if config.trusted.contains(origin.address()) {
-            u32::MAX
-        } else {
-            config.most_connections()
-        };
+        let limit = config.connections_of(origin.address());
         let place = config.shared.budget.place(
             config.listener,
             limit,

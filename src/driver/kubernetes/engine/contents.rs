@@ -12,6 +12,7 @@ use crate::driver::kubernetes::engine::holds::{
     Asked, ClaimHolder, by_owner, listed, name_of, number_of,
 };
 use crate::driver::kubernetes::engine::list::key_of;
+use crate::driver::kubernetes::engine::owner::owners;
 use crate::driver::kubernetes::engine::owner::{belongs_to, manager};
 use crate::model::ObjectKey;
 use crate::model::loss::{Holding, can_hold};
@@ -179,13 +180,6 @@ impl ClaimHolder<'_> {
 
 fn uid_of(object: &Value) -> Option<&str> {
     object["metadata"]["uid"].as_str()
-}
-
-fn owners(object: &Value) -> &[Value] {
-    object["metadata"]["ownerReferences"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default()
 }
 
 /// Whether an owner says itself what goes with it. What a pod owns is gone with every pod.

@@ -189,25 +189,32 @@ fn of_workloads(facts: &SlotFacts) -> Option<String> {
 /// The last warning about something that is there. What an object of the same name went through,
 /// which was deleted, explains nothing.
 async fn last_warning(api: &Api, events: &[Value]) -> Option<String> {
-    let mut uids: BTreeMap<&str, Option<String>> = BTreeMap::new();
-    let warnings = events
+    let newest = events.iter().rev();
+    let warnings = newest.filter(|event| event["type"] == "Warning");
+    let warnings: Vec<&Value> = warnings.take(WARNINGS).collect();
+    let uid = |event: &Value| {
+        event["involvedObject"]["uid"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let about: BTreeMap<String, &Value> = warnings
         .iter()
-        .rev()
-        .filter(|event| event["type"] == "Warning");
-    for event in warnings.take(WARNINGS) {
-        let about = &event["involvedObject"];
-        let uid = about["uid"].as_str().unwrap_or_default();
-        let there = match uids.get(uid) {
-            Some(there) => there.clone(),
-            None => uid_there(api, about).await,
-        };
-        // What cannot be looked at may be there.
-        if there.as_deref().is_none_or(|there| there == uid) {
-            return Some(said(event));
-        }
-        uids.insert(uid, there);
-    }
-    None
+        .map(|event| (uid(event), &event["involvedObject"]))
+        .collect();
+    let asked = about.into_iter().map(async |(uid, about)| {
+        let there = uid_there(api, about).await;
+        (uid, there)
+    });
+    let there: BTreeMap<String, Option<String>> = join_all(asked).await.into_iter().collect();
+
+    // What cannot be looked at may be there.
+    let explains = |event: &&&Value| {
+        let uid = uid(event);
+        let found = there.get(&uid).and_then(Option::as_ref);
+        found.is_none_or(|there| *there == uid)
+    };
+    warnings.iter().find(explains).map(|event| said(event))
 }
 
 /// The uid of what has the name now that an event is about, nothing for none; unknown when it cannot

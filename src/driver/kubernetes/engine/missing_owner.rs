@@ -5,20 +5,22 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::apply::said;
-use crate::driver::kubernetes::client::api::{Api, ApiError};
+use super::owner::owners;
+use crate::driver::kubernetes::client::api::Api;
 use crate::model::{Manifest, ObjectKey};
+use crate::port::engine::EngineError;
 
 /// Why an object would be deleted for an owner that it names; none for one whose owners are there.
 /// What may not be looked at is not told.
-pub(super) async fn missing(api: &Api, manifest: &Manifest) -> Result<Option<String>, ApiError> {
-    let owners = manifest.body()["metadata"]["ownerReferences"].as_array();
-    for owner in owners.into_iter().flatten() {
+pub(super) async fn missing(api: &Api, manifest: &Manifest) -> Result<Option<String>, EngineError> {
+    let looking = || format!("looking at the owners of {}", said(&manifest.key()));
+    for owner in owners(manifest.body()) {
         let Some(key) = key_of(owner, manifest) else {
             continue;
         };
         let found = match api.get(&key).await {
             Err(fault) if fault.is(StatusCode::FORBIDDEN) => continue,
-            other => other?,
+            other => other.map_err(|fault| fault.while_(looking()))?,
         };
         if found.is_some_and(|found| found["metadata"]["uid"] == owner["uid"]) {
             continue;

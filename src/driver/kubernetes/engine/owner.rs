@@ -29,11 +29,17 @@ fn is_controlled(live: &Value) -> bool {
         .any(|owner| owner["controller"] == true && !own.contains(&&owner["uid"]))
 }
 
-fn owners(object: &Value) -> &[Value] {
+/// The references of an object to its owners.
+pub(super) fn owners(object: &Value) -> &[Value] {
     object["metadata"]["ownerReferences"]
         .as_array()
         .map(Vec::as_slice)
         .unwrap_or_default()
+}
+
+/// Whether an object goes with the one of this uid.
+pub(super) fn is_owned_by(object: &Value, uid: &Value) -> bool {
+    owners(object).iter().any(|owner| owner["uid"] == *uid)
 }
 
 /// Who manages an object that is not ours.

@@ -14,7 +14,7 @@ use crate::driver::kubernetes::engine::apply::{self, refused, replacement, said}
 use crate::driver::kubernetes::engine::complete::{Finish, bind, finish};
 use crate::driver::kubernetes::engine::holds::is_protected;
 use crate::driver::kubernetes::engine::observe::of_route;
-use crate::driver::kubernetes::engine::{owner, owners};
+use crate::driver::kubernetes::engine::{missing_owner, owner};
 use crate::model::object::mark;
 use crate::model::plan::DeployMode;
 use crate::model::route::Route;
@@ -182,9 +182,7 @@ struct Asker<'a> {
 impl Asker<'_> {
     async fn object(&self, manifest: &Manifest) -> Result<Answer, EngineError> {
         let key = manifest.key();
-        let looking =
-            |fault: ApiError| fault.while_(format!("looking at the owners of {}", said(&key)));
-        if let Some(reason) = owners::missing(self.api, manifest).await.map_err(looking)? {
+        if let Some(reason) = missing_owner::missing(self.api, manifest).await? {
             return Ok(Answer::Refused(reason));
         }
         let policy = self.engine.settings.conflict;

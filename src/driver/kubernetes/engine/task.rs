@@ -14,6 +14,7 @@ use crate::driver::kubernetes::engine::KubernetesEngine;
 use crate::driver::kubernetes::engine::command::{self, COMMAND, TASK, pod};
 use crate::driver::kubernetes::engine::list::key_of;
 use crate::driver::kubernetes::engine::logs::{self, Part};
+use crate::driver::kubernetes::engine::owner::is_owned_by;
 use crate::driver::kubernetes::engine::wait::not_made;
 use crate::files::lines::Splitter;
 use crate::model::object::mark;
@@ -363,9 +364,7 @@ impl<'a> Job<'a> {
 /// Whether a pod is this Job's. One of a Job with the same name that was deleted may be there for a
 /// moment.
 fn is_pod_of(job: &Value, pod: &Value) -> bool {
-    let owners = pod["metadata"]["ownerReferences"].as_array();
-    let mut owners = owners.into_iter().flatten();
-    owners.any(|owner| owner["uid"] == job["metadata"]["uid"])
+    is_owned_by(pod, &job["metadata"]["uid"])
 }
 
 /// A reference to an object that something goes with.

@@ -11,6 +11,7 @@ use crate::driver::kubernetes::engine::environment_objects::let_go;
 use crate::driver::kubernetes::engine::holds::is_protected;
 use crate::driver::kubernetes::engine::list::key_of;
 use crate::driver::kubernetes::engine::owner::belongs_to;
+use crate::driver::kubernetes::engine::owner::is_owned_by;
 use crate::model::object::mark;
 use crate::model::{Manifest, ObjectKey};
 use crate::port::engine::EngineError;
@@ -113,11 +114,8 @@ async fn pods_of(api: &Api, key: &ObjectKey, uid: &str) -> Result<Vec<Value>, Ap
         pods.push(pod);
     })
     .await?;
-    pods.retain(|pod| {
-        let owners = pod["metadata"]["ownerReferences"].as_array();
-        let mut owners = owners.into_iter().flatten();
-        owners.any(|owner| owner["uid"] == uid)
-    });
+    let uid = Value::from(uid);
+    pods.retain(|pod| is_owned_by(pod, &uid));
     Ok(pods)
 }
 

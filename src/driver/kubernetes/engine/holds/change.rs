@@ -7,6 +7,7 @@ use super::name_of;
 use super::own::{entry, is_attached};
 use crate::driver::kubernetes::engine::apply::said;
 use crate::driver::kubernetes::engine::compare::is_own;
+use crate::driver::kubernetes::engine::owner::{is_owned_by, owners};
 use crate::model::ObjectKey;
 use crate::model::loss::{Holding, can_hold};
 
@@ -108,14 +109,8 @@ pub(super) fn given_up(key: &ObjectKey, live: &Value, after: &Value) -> Option<H
 
 /// That an object which can hold something goes, from this change on, with an owner that it gets.
 pub(super) fn owned_since(key: &ObjectKey, live: &Value, after: &Value) -> Option<Holding> {
-    let owners = |of: &Value| -> Vec<Value> {
-        let owners = of["metadata"]["ownerReferences"].as_array();
-        owners.cloned().unwrap_or_default()
-    };
-    let had: Vec<Value> = owners(live).iter().map(|it| it["uid"].clone()).collect();
-    let new = owners(after)
-        .into_iter()
-        .find(|owner| !had.contains(&owner["uid"]))?;
+    let mut owners = owners(after).iter();
+    let new = owners.find(|owner| !is_owned_by(live, &owner["uid"]))?;
     let text = |name: &str| new[name].as_str().unwrap_or_default();
     can_hold(key).then(|| Holding::Unknown {
         what: format!("what is in {}", said(key)),

@@ -16,7 +16,7 @@ use crate::driver::kubernetes::engine::compare::{applied, changes, owned};
 use crate::driver::kubernetes::engine::complete::shared;
 use crate::driver::kubernetes::engine::holds::{self, Asked, ClaimHolder, Fate, NOTHING, bound};
 use crate::driver::kubernetes::engine::owner::manager;
-use crate::driver::kubernetes::engine::{KubernetesEngine, owners};
+use crate::driver::kubernetes::engine::{KubernetesEngine, missing_owner};
 use crate::model::object::{ObjectFacts, ObjectState, is_kept, mark};
 use crate::model::plan::Change;
 use crate::model::{Manifest, ObjectKey};
@@ -43,8 +43,7 @@ pub(super) async fn objects(
             })?;
             return Ok(ObjectFacts::plain(key, ObjectState::After { definition }));
         }
-        let looking = |fault: ApiError| fault.while_(format!("looking at the owners of {}", said(&key)));
-        if let Some(reason) = owners::missing(api, manifest).await.map_err(looking)? {
+        if let Some(reason) = missing_owner::missing(api, manifest).await? {
             return Ok(ObjectFacts::plain(key, ObjectState::Refused { reason }));
         }
         match one(engine, api, scope, snapshot, manifest).await {
