@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, Answer, HEAD};
 use crate::model::client::{Client, Proof};
-use crate::ops::doors::clients::{Clients, fingerprint};
+use crate::ops::doors::clients::{Clients, TOKEN, fingerprint};
 use crate::ops::doors::intake::{Command, Hooked, Taken, body_limit, command, receive};
 use crate::ops::doors::{Asker, Doors, jobs};
 
@@ -233,6 +233,8 @@ fn bearer(doors: &Doors, headers: &HeaderMap) -> Result<Client, Answer> {
         .and_then(|value| value.to_str().ok());
     let token = given
         .and_then(|given| given.strip_prefix("Bearer "))
+        // What is none is not looked for.
+        .filter(|token| token.starts_with(TOKEN))
         .ok_or_else(refused)?;
     // By its hash: how long it is looked for says nothing of the token.
     let found = Clients::of(&doors.config.data).valid(Proof::Token, &fingerprint(token.as_bytes()));

@@ -112,7 +112,7 @@ impl Runner for ProcessRunner {
         Ok(end()?.map_or(Standing::Gone, Standing::Ended))
     }
 
-    async fn stop(&self, number: JobNumber, attempt: u32) -> Result<(), RunnerError> {
+    async fn stop(&self, number: JobNumber, attempt: u32) -> Result<bool, RunnerError> {
         let files = self.files(number);
         let lock = files::try_lock(&files.lock()).map_err(failed("looking at the job's lock"))?;
         let process = files
@@ -123,8 +123,9 @@ impl Runner for ProcessRunner {
             && process.boot == process::boot()
         {
             process::kill_group(process.pid, Signal::TERM);
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     async fn log(

@@ -8,7 +8,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -20,13 +19,15 @@ use rcgen::{
 
 use super::DoorError;
 use crate::files;
-use crate::model::Period;
 use crate::model::client::{Client, Proof, Verb};
-use crate::model::digest::hex;
+use crate::model::{ContentHash, Period};
 use crate::policy::rights::invalid;
 
 /// The largest of its files, in bytes.
 const LARGEST: u64 = 64 << 10;
+
+/// How every token begins.
+pub const TOKEN: &str = "shipit_";
 
 /// How long the authority is valid.
 const AUTHORITY: Period = Period::from_secs(20 * 365 * 24 * 60 * 60);
@@ -126,7 +127,7 @@ impl Clients {
         SystemRandom::new()
             .fill(&mut random)
             .map_err(|_| failed("making a token")("there is no randomness".to_owned()))?;
-        let token = format!("shipit_{}", BASE64_URL_SAFE_NO_PAD.encode(random));
+        let token = format!("{TOKEN}{}", BASE64_URL_SAFE_NO_PAD.encode(random));
         let now = Timestamp::now();
         let times = (now, until(now, request.valid));
         self.write(&record(
@@ -245,6 +246,13 @@ impl Clients {
             files::read_if_there(&key_path, LARGEST).map_err(|error| failed(error.to_string()))?;
         let key = match known {
             Some(text) => KeyPair::from_pem(&String::from_utf8_lossy(&text)),
+            // What another key signs, the certificate that clients have is not of.
+            None if certificate_path.exists() => {
+                return Err(failed(format!(
+                    "{} is gone, and its certificate is there: restore it, or delete both and issue new certificates",
+                    key_path.display()
+                )));
+            }
             None => KeyPair::generate(),
         }
         .map_err(|error| failed(error.to_string()))?;
@@ -313,7 +321,7 @@ struct Authority {
 /// SHA-256 in hexadecimal digits: by it a certificate or a token is known.
 #[must_use]
 pub fn fingerprint(bytes: &[u8]) -> String {
-    hex(digest(&SHA256, bytes).as_ref())
+    ContentHash::of(bytes).hex().to_owned()
 }
 
 fn until(now: Timestamp, period: Period) -> Timestamp {

@@ -348,7 +348,7 @@ fn requested(project: &ProjectName, routed: Routed, by: &Requester) -> JobReques
     }
 }
 
-fn delivery(door: String, key: String, event: &str, body: &[u8]) -> Delivery {
+pub(super) fn delivery(door: String, key: String, event: &str, body: &[u8]) -> Delivery {
     Delivery {
         door,
         key,

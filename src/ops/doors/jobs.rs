@@ -6,14 +6,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::intake::{Taken, store};
+use super::intake::{Taken, delivery, store};
 use super::{Asker, DoorError, Doors};
 use crate::jobs::{Happening, happen};
-use crate::model::ContentHash;
 use crate::model::client::Verb;
-use crate::model::delivery::{Delivery, RecordedDelivery, Verdict};
+use crate::model::delivery::RecordedDelivery;
 use crate::model::job::{Job, JobNumber, JobRequest, JobState};
 use crate::port::queue::JobQuery;
+use crate::port::runner::LogPiece;
 
 /// The largest piece of a log, in bytes.
 const PIECE: usize = 64 << 10;
@@ -168,15 +168,8 @@ pub async fn retry(
         retry_of: Some(number),
         ..job.request
     };
-    let delivery = Delivery {
-        door: "command".to_owned(),
-        key: uuid::Uuid::new_v4().to_string(),
-        received: Timestamp::now(),
-        event: "retry".to_owned(),
-        size: 0,
-        sha256: ContentHash::of(&[]).to_string(),
-        verdict: Verdict::Accepted,
-    };
+    let key = uuid::Uuid::new_v4().to_string();
+    let delivery = delivery("command".to_owned(), key, "retry", &[]);
     store(doors, delivery, vec![request], Vec::new()).await
 }
 
@@ -214,21 +207,30 @@ pub async fn log(
     let deadline = Instant::now() + LOG_PATIENCE;
     loop {
         // First the job: what it wrote before it ended is in the log by then.
-        let job = show(doors, number, asker).await?;
+        let job = found(doors, number, Verb::View, asker).await?;
         let piece = doors.runner.log(number, from, PIECE).await?;
         let is_enough = patience == Patience::None
             || !piece.bytes.is_empty()
-            || !job.job.is_open()
+            || !job.is_open()
             || Instant::now() >= deadline;
         if is_enough {
-            return Ok(LogText {
-                text: String::from_utf8_lossy(&piece.bytes).into_owned(),
-                next: piece.next,
-                job,
-            });
+            let (text, next) = whole(&piece, from);
+            let job = viewed(doors, job, &open(doors).await?);
+            return Ok(LogText { text, next, job });
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// A piece as text, and where the next one begins. A character that is cut by the end of the piece is
+/// left for the next one.
+fn whole(piece: &LogPiece, from: u64) -> (String, u64) {
+    let cut = match std::str::from_utf8(&piece.bytes) {
+        Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => error.valid_up_to(),
+        _ => piece.bytes.len(),
+    };
+    let text = String::from_utf8_lossy(&piece.bytes[..cut]).into_owned();
+    (text, from + cut as u64)
 }
 
 /// The newest deliveries, the newest first.

@@ -108,15 +108,12 @@ impl Spool {
     /// Those that wait.
     #[must_use]
     pub fn waiting(&self) -> Vec<Spooled> {
-        let entries = fs::read_dir(&self.folder).into_iter().flatten();
-        let spooled = |path: PathBuf| {
-            let bytes = files::read(&path, LARGEST).ok()?;
-            let push = serde_json::from_slice(&bytes).ok()?;
+        let paths = spool::spooled(std::slice::from_ref(&self.folder)).into_iter();
+        let waiting = paths.filter_map(|path| {
+            let push = spool::read(&path)?;
             Some(Spooled { push, path })
-        };
-        entries
-            .filter_map(|entry| spooled(entry.ok()?.path()))
-            .collect()
+        });
+        waiting.collect()
     }
 }
 

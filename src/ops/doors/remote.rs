@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 
 use super::intake::{Command, Taken};
 use super::jobs::{JobView, LogText};
+use crate::model::chain;
 use crate::model::job::{Job, JobNumber};
 use crate::proto::server_v1::serve_client::ServeClient;
 use crate::proto::server_v1::{JobRequest, ListRequest, LogRequest, TriggerRequest};
@@ -188,21 +189,6 @@ fn refused(status: &Status) -> RemoteError {
             "{message}; it may not know the authority of this certificate: `shipit client issue` on its machine makes one"
         )),
     }
-}
-
-/// An error with what it comes from.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if !words.contains(&text) {
-            words.push_str(": ");
-            words.push_str(&text);
-        }
-        next = cause.source();
-    }
-    words
 }
 
 /// The host and the port of `https://ship.example.com:9443`.

@@ -242,7 +242,7 @@ async fn steps(
             };
             let said = supervise(command, lock, within, |line| {
                 let (Written::Out(text) | Written::Err(text)) = line;
-                tell(stream.push(text.to_owned()));
+                tell(stream.push(text.clone()));
             });
             let failed = |why: String| format!("step {}: `{text}` {why}", step.step);
             let said = said.await;

@@ -31,10 +31,11 @@ pub async fn collect(doors: &Doors) -> Result<usize, DoorError> {
         let Some(repository) = local(url) else {
             continue;
         };
-        for path in spooled(&repository) {
-            let read = files::read(&path, LARGEST).ok();
-            let found = read.and_then(|bytes| serde_json::from_slice::<Push>(&bytes).ok());
-            if let Some(found) = found.filter(|found| found.project == *name) {
+        // A repository with a checkout has it one folder below.
+        let folders = [folder(&repository), folder(&repository.join(".git"))];
+        for path in spooled(&folders) {
+            let found = read(&path).filter(|found| found.project == *name);
+            if let Some(found) = found {
                 push(doors, &found).await?;
                 taken += 1;
                 let _ = fs::remove_file(&path);
@@ -55,9 +56,14 @@ fn local(url: &str) -> Option<PathBuf> {
     path.starts_with('/').then(|| path.into())
 }
 
-fn spooled(repository: &Path) -> Vec<PathBuf> {
-    // A repository with a checkout has it one folder below.
-    let folders = [folder(repository), folder(&repository.join(".git"))];
+/// What a file says; none when it is no push.
+pub(super) fn read(path: &Path) -> Option<Push> {
+    let bytes = files::read(path, LARGEST).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// The files that are whole, the first first. What is being written, or was put aside, is none.
+pub(super) fn spooled(folders: &[PathBuf]) -> Vec<PathBuf> {
     let entries = folders
         .iter()
         .filter_map(|folder| fs::read_dir(folder).ok())

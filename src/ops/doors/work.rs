@@ -32,10 +32,18 @@ pub async fn round(doors: &Doors, stopped: &mut Stopped) -> Result<usize, DoorEr
     };
     let mut running = 0;
     for job in doors.queue.jobs(open).await? {
-        if matches!(job.state, JobState::Running { .. })
-            && is_under_way(doors, &job, stopped).await?
-        {
-            running += 1;
+        if !matches!(job.state, JobState::Running { .. }) {
+            continue;
+        }
+        match is_under_way(doors, &job, stopped).await {
+            Ok(false) => {}
+            Ok(true) => running += 1,
+            // One whose files cannot be read holds up no other; it keeps its place until they can.
+            Err(DoorError::Runner(error)) => {
+                tracing::error!(job = %job.number, %error, "a job cannot be looked at");
+                running += 1;
+            }
+            Err(other) => return Err(other),
         }
     }
 
@@ -62,8 +70,10 @@ async fn is_under_way(doors: &Doors, job: &Job, stopped: &mut Stopped) -> Result
                     ..
                 }
             );
-            if is_to_stop && stopped.insert((job.number, job.attempt)) {
-                doors.runner.stop(job.number, job.attempt).await?;
+            let attempt = (job.number, job.attempt);
+            let is_told = stopped.contains(&attempt);
+            if is_to_stop && !is_told && doors.runner.stop(job.number, job.attempt).await? {
+                stopped.insert(attempt);
             }
             return Ok(true);
         }
@@ -156,7 +166,10 @@ pub async fn forget(doors: &Doors) -> Result<(), DoorError> {
         .forget(before(keep.deliveries), before(keep.jobs))
         .await?;
     for number in forgotten {
-        doors.runner.forget(number).await?;
+        // Its row is gone: whatever is left of one keeps the others from nothing.
+        if let Err(error) = doors.runner.forget(number).await {
+            tracing::warn!(job = %number, %error, "what a job left cannot be deleted");
+        }
     }
     Ok(())
 }
