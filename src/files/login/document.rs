@@ -87,14 +87,18 @@ pub(super) fn entry(bytes: &[u8], registry: &str) -> Result<Entry, String> {
     }
 }
 
-/// Whether the file itself has a login for a part of a registry.
-pub(super) fn has_login(bytes: &[u8], part: &str) -> bool {
-    let Ok(document) = serde_json::from_slice::<Document>(bytes) else {
-        return false;
+/// What the file itself has logins for: registries and parts of them.
+pub(super) fn logins(bytes: &[u8]) -> Vec<String> {
+    let document = serde_json::from_slice::<Document>(bytes);
+    let auths = document.ok().and_then(|document| document.auths);
+    let auths = auths.unwrap_or_default().into_iter();
+    let has_one = |auth: &Option<Auth>| {
+        let auth = auth.as_ref();
+        auth.is_some_and(|auth| !matches!(credentials(auth), Ok(None)))
     };
-    let auths = document.auths.unwrap_or_default();
-    let auth = auths.get(part).and_then(Option::as_ref);
-    auth.is_some_and(|auth| !matches!(credentials(auth), Ok(None)))
+    auths
+        .filter_map(|(part, auth)| has_one(&auth).then_some(part))
+        .collect()
 }
 
 /// One entry; none when it is there for its own sake, as docker leaves it beside a store.
@@ -174,16 +178,9 @@ mod tests {
         }});
         let text = text.to_string();
         let part = "shop.example.com/team";
-        assert!(has_login(text.as_bytes(), part));
+        assert_eq!(logins(text.as_bytes()), [part]);
         let found = entry(text.as_bytes(), part).expect("it can be read");
         assert_eq!(found, password("kim", "pw"));
-        for none in [
-            "shop.example.com/other",
-            "shop.example.com",
-            "shop.example.com/te",
-        ] {
-            assert!(!has_login(text.as_bytes(), none), "{none}");
-        }
     }
 
     #[test]

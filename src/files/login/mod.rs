@@ -9,6 +9,7 @@
 mod document;
 mod helper;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
@@ -137,10 +138,11 @@ impl Places {
 #[must_use]
 pub fn scope(places: &Places, registry: &str, repository: &str) -> String {
     let files = places.files.iter();
-    let files: Vec<Vec<u8>> = files.filter_map(|file| read(file).ok().flatten()).collect();
+    let read = files.filter_map(|file| read(file).ok().flatten());
+    let known: BTreeSet<String> = read.flat_map(|bytes| document::logins(&bytes)).collect();
     let mut part = format!("{registry}/{repository}");
     while part.len() > registry.len() {
-        if files.iter().any(|bytes| document::has_login(bytes, &part)) {
+        if known.contains(&part) {
             return part;
         }
         let parent = part.rsplit_once('/').map_or("", |(parent, _)| parent);

@@ -1,6 +1,6 @@
 //! Registries on the network, as many as are named: one client and one login for each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -168,6 +168,8 @@ pub struct Remote {
     trust: Trust,
     connections: tokio::sync::Mutex<BTreeMap<String, RegistryConnection>>,
     /// What the registries have granted for these logins.
+    /// What a login holds for, by the whole names of repositories.
+    scopes: Mutex<HashMap<String, String>>,
     granted: Arc<Mutex<BTreeMap<Purpose, Granted>>>,
     /// What learns the tokens that they grant.
     redactor: Redactor,
@@ -192,6 +194,7 @@ impl Remote {
             trust,
             connections: tokio::sync::Mutex::default(),
             granted: Arc::default(),
+            scopes: Mutex::default(),
             redactor: Redactor::default(),
             layers: Mutex::default(),
             seen: Mutex::default(),
@@ -234,7 +237,7 @@ impl Remote {
     /// A connection whose login still holds.
     async fn connection(&self, image: &Reference) -> Result<RegistryConnection, RegistryError> {
         let registry = image.registry();
-        let scope = self.login.scope(registry, image.repository());
+        let scope = self.scope(registry, image.repository());
         let mut connections = self.connections.lock().await;
         if let Some(known) = connections.get(&scope).filter(|known| known.holds()) {
             return Ok(known.clone());
@@ -245,11 +248,21 @@ impl Remote {
             wire: self.wire(registry, image.resolve_registry())?,
             grant: None,
         };
-        connections.insert(scope, made.clone());
+        connections.insert(scope.clone(), made.clone());
         // What was granted, was granted for the login before.
         self.all_granted()
-            .retain(|(other, ..), _| other != registry);
+            .retain(|(other, repository, _), _| self.scope(other, repository) != scope);
         Ok(made)
+    }
+
+    /// What a login for a repository holds for, looked for once.
+    fn scope(&self, registry: &str, repository: &str) -> String {
+        let name = format!("{registry}/{repository}");
+        let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+        let scope = scopes
+            .entry(name)
+            .or_insert_with(|| self.login.scope(registry, repository));
+        scope.clone()
     }
 
     fn all_granted(&self) -> std::sync::MutexGuard<'_, BTreeMap<Purpose, Granted>> {
