@@ -7,7 +7,7 @@ use crate::cli::consent::{RunArgs, approve_and_run};
 use crate::cli::{Cx, signals};
 use crate::model::Period;
 use crate::ops::plan::Request;
-use crate::ops::settle::{Options, Pending, Settled, settle, tasks_are_due};
+use crate::ops::settle::{Options, Pending, Settled, TasksDue, settle, tasks_due};
 use crate::output::page::Line;
 use crate::output::status::ago;
 use crate::output::{Exit, Failure, Format, Kind, Page};
@@ -47,13 +47,13 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     };
 
     let settled = settle(&session, options).await?;
-    let has_tasks = tasks_are_due(&session, &signals.interrupted).await?;
+    let tasks = tasks_due(&session, &signals.interrupted).await?;
     if cx.format == Format::Json {
         cx.screen.document(Kind::Settled, &settled);
     } else {
-        cx.screen.show(&page(&settled, has_tasks));
+        cx.screen.show(&page(&settled, &tasks));
     }
-    if !has_tasks {
+    if !tasks.is_any {
         return Ok(Exit::Done);
     }
 
@@ -62,13 +62,16 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     approve_and_run(cx, &session, &Request::Settle, &run, None).await
 }
 
-fn page(settled: &Settled, has_tasks: bool) -> Page {
+fn page(settled: &Settled, tasks: &TasksDue) -> Page {
     let mut lines = settled.done.clone();
-    if lines.is_empty() && !has_tasks {
+    if lines.is_empty() && !tasks.is_any {
         lines.push("Nothing is due.".to_owned());
     }
     lines.extend(settled.pending.iter().map(later));
-    lines.into_iter().map(Line::from).collect()
+    let lines = lines.into_iter().map(Line::from);
+    // What is carried out says its own.
+    let notes = tasks.notes.iter().filter(|_| !tasks.is_any);
+    lines.chain(notes.map(Line::note)).collect()
 }
 
 fn later(next: &Pending) -> String {

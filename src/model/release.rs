@@ -173,11 +173,14 @@ pub struct Release {
 }
 
 impl Release {
-    /// Whether it has tasks that wait until no earlier release is kept.
+    /// Whether it has tasks that wait until no earlier release is kept, and are not settled yet; none
+    /// where nobody knows its tasks.
     #[must_use]
-    pub fn waits_with_tasks(&self) -> bool {
-        let mut tasks = self.declared.iter().flat_map(BTreeMap::values);
-        tasks.any(|task| task.when == TaskMoment::AfterKeepPrevious)
+    pub fn waits_with_tasks(&self) -> Option<bool> {
+        let mut tasks = self.declared.as_ref()?.iter();
+        Some(tasks.any(|(name, task)| {
+            task.when == TaskMoment::AfterKeepPrevious && !self.has_settled(name)
+        }))
     }
 
     /// Whether nothing is left to do of a task.

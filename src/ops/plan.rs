@@ -6,7 +6,7 @@ use crate::model::desired::Desired;
 use crate::model::facts::{Facts, Overview};
 use crate::model::observed::Observed;
 use crate::model::plan::Plan;
-use crate::model::release::{Actor, ReleaseStatus};
+use crate::model::release::Actor;
 use crate::model::state::State;
 use crate::model::verdict::{Ruling, Verdict};
 use crate::model::{EnvironmentName, ReleaseNumber, Slot, TaskName};
@@ -133,8 +133,12 @@ pub(super) struct Seen {
 }
 
 /// Looks at what a plan is made from.
-pub(super) async fn seen(session: &Session, request: &Request) -> Result<Seen, Error> {
-    let desired = desired(session, request).await?;
+pub(super) async fn seen(
+    session: &Session,
+    request: &Request,
+    state: &State,
+) -> Result<Seen, Error> {
+    let desired = desired(session, request, state).await?;
     let observed = observed(session, request, &desired).await?;
     Ok(Seen { desired, observed })
 }
@@ -185,7 +189,7 @@ pub(super) async fn look_and_plan(
     if !matches!(request, Request::Abort | Request::Destroy) {
         preflight::can_start(session)?;
     }
-    let Seen { desired, observed } = seen(session, request).await?;
+    let Seen { desired, observed } = seen(session, request, state).await?;
     let facts = &observed.facts;
     belongs_here(session, state, &observed)?;
     let overview = Overview::from(facts);
@@ -265,7 +269,7 @@ pub fn protection(session: &Session) -> Result<Protection, Error> {
     })
 }
 
-async fn desired(session: &Session, request: &Request) -> Result<Desired, Error> {
+async fn desired(session: &Session, request: &Request, state: &State) -> Result<Desired, Error> {
     match request {
         Request::PromoteFrom(from) => promote::desired(session, from).await,
         Request::Apply { .. } => {
@@ -280,7 +284,7 @@ async fn desired(session: &Session, request: &Request) -> Result<Desired, Error>
         }
         Request::Task { name, .. } => {
             let outline = session.outline()?;
-            if !is_declared(session, &outline, name).await? {
+            if !is_declared(state, &outline, name) {
                 policy::deployable(session).await?;
             }
             Ok(outline)
@@ -296,16 +300,13 @@ async fn desired(session: &Session, request: &Request) -> Result<Desired, Error>
 
 /// Whether a task is word for word one that the live release was placed with. Any other comes from
 /// this checkout, for which the rules of its branch hold.
-async fn is_declared(session: &Session, outline: &Desired, name: &TaskName) -> Result<bool, Error> {
-    let state = session.state().await?;
-    let mut releases = state.releases.iter();
-    let live = releases.find(|release| release.status == ReleaseStatus::Live);
-    let declared = live.and_then(|release| release.declared.as_ref());
-    Ok(match (declared, outline.tasks.get(name)) {
+fn is_declared(state: &State, outline: &Desired, name: &TaskName) -> bool {
+    let declared = state.live().and_then(|release| release.declared.as_ref());
+    match (declared, outline.tasks.get(name)) {
         (Some(declared), Some(task)) => declared.get(name) == Some(task),
         (_, None) => true,
         (None, Some(_)) => false,
-    })
+    }
 }
 
 /// The release that a run which ended before it was live has left, if the last run did. What

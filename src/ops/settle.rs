@@ -6,7 +6,6 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::facts::Overview;
-use crate::model::release::Release;
 use crate::model::{ReleaseNumber, Slot};
 use crate::ops::actor::actor;
 use crate::ops::apply::{permit, unless_interrupted};
@@ -82,22 +81,35 @@ pub async fn settle(session: &Session, options: Options<'_>) -> Result<Settled, 
     }
 }
 
-/// Whether tasks of the live release have come due.
-pub async fn tasks_are_due(
+/// Tasks of the live release that wait until no earlier release is kept.
+#[derive(Debug, Default)]
+pub struct TasksDue {
+    /// Whether any has come due.
+    pub is_any: bool,
+    /// What a reader should know of them.
+    pub notes: Vec<String>,
+}
+
+/// Which tasks of the live release have come due.
+pub async fn tasks_due(
     session: &Session,
     interrupted: &CancellationToken,
-) -> Result<bool, Error> {
+) -> Result<TasksDue, Error> {
     let looking = async {
         let state = known_state(session, &actor()).await?;
-        let mut releases = state.releases.iter();
-        if !releases.any(Release::waits_with_tasks) {
-            return Ok(false);
+        let live = state.live();
+        if live.is_none_or(|release| release.waits_with_tasks() == Some(false)) {
+            return Ok(TasksDue::default());
         }
 
         until_stopped(session).await?;
         let request = Request::Settle;
-        let Seen { desired, observed } = seen(session, &request).await?;
-        Ok(!draw(&request, &desired, &observed, &state)?.is_empty())
+        let Seen { desired, observed } = seen(session, &request, &state).await?;
+        let plan = draw(&request, &desired, &observed, &state)?;
+        Ok(TasksDue {
+            is_any: !plan.is_empty(),
+            notes: plan.notes,
+        })
     };
     unless_interrupted(interrupted, looking).await
 }
