@@ -92,6 +92,8 @@ pub(in crate::agent) async fn resume(
 async fn open_later(agent: Arc<Agent>, environment: Arc<Environment>, key: RouteKey, route: Route) {
     loop {
         tokio::time::sleep(AGAIN).await;
+        // Nobody opens other ones meanwhile.
+        let _work = environment.work.lock().await;
         let record = environment.state.record();
         let Some(listeners) = route.listeners() else {
             return;
