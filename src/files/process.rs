@@ -9,6 +9,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::marked::Mark;
+
 /// Another program than this one that is started as `shipit`.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
@@ -141,27 +143,36 @@ pub fn kill_group(pid: u32, signal: Signal) {
 }
 
 /// A program that was started in a process group of its own. The group is ended when this is
-/// dropped: on a time limit, and when whoever waits for it is cancelled.
+/// dropped: on a time limit, and when whoever waits for it is cancelled; so is what has its mark,
+/// in whichever group it is.
 #[derive(Debug)]
-pub struct Group(Option<u32>);
+pub struct Group {
+    first: Option<u32>,
+    mark: Option<Mark>,
+}
 
 impl Group {
     /// That of a child which was started with `process_group(0)`.
     #[must_use]
-    pub fn of(child: &tokio::process::Child) -> Self {
-        Self(child.id())
+    pub fn of(child: &tokio::process::Child, mark: Option<Mark>) -> Self {
+        let first = child.id();
+        Self { first, mark }
     }
 
     /// Lets what it has started go on.
     pub fn leave(mut self) {
-        self.0 = None;
+        self.first = None;
+        self.mark = None;
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(pid) = self.0 {
+        if let Some(pid) = self.first {
             kill_group(pid, Signal::KILL);
+        }
+        if let Some(mark) = &self.mark {
+            mark.end();
         }
     }
 }

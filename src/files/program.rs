@@ -15,6 +15,7 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::marked::{self, Mark};
 use super::process::Group;
 
 /// How long the streams of a program that has ended are waited for: what it left in the background
@@ -104,8 +105,15 @@ pub async fn captured(
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
+    let mark = match bounds.left_behind {
+        LeftBehind::Ends => Some(Mark::random()),
+        LeftBehind::GoesOn => None,
+    };
+    if let Some(mark) = &mark {
+        command.env(marked::VARIABLE, mark.word());
+    }
     let mut child = command.spawn().map_err(CaptureError::Start)?;
-    let group = Group::of(&child);
+    let group = Group::of(&child, mark);
 
     let fed = feed(child.stdin.take(), input);
     let answer = Reading::begin(child.stdout.take(), bounds.answer);

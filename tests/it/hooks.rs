@@ -196,6 +196,23 @@ fn what_fails_before_stops_before_anything_is_done_and_what_fails_after_is_noted
 }
 
 #[test]
+fn what_a_hook_leaves_in_a_session_of_its_own_ends_with_it() {
+    let mut world = World::live();
+    world.message("v2");
+    let pid = world.file("pid");
+    let leaves = format!("setsid sleep 300 & echo $! > {}", pid.display());
+    configure(
+        &mut world,
+        &[script("leaves", "before: deploy", &leaves, "")],
+    );
+
+    world.apply().code(0);
+    let process = format!("/proc/{}", world.read("pid").trim());
+    until("it has ended", || !std::path::Path::new(&process).exists());
+    assert_eq!(world.get(), "v2");
+}
+
+#[test]
 fn a_server_is_asked_by_a_signed_webhook() {
     let refuses = Receiver::start(|asked, _| {
         let status = if asked.body.contains("before switch") {

@@ -14,10 +14,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
-use crate::agent::launch::record::CommandMark;
+use crate::agent::launch::record::CommandRecord;
 use crate::agent::launch::{Handover, Report, Start};
 use crate::agent::trouble::Trouble;
 use crate::files::interpreter;
+use crate::files::marked::{self, Mark};
 use crate::files::process;
 
 /// How long a launcher may take to become the service.
@@ -194,7 +195,8 @@ fn barred(user: super::User, path: &Path) -> Option<String> {
 pub struct Group {
     first: Option<u32>,
     end: Signal,
-    mark: Option<CommandMark>,
+    record: Option<CommandRecord>,
+    mark: Option<Mark>,
 }
 
 impl Group {
@@ -202,20 +204,26 @@ impl Group {
     /// becomes anything. A full disk is no reason not to run it.
     pub(super) fn recorded(child: &Child, start: &Start) -> Self {
         let (first, end) = (child.id(), Signal::KILL);
-        let marked = start.commands.as_deref().zip(first).map(|(folder, pid)| {
-            CommandMark::write(folder, pid, end).inspect_err(|error| {
+        let mark = start.env.get(marked::VARIABLE).map(|word| Mark::of(word));
+        let written = start.commands.as_deref().zip(first).map(|(folder, pid)| {
+            CommandRecord::write(folder, pid, end, mark.clone()).inspect_err(|error| {
                 tracing::warn!(%error, "that a command runs could not be written down");
             })
         });
-        let mark = marked.and_then(Result::ok);
-        Self { first, end, mark }
+        let record = written.and_then(Result::ok);
+        Self {
+            first,
+            end,
+            record,
+            mark,
+        }
     }
 
     /// The same, which another signal ends: its first process ends the others.
     #[must_use]
     pub fn ended_by(mut self, end: Signal) -> Self {
         self.end = end;
-        if let Some(Err(error)) = self.mark.as_ref().map(|mark| mark.ended_by(end)) {
+        if let Some(Err(error)) = self.record.as_ref().map(|record| record.ended_by(end)) {
             tracing::warn!(%error, "what ends a command could not be written down");
         }
         self
@@ -236,6 +244,9 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.signal(self.end);
+        if let Some(mark) = &self.mark {
+            mark.end();
+        }
     }
 }
 

@@ -28,6 +28,7 @@ use crate::agent::runtime::attached::{Attach, Attached};
 use crate::agent::runtime::{Launch, Running, Runtime};
 use crate::agent::trouble::{Trouble, is_local};
 use crate::files::beneath::{BeneathError, Links, Missing, Root};
+use crate::files::marked::{self, Mark};
 use crate::files::process::{kill_group, look, started};
 use crate::model::Digest;
 use crate::port::engine::Pull;
@@ -97,7 +98,12 @@ impl Runtime for ProcessRuntime {
             ..launch.clone()
         };
         let_in(&launch)?;
-        streams::attach(start(&launch)?, attach, Signal::KILL).await
+        let mut start = start(&launch)?;
+        let mark = Mark::random();
+        start
+            .env
+            .insert(marked::VARIABLE.to_owned(), mark.word().to_owned());
+        streams::attach(start, attach, Signal::KILL).await
     }
 
     async fn adopt(

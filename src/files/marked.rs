@@ -1,0 +1,115 @@
+//! Programs that are found again in whichever group and session they are, by a word in their
+//! environment that they and all that they start have.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::read;
+
+/// The variable that has the word.
+pub const VARIABLE: &str = "SHIPIT_STARTED";
+
+/// The largest environment that is looked through, in bytes: more than a program is started with.
+const LARGEST: u64 = 8 << 20;
+
+/// How often is looked for what was started meanwhile.
+const ROUNDS: usize = 20;
+
+/// What a program and all that it starts are marked with. Nobody else knows the word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark(String);
+
+impl Mark {
+    /// A new one.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4().simple().to_string())
+    }
+
+    /// One that was written down.
+    #[must_use]
+    pub fn of(word: &str) -> Self {
+        Self(word.to_owned())
+    }
+
+    /// The word.
+    #[must_use]
+    pub fn word(&self) -> &str {
+        &self.0
+    }
+
+    /// Sends a signal to all that have it; whether there was any.
+    #[must_use]
+    pub fn signal(&self, signal: Signal) -> bool {
+        let entry = format!("{VARIABLE}={}", self.0);
+        let mut any = false;
+        for pid in processes() {
+            // The number cannot become another's while it is looked at.
+            let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
+                continue;
+            };
+            if has(pid, entry.as_bytes()) {
+                any |= pidfd_send_signal(process, signal).is_ok();
+            }
+        }
+        any
+    }
+
+    /// Ends all that have it, and what they start meanwhile.
+    pub fn end(&self) {
+        for _ in 0..ROUNDS {
+            if !self.signal(Signal::KILL) {
+                return;
+            }
+        }
+    }
+}
+
+fn processes() -> impl Iterator<Item = Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| {
+        let number: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        Pid::from_raw(number)
+    })
+}
+
+/// Whether a process was started with this in its environment. One that has ended has none.
+fn has(pid: Pid, entry: &[u8]) -> bool {
+    let path = format!("/proc/{}/environ", pid.as_raw_nonzero());
+    let environment = read(Path::new(&path), LARGEST).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|one| one == entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::files::process::started;
+
+    #[test]
+    fn what_is_in_a_session_of_its_own_is_found_and_nobody_else_is() {
+        let mark = Mark::random();
+        let start = |mark: &Mark| {
+            Command::new("setsid")
+                .args(["--wait", "sleep", "600"])
+                .env(VARIABLE, mark.word())
+                .stdout(Stdio::null())
+                .process_group(0)
+                .spawn()
+                .expect("it starts")
+        };
+        let (mut own, mut other) = (start(&mark), start(&Mark::random()));
+
+        mark.end();
+        own.wait().expect("it ends");
+        assert!(!mark.signal(Signal::CONT), "none is left");
+        assert!(started(other.id()).is_some());
+
+        other.kill().expect("ended");
+        other.wait().expect("it ends");
+    }
+}
