@@ -481,7 +481,12 @@ impl Contract for Server {
     }
 
     async fn shutdown(&self, request: Request<v1::ShutdownRequest>) -> Answer<v1::Done> {
-        if request.into_inner().stop_services {
+        let request = request.into_inner();
+        if !request.end_tasks {
+            let agent = Arc::clone(&self.agent);
+            whole(async move { agent.has_no_task().await }).await?;
+        }
+        if request.stop_services {
             let agent = Arc::clone(&self.agent);
             let stopping = async move {
                 agent.stop_services().await;

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use crate::cli::{Cx, signals};
-use crate::ops::agent;
+use crate::ops::agent::{self, RunningTasks};
 use crate::output::{Exit, Failure, Format, Kind, Page, Screen, agent as view};
 
 /// What people type most.
@@ -50,6 +50,10 @@ pub(super) enum What {
         /// Stop the services too.
         #[arg(long)]
         services: bool,
+
+        /// End tasks that run, too; without it the agent goes on while there are any.
+        #[arg(long)]
+        end_tasks: bool,
     },
     /// Show the log of the agent itself.
     #[command(after_help = "Examples:\n  shipit agent logs --tail 200")]
@@ -189,8 +193,16 @@ pub(super) async fn exec(cx: &Cx, args: Args) -> Result<Exit, Failure> {
             let page = || view::human(&found);
             show(cx, Kind::Agent, &json!(found), page);
         }
-        What::Stop { services } => {
-            let stopped = agent::stop(directory, services.into()).await?;
+        What::Stop {
+            services,
+            end_tasks,
+        } => {
+            let tasks = if end_tasks {
+                RunningTasks::End
+            } else {
+                RunningTasks::Keep
+            };
+            let stopped = agent::stop(directory, services.into(), tasks).await?;
             let document = json!({"stopped": stopped.is_some(), "services": services});
             let page = || Page::of(stopped.unwrap_or("No agent runs."));
             show(cx, Kind::Agent, &document, page);

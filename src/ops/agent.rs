@@ -36,6 +36,15 @@ pub enum Stopping {
     Services,
 }
 
+/// What becomes of tasks that run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunningTasks {
+    /// They end with the agent, a migration in the middle of what it does.
+    End,
+    /// The agent goes on as long as there are any.
+    Keep,
+}
+
 impl From<bool> for Stopping {
     fn from(services: bool) -> Self {
         if services {
@@ -148,6 +157,7 @@ async fn environments(
 pub async fn stop(
     directory: Option<PathBuf>,
     stopping: Stopping,
+    tasks: RunningTasks,
 ) -> Result<Option<&'static str>, Error> {
     let directory = Directory::find(directory);
     let Some(mut client) = connect_any(&directory).await? else {
@@ -161,6 +171,7 @@ pub async fn stop(
         .into_inner();
     let message = v1::ShutdownRequest {
         stop_services: stopping == Stopping::Services,
+        end_tasks: tasks == RunningTasks::End,
     };
     client.shutdown(message).await.map_err(EngineError::from)?;
     gone(info.pid).await;

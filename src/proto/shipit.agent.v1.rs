@@ -245,6 +245,9 @@ pub struct ShutdownRequest {
     /// Whether the services are stopped too; otherwise they run on and the next agent takes them back.
     #[prost(bool, tag = "1")]
     pub stop_services: bool,
+    /// Whether tasks that run are ended; otherwise the agent goes on while there are any.
+    #[prost(bool, tag = "2")]
+    pub end_tasks: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CommandInput {

@@ -91,6 +91,11 @@ fn a_run_that_is_killed_in_the_middle_of_a_task_is_gone_on_with_and_the_task_run
     until("the task has begun", || log.exists());
     run.kill().expect("it can be killed");
     run.wait().expect("it ends");
+    world
+        .run(&["agent", "stop"])
+        .code(1)
+        .says("tasks run, and would end with the agent: task-migrate-2-0-")
+        .says("--end-tasks");
 
     let run = world.start_apply();
     std::fs::write(&gate, "go\n").expect("the task goes on");
@@ -171,7 +176,7 @@ fn a_task_that_is_interrupted_ends_with_all_it_started_and_runs_again() {
     let mut world = with(&[]);
     let pids = world.file("pids");
     let long = format!(
-        "[ -e {pids} ] && exit 0; sleep 300 & echo $$ $! > {pids}.new; mv {pids}.new {pids}; wait",
+        "[ -e {pids} ] && exit 0; setsid sleep 300 & echo $$ $! > {pids}.new; mv {pids}.new {pids}; wait",
         pids = pids.display()
     );
     configure(&mut world, &[script("migrate", &long, "")]);

@@ -49,6 +49,15 @@ impl Tasks {
         images.of.values().chain(&images.coming).cloned().collect()
     }
 
+    /// Those that run.
+    pub async fn running(&self) -> Vec<(Scope, TaskId)> {
+        let running = self.running.lock().await;
+        let open = running
+            .iter()
+            .filter(|(_, task)| task.seen.borrow().1.is_none());
+        open.map(|(key, _)| key.clone()).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Images> {
         self.images.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -60,6 +69,27 @@ impl Tasks {
             tasks: self,
             image: image.clone(),
         }
+    }
+}
+
+impl Agent {
+    /// Fails while a task runs, which ends with the agent.
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`], with each of them.
+    pub(in crate::agent) async fn has_no_task(&self) -> Result<(), EngineError> {
+        let running = self.tasks.running().await;
+        if running.is_empty() {
+            return Ok(());
+        }
+        let each = running.iter().map(|(scope, id)| format!("{id} of {scope}"));
+        Err(EngineError::Refused {
+            reason: format!(
+                "tasks run, and would end with the agent: {}",
+                each.collect::<Vec<_>>().join(", ")
+            ),
+            help: "wait for them, or end them with --end-tasks".to_owned(),
+        })
     }
 }
 

@@ -420,7 +420,9 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let stop = self.command(&["agent", "stop", "--services"]).output();
+        let stop = self
+            .command(&["agent", "stop", "--services", "--end-tasks"])
+            .output();
         if std::thread::panicking() {
             let log = fs::read_to_string(self.agent_folder().join("agent.log")).unwrap_or_default();
             eprintln!("--- agent.log\n{log}\n--- stop: {stop:?}");
