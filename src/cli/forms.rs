@@ -63,7 +63,8 @@ pub(super) const fn of(command: &Command) -> &'static [Format] {
         | Command::Run(_)
         | Command::Schema(_)
         | Command::Completions(_)
-        | Command::Templates => ONE,
+        | Command::Templates
+        | Command::LoginProgram(_) => ONE,
     }
 }
 

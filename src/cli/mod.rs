@@ -27,6 +27,7 @@ mod history;
 mod images;
 mod import;
 mod init;
+mod login_program;
 mod logs;
 mod notify;
 mod open;
@@ -226,6 +227,10 @@ pub enum Command {
     /// Render templates that come through the standard input: what shipit starts for itself.
     #[command(hide = true)]
     Templates,
+
+    /// Start a kubeconfig's program for the login within bounds; shipit starts this for itself.
+    #[command(hide = true)]
+    LoginProgram(login_program::Args),
 }
 
 /// What has to be done by a process of one thread, before there is a runtime: its exit code.
@@ -456,5 +461,6 @@ async fn command(command: Command, cx: &Cx) -> Result<Exit, Failure> {
         Command::Graph(args) => graph::exec(cx, &args).await,
         Command::Completions(args) => completions::exec(cx, &args),
         Command::Templates => Ok(Exit::Done),
+        Command::LoginProgram(args) => Ok(login_program::exec(&args).await),
     }
 }

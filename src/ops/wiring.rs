@@ -41,6 +41,7 @@ use crate::port::{Engine, Forge, Ports, Provider, Registry, StateStore};
 use crate::proto::Directory;
 use crate::redact::Redactor;
 
+pub use crate::driver::kubernetes::client::login_program;
 pub use crate::driver::render::{Chart, Recipe, render};
 pub use crate::driver::signer::sign;
 pub use crate::driver::state::local::LocalStore;

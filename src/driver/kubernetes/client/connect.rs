@@ -18,6 +18,7 @@ use tower::ServiceBuilder;
 use tower::filter::{AsyncFilterLayer, AsyncPredicate};
 
 use crate::driver::kubernetes::client::kubeconfig::{self, choose};
+use crate::driver::kubernetes::client::login_program;
 use crate::driver::redacted::remember;
 use crate::files;
 use crate::files::environment;
@@ -187,9 +188,12 @@ fn speaking(
     speaks: Speaks,
 ) -> Result<Client, EngineError> {
     let server = config.cluster_url.to_string();
-    let wrong = |error: kube::Error| {
-        let help = "look at the certificates and tokens in the kubeconfig";
-        refused(format!("{server}: {}", chain(&error)), help)
+    let wrong = |error: kube::Error| match login_program::said(&error) {
+        Some(reason) => refused(reason, "run it by hand; `users[].user.exec` names it"),
+        None => refused(
+            format!("{server}: {}", chain(&error)),
+            "look at the certificates and tokens in the kubeconfig",
+        ),
     };
 
     // One HTTP/2 connection carries all requests at once; kube's own client would open one each.
@@ -328,6 +332,7 @@ async fn configuration(how: &ClusterConnection) -> Result<Config, EngineError> {
         // As every program that is started here, it sees no variable that secrets are read from.
         let withheld = environment::withheld();
         exec.drop_env.get_or_insert_default().extend(withheld);
+        login_program::bound(exec);
     }
     hide(&config, &how.redactor);
     Ok(config)
