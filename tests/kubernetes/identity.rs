@@ -119,6 +119,49 @@ fn an_object_in_no_namespace_is_found_where_the_server_has_it() {
 }
 
 #[test]
+fn an_object_moves_to_a_version_that_comes_with_its_definition() {
+    let Some(site) = with("") else { return };
+    let group = format!("{}.example.com", site.cluster.namespace);
+    let version = |name: &str, storage: bool| {
+        format!(
+            "{{name: {name}, served: true, storage: {storage}, schema: {{openAPIV3Schema: {{type: object, \
+             x-kubernetes-preserve-unknown-fields: true}}}}}}"
+        )
+    };
+    let definition = |versions: &[String]| {
+        format!(
+            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n\
+             metadata: {{name: gizmos.{group}}}\nspec:\n  group: {group}\n  scope: Namespaced\n  \
+             names: {{plural: gizmos, singular: gizmo, kind: Gizmo}}\n  versions: [{}]\n",
+            versions.join(", ")
+        )
+    };
+    let gizmo = |version: &str, size: u8| {
+        format!(
+            "---\napiVersion: {group}/{version}\nkind: Gizmo\nmetadata: {{name: one}}\nspec: {{size: {size}}}\n"
+        )
+    };
+    let path = format!(
+        "/apis/{group}/v1/namespaces/{}/gizmos/one",
+        site.cluster.namespace
+    );
+    let one = definition(&[version("v1", true)]) + &gizmo("v1", 3);
+    site.put("own.yaml", &one);
+    site.apply().code(0);
+    let first = site.cluster.get(&path);
+
+    let both = definition(&[version("v1", true), version("v2", false)]);
+    site.put("own.yaml", &(both + &gizmo("v2", 4)));
+    site.plan().code(2).says("~ Gizmo/one").says("spec.size");
+    site.apply().code(0);
+    let now = site.cluster.get(&path);
+    assert_eq!(uid(&now), uid(&first), "replaced");
+    assert_eq!(now["spec"]["size"], 4);
+    site.plan().code(0).says("No changes");
+    destroy(&site);
+}
+
+#[test]
 fn what_a_controller_made_is_never_taken_away() {
     let own = "apiVersion: v1\nkind: Service\nmetadata: {name: outside}\nspec: {ports: [{port: 80}]}\n---\n\
                apiVersion: v1\nkind: Endpoints\nmetadata: {name: outside}\n\

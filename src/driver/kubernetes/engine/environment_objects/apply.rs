@@ -12,7 +12,7 @@ use crate::driver::kubernetes::engine::cache::{Announced, Seen};
 use crate::driver::kubernetes::engine::compare::{Comparison, compare};
 use crate::driver::kubernetes::engine::complete::shared;
 use crate::driver::kubernetes::engine::holds::{Asked, ClaimHolder, NOTHING, bound, guard};
-use crate::driver::kubernetes::engine::observe::fingerprint;
+use crate::driver::kubernetes::engine::observe::{fingerprint, identity};
 use crate::driver::kubernetes::engine::record::Read;
 use crate::driver::kubernetes::engine::{KubernetesEngine, owner, slots};
 use crate::model::loss::Holding;
@@ -78,7 +78,7 @@ impl Application<'_> {
         let holds = self
             .holds(api, &set, &object, current.live.as_ref())
             .await?;
-        if current.fingerprint(&whole, &holds) != self.expects {
+        if current.fingerprint(&whole, &holds) != self.expects && !self.is_bound_to(&current) {
             // What was seen may be of before: a look tells who has moved it.
             if current.version.is_some() {
                 return Box::pin(self.run()).await;
@@ -132,6 +132,12 @@ impl Application<'_> {
             version,
             scalers,
         })
+    }
+
+    /// Whether the plan knew the object in another version of its kind, and this is that object.
+    fn is_bound_to(&self, current: &Current) -> bool {
+        let found = current.live.as_ref().map(identity);
+        !self.replace && found.is_some() && found == self.expects
     }
 
     /// Shows the permit. The home namespace is made before there is a place for the record; then

@@ -194,6 +194,11 @@ pub(super) fn fingerprint(live: &Value, wanted: Option<&Value>) -> Fingerprint {
     Fingerprint::of_json(&(&live["metadata"]["uid"], own, shadow))
 }
 
+/// What an object is bound to in whatever version of its kind it is shown: which one it is.
+pub(super) fn identity(live: &Value) -> Fingerprint {
+    Fingerprint::of_json(&live["metadata"]["uid"])
+}
+
 /// What is there where `wanted` has something.
 fn shadow(wanted: &Value, live: &Value) -> Value {
     match (wanted, live) {

@@ -6,8 +6,8 @@ use futures_util::future::try_join_all;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::fingerprint;
 use super::snapshot::{Snapshot, Unknown};
+use super::{fingerprint, identity};
 use crate::driver::kubernetes::client::api::{Api, ApiError, How};
 use crate::driver::kubernetes::engine::apply::{Decision, decide, refused, said};
 use crate::driver::kubernetes::engine::autoscale::{Pods, Scalers};
@@ -41,7 +41,10 @@ pub(super) async fn objects(
                 help: "install what defines it first, or add its CustomResourceDefinition to the manifests"
                     .to_owned(),
             })?;
-            return Ok(ObjectFacts::plain(key, ObjectState::After { definition }));
+            return Ok(match snapshot.found.unmanaged.get(&key) {
+                Some(live) => in_another_version(key, manifest, live),
+                None => ObjectFacts::plain(key, ObjectState::After { definition }),
+            });
         }
         if let Some(reason) = missing_owner::missing(api, manifest).await? {
             return Ok(ObjectFacts::plain(key, ObjectState::Refused { reason }));
@@ -74,6 +77,19 @@ pub(super) async fn objects(
         .map(|(key, live)| leaving(&holder, key, live));
     objects.extend(try_join_all(gone).await?);
     Ok(objects)
+}
+
+/// One that is there in a version of its kind, and wanted in one that its definition brings: how the
+/// server will show it then is not known, and the step is bound to the object itself.
+fn in_another_version(key: ObjectKey, wanted: &Manifest, live: &Value) -> ObjectFacts {
+    let was = applied(live).unwrap_or_default();
+    ObjectFacts {
+        fingerprint: Some(identity(live)),
+        before: before(live),
+        changes: changes(wanted.body(), &was, wanted.body()),
+        is_protected: holds::is_protected(live),
+        ..ObjectFacts::plain(key, ObjectState::Differs)
+    }
 }
 
 /// Why the server would not take an object. What a rule of the cluster forbids is said with what to
