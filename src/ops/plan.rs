@@ -14,7 +14,7 @@ use crate::observe::observe;
 use crate::ops::actor::actor;
 use crate::ops::{
     Error, Session, behind, elsewhere, hooks, images, listeners, policy, preflight, promote,
-    versions,
+    unsteady, versions,
 };
 use crate::plan::{self, Again};
 use crate::policy::Protection;
@@ -229,6 +229,9 @@ pub(super) async fn look_and_plan(
     if let Request::Apply { .. } = request {
         plan.notes.extend(preflight::submodules(session).await?);
         plan.notes.extend(preflight::missing_files(session).await?);
+        if !plan.is_empty() {
+            plan.notes.extend(unsteady::note(session).await?);
+        }
     }
     plan.notes
         .extend(session.source.change.as_ref().map(|change| {

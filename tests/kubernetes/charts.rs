@@ -55,9 +55,10 @@ fn a_chart_sees_the_cluster_brings_its_definitions_and_leaves_its_tests_out() {
     let definition =
         format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/gadgets.{group}");
     assert!(site.cluster.get(&definition).is_object());
-    // From now on the cluster serves what the chart has defined.
-    run(&site, &APPLY, &at_hand).code(0);
+    // What it defines itself is there before it is rendered, as with Helm.
     assert_eq!(config(&site, "seen")["data"]["own"], "true");
+    let plan = ["plan", "--env", "staging"];
+    run(&site, &plan, &at_hand).code(0).says("No changes");
 
     // What is to be kept stays when it leaves the chart, and when the environment goes.
     std::fs::remove_file(site.path().join("chart/templates/kept.yaml")).expect("removed");
@@ -72,6 +73,23 @@ fn a_chart_sees_the_cluster_brings_its_definitions_and_leaves_its_tests_out() {
     assert_eq!(config(&site, "seen"), Value::Null);
     assert!(site.cluster.get(&definition).is_object());
     site.cluster.delete(&definition);
+}
+
+#[test]
+fn what_a_chart_renders_anew_each_time_is_named() {
+    let Some((mut site, _)) = site() else {
+        return;
+    };
+    let at_hand = tools();
+    let random = format!("{MAP}random\ndata: {{n: {{{{ randAlphaNum 10 | quote }}}}, m: same}}\n");
+    site.put("chart/templates/random.yaml", &random);
+    site.staging
+        .push("manifests: {helm: ./chart, crds: leave_out}".to_owned());
+    run(&site, &["plan", "--env", "staging"], &at_hand)
+        .code(2)
+        .says(
+            "renders another value each time, and every plan has changes: ConfigMap/random.data.n;",
+        );
 }
 
 #[test]

@@ -2,9 +2,12 @@
 //! chart, and gives its templates whatever they lead to; in the copy there is no link, and nothing
 //! that is not the project's.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ignore::WalkBuilder;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::driver::render::{Chart, Refusal};
@@ -65,6 +68,38 @@ pub(super) fn copied(root: &Path, wanted: &Chart) -> Result<Copied, Refusal> {
         chart,
         values,
     })
+}
+
+/// What the definitions of a chart bring, and of those charts that it brings along, as Helm names
+/// what a cluster serves: `VERSION` and `VERSION/KIND`. Helm installs them before it renders.
+pub(super) fn defined(copied: &Copied) -> BTreeSet<String> {
+    let chart = copied.folder.path().join(&copied.chart);
+    let walk = WalkBuilder::new(chart).standard_filters(false).build();
+    let files = walk.flatten().filter(|entry| {
+        let mut folders = entry.path().components().rev().skip(1);
+        entry.path().is_file() && folders.any(|folder| folder.as_os_str() == "crds")
+    });
+
+    let mut apis = BTreeSet::new();
+    for file in files {
+        let text = fs::read_to_string(file.path()).unwrap_or_default();
+        // What cannot be read is Helm's to complain about.
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap_or_default();
+        for definition in &documents {
+            let spec = &definition["spec"];
+            let (group, kind) = (spec["group"].as_str(), spec["names"]["kind"].as_str());
+            let (Some(group), Some(kind)) = (group, kind) else {
+                continue;
+            };
+            let versions = spec["versions"].as_array().into_iter().flatten();
+            let served = versions.filter(|version| version["served"] == true);
+            for version in served.filter_map(|version| version["name"].as_str()) {
+                apis.insert(format!("{group}/{version}"));
+                apis.insert(format!("{group}/{version}/{kind}"));
+            }
+        }
+    }
+    apis
 }
 
 /// A path that no program takes for an option.

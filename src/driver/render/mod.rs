@@ -6,13 +6,14 @@ mod chart;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ignore::WalkBuilder;
 
-use crate::driver::render::chart::{Copied, copied, word};
+use crate::driver::render::chart::{Copied, copied, defined, word};
 use crate::files::beneath::{Links, Root};
 use crate::files::environment;
 use crate::files::program::{Bounds, CaptureError, Keep, LeftBehind, captured};
@@ -160,7 +161,13 @@ fn helm(chart: &Chart, copied: &Copied) -> Vec<String> {
     }
     if let Some(Capabilities { version, apis }) = &chart.capabilities {
         args.extend(["--kube-version".to_owned(), version.clone()]);
-        args.extend(apis.iter().map(|api| format!("--api-versions={api}")));
+        let own = if chart.has_crds {
+            defined(copied)
+        } else {
+            BTreeSet::new()
+        };
+        let all: BTreeSet<&String> = apis.union(&own).collect();
+        args.extend(all.into_iter().map(|api| format!("--api-versions={api}")));
     }
     args.extend(["--".to_owned(), chart.name.clone(), copied.chart.clone()]);
     args
