@@ -14,7 +14,8 @@ use crate::output::{Exit, Failure, Format, Kind, Page};
 const EXAMPLES: &str = "\
 Examples:
   shipit init                      ask for the names and write the files
-  shipit init --yes --port 3000    do not ask";
+  shipit init --yes --port 3000    do not ask
+  shipit init --env staging        an environment besides those of the branches";
 
 /// The arguments. What is not given is asked for at a terminal, and taken from the folder
 /// elsewhere.
@@ -29,7 +30,7 @@ pub struct Args {
     #[arg(long)]
     service: Option<ServiceName>,
 
-    /// The service's port; without it 8080.
+    /// The service's port; without it what a Dockerfile exposes, or 8080.
     #[arg(long, value_parser = value_parser!(u16).range(1..))]
     port: Option<u16>,
 
@@ -44,7 +45,7 @@ pub struct Args {
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let found = look(&cx.directory).await?;
-    let answers = answers(&found, args)?;
+    let answers = answers(&found, args, cx.env.as_deref())?;
     let overwrite = if args.force {
         Overwrite::Yes
     } else {
@@ -66,13 +67,24 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn answers(found: &ProjectFound, args: &Args) -> Result<Answers, Failure> {
+fn answers(
+    found: &ProjectFound,
+    args: &Args,
+    environment: Option<&str>,
+) -> Result<Answers, Failure> {
     let ask = !args.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     let service: ServiceName = "web".parse().map_err(unasked)?;
     Ok(Answers {
         project: one(ask, "Project", args.project.clone(), found.project.clone())?,
         service: one(ask, "Service", args.service.clone(), service)?,
-        port: one(ask, "Port", args.port, 8080)?,
+        port: one(ask, "Port", args.port, found.port().unwrap_or(8080))?,
+        environment: environment.map(str::parse).transpose().map_err(|error| {
+            Failure::say(
+                Exit::Usage,
+                format!("--env: {error}"),
+                "write a name like staging",
+            )
+        })?,
     })
 }
 

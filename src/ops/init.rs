@@ -1,5 +1,7 @@
 //! `init`: a configuration for the project in a folder, from what is found there.
 
+mod kind;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -9,24 +11,13 @@ use crate::model::{EnvironmentName, ProjectName, ServiceName};
 use crate::ops::Error;
 use crate::port::Scm as _;
 
+pub use kind::Kind;
+
 /// The largest file that is looked into.
 const LARGEST: u64 = 1 << 20;
 
-/// What kind of project it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
-    /// A Cargo package with this program.
-    Cargo(String),
-    /// An npm package, with or without a build script, and with the file that starts it.
-    Npm {
-        /// Whether `npm run build` is there.
-        build: bool,
-        /// What Node.js starts.
-        main: String,
-    },
-    /// Any other folder.
-    Plain,
-}
+/// Where the packages of a Python program are.
+const PACKAGES: &str = ".packages";
 
 /// What was found in a folder.
 #[derive(Debug, Clone)]
@@ -35,8 +26,6 @@ pub struct ProjectFound {
     pub project: ProjectName,
     /// What kind of project it is.
     pub kind: Kind,
-    /// Whether there is a Dockerfile, which another builder follows.
-    pub dockerfile: bool,
     /// Each branch that deploys, with its environment.
     pub branches: Vec<(String, EnvironmentName)>,
 }
@@ -50,6 +39,19 @@ pub struct Answers {
     pub service: ServiceName,
     /// Its port.
     pub port: u16,
+    /// An environment that it has besides those of the branches.
+    pub environment: Option<EnvironmentName>,
+}
+
+impl ProjectFound {
+    /// The port that the project's own files name.
+    #[must_use]
+    pub const fn port(&self) -> Option<u16> {
+        match self.kind {
+            Kind::Docker { port } => port,
+            _ => None,
+        }
+    }
 }
 
 /// Looks at a folder.
@@ -81,34 +83,9 @@ pub async fn look(root: &Path) -> Result<ProjectFound, Error> {
     };
     Ok(ProjectFound {
         project,
-        kind: kind(root),
-        dockerfile: root.join("Dockerfile").exists(),
+        kind: kind::kind(root),
         branches: deploying(&branches),
     })
-}
-
-fn kind(root: &Path) -> Kind {
-    if let Ok(manifest) = files::read_text(&root.join("Cargo.toml"), LARGEST) {
-        let package = manifest.split("[package]").nth(1).unwrap_or_default();
-        let name = package
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("name")?.split('"').nth(1));
-        return Kind::Cargo(name.unwrap_or("app").to_owned());
-    }
-
-    let package = files::read(&root.join("package.json"), LARGEST).ok();
-    let Some(package) =
-        package.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
-    else {
-        return Kind::Plain;
-    };
-    let build = package.pointer("/scripts/build").is_some();
-    let main = package
-        .get("main")
-        .and_then(serde_json::Value::as_str)
-        .unwrap_or("index.js")
-        .to_owned();
-    Kind::Npm { build, main }
 }
 
 /// The branches that deploy by their usual names.
@@ -150,6 +127,12 @@ pub fn write(
         .iter()
         .map(|(_, name)| name.clone())
         .collect();
+    let named = answers.environment.iter();
+    let named: Vec<_> = named
+        .filter(|name| !environments.contains(name))
+        .cloned()
+        .collect();
+    environments.extend(named);
     if environments.is_empty() {
         environments.extend("production".parse());
     }
@@ -157,7 +140,7 @@ pub fn write(
     for (index, environment) in environments.iter().enumerate() {
         let path = PathBuf::from(format!("environments/{environment}.yaml"));
         let live = live_port(answers.port, environments.len(), index);
-        files.push((path, environment_file(environment, answers, live)));
+        files.push((path, environment_file(environment, found, answers, live)));
     }
 
     files.push(("state/README.md".into(), STATE_README.to_owned()));
@@ -173,7 +156,7 @@ pub fn write(
         put(root, path, text)?;
     }
     let mut written: Vec<PathBuf> = files.into_iter().map(|(path, _)| path).collect();
-    if ignore_state(root)? {
+    if ignore(root, &found.kind)? {
         written.push(".gitignore".into());
     }
     Ok(written)
@@ -201,26 +184,39 @@ fn put(root: &Path, path: &Path, text: &str) -> Result<(), Error> {
     })
 }
 
-fn ignore_state(root: &Path) -> Result<bool, Error> {
+/// Has Git leave out the state, and what a build makes: it would be an input of the next one.
+fn ignore(root: &Path, kind: &Kind) -> Result<bool, Error> {
     let path = root.join(".gitignore");
     let text = files::read_text(&path, LARGEST).unwrap_or_default();
-    if text
-        .lines()
-        .any(|line| line.trim_matches('/').starts_with("state"))
-    {
+    let has = |folder: &str| {
+        let mut lines = text.lines();
+        lines.any(|line| line.trim_matches('/').starts_with(folder))
+    };
+    let made = match kind {
+        Kind::Cargo(_) => Some("target"),
+        Kind::Go(_) => Some("bin"),
+        Kind::Python {
+            install: Some(_), ..
+        } => Some(PACKAGES),
+        Kind::Docker { .. } | Kind::Npm { .. } | Kind::Python { .. } | Kind::Plain => None,
+    };
+
+    let mut more = String::new();
+    if let Some(folder) = made.filter(|folder| !has(folder)) {
+        let _ = writeln!(more, "/{folder}/");
+    }
+    if !has("state") {
+        more.push_str("/state/*\n!/state/README.md\n");
+    }
+    if more.is_empty() {
         return Ok(false);
     }
-
     let gap = if text.is_empty() || text.ends_with('\n') {
         ""
     } else {
         "\n"
     };
-    put(
-        root,
-        Path::new(".gitignore"),
-        &format!("{text}{gap}/state/*\n!/state/README.md\n"),
-    )?;
+    put(root, Path::new(".gitignore"), &format!("{text}{gap}{more}"))?;
     Ok(true)
 }
 
@@ -249,13 +245,8 @@ fn project_file(found: &ProjectFound, answers: &Answers) -> String {
 }
 
 fn build(found: &ProjectFound) -> String {
-    let note = if found.dockerfile {
-        "      # There is a Dockerfile: `kind: docker` (or `buildah`) with `context: .` follows it instead.\n"
-    } else {
-        ""
-    };
-
     let body = match &found.kind {
+        Kind::Docker { .. } => return "    build: {kind: docker, context: .}\n".to_owned(),
         Kind::Cargo(program) => {
             let (made, there) = (format!("target/release/{program}"), format!("/app/{program}"));
             let (made, there) = (scalar(&made), scalar(&there));
@@ -263,17 +254,37 @@ fn build(found: &ProjectFound) -> String {
                 "      run: cargo build --release --target-dir target\n      copy: {{{made}: {there}}}\n      entrypoint: [{there}]\n"
             )
         }
-        Kind::Npm { build: true, main } => format!(
-            "      run: {{shell: npm ci && npm run build}}\n      copy: {{.: /app}}\n      workdir: /app\n      entrypoint: [node, {}]\n",
-            scalar(main)
-        ),
-        Kind::Npm { build: false, main } => format!(
-            "      run: npm ci\n      copy: {{.: /app}}\n      workdir: /app\n      entrypoint: [node, {}]\n",
-            scalar(main)
-        ),
+        Kind::Go(package) => {
+            let package = scalar(package);
+            format!(
+                "      run: {{shell: CGO_ENABLED=0 go build -o bin/app {package}}}\n      copy: {{bin/app: /app/app}}\n      entrypoint: [/app/app]\n"
+            )
+        }
+        Kind::Npm {
+            install,
+            build,
+            main,
+        } => {
+            let run = if *build {
+                format!("{{shell: {install} && npm run build}}")
+            } else {
+                (*install).to_owned()
+            };
+            format!(
+                "      run: {run}\n      copy: {{.: /app}}\n      workdir: /app\n      entrypoint: [node, {}]\n",
+                scalar(main)
+            )
+        }
+        Kind::Python { install, main } => {
+            let run = install.map_or_else(String::new, |install| format!("      run: {install}\n"));
+            format!(
+                "{run}      copy: {{.: /app}}\n      workdir: /app\n      env: {{PYTHONPATH: /app/{PACKAGES}}}\n      entrypoint: [python3, {}]\n",
+                scalar(main)
+            )
+        }
         Kind::Plain => "      copy: {.: /app}\n      workdir: /app\n      entrypoint: [./start]          # what starts the service\n".to_owned(),
     };
-    format!("    build:\n      kind: pack\n{note}{body}")
+    format!("    build:\n      kind: pack\n{body}")
 }
 
 /// Where an environment is reached on this machine: near the service's own port, where there is room
@@ -303,15 +314,24 @@ fn scalar(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn environment_file(environment: &EnvironmentName, answers: &Answers, live: usize) -> String {
+fn environment_file(
+    environment: &EnvironmentName,
+    found: &ProjectFound,
+    answers: &Answers,
+    live: usize,
+) -> String {
     let mode = if environment.as_str() == "production" {
         "manual"
     } else {
         "auto"
     };
+    let cluster = match found.kind {
+        Kind::Docker { .. } => "cluster: {kind: host, runtime: docker}\n",
+        _ => "",
+    };
     format!(
         "# The environment {environment}. Anything of shipit.yaml may be overridden here.\n\
-         promotion:\n  mode: {mode}                  # auto: apply switches traffic; manual: shipit promote does\n\
+         {cluster}promotion:\n  mode: {mode}                  # auto: apply switches traffic; manual: shipit promote does\n\
          traffic:\n  listeners:\n    {}: {{live: {live}, preview: {}}}\n",
         scalar(answers.service.as_str()),
         live + 1

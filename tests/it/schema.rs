@@ -66,11 +66,16 @@ fn what_init_writes_validates_and_plans_at_once() {
         ("Cargo.toml", cargo, "target/release/shop"),
         ("package.json", npm, "server.js"),
         ("start", "", "./start"),
+        (
+            "go.mod",
+            "module example.org/shop\n",
+            "go build -o bin/app .",
+        ),
+        ("app.py", "", "[python3, app.py]"),
     ];
     for (file, text, expected) in cases {
         let world = World::new();
         world.put(&format!("fresh/{file}"), text);
-        world.put("fresh/Dockerfile", "FROM scratch\n");
         let init = ["-C", "fresh", "init", "--yes", "--port", "18080"];
         world.run(&init).code(0).says("wrote shipit.yaml");
         assert!(
@@ -89,6 +94,23 @@ fn what_init_writes_validates_and_plans_at_once() {
         world.run(&init).code(64).says("is there already");
         assert!(world.read("fresh/.gitignore").contains("/state/*"));
     }
+}
+
+#[test]
+fn init_follows_a_dockerfile_and_writes_the_environment_that_is_named() {
+    let world = World::new();
+    world.put("fresh/Dockerfile", "FROM busybox\nEXPOSE 3000\n");
+    world
+        .run(&["-C", "fresh", "init", "--yes", "--env", "staging"])
+        .code(0)
+        .says("wrote environments/staging.yaml");
+    let project = world.read("fresh/shipit.yaml");
+    assert!(project.contains("kind: docker"), "{project}");
+    assert!(project.contains("port: 3000"), "{project}");
+    world
+        .run(&["-C", "fresh", "validate"])
+        .code(0)
+        .says("Environments: staging.");
 }
 
 /// Whatever a project is called, and wherever its service listens.

@@ -1,0 +1,248 @@
+//! What kind of project a folder has, from the files that such projects have.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::LARGEST;
+use crate::files;
+
+/// What kind of project it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// One with a Dockerfile.
+    Docker {
+        /// The first port that it says the service listens on.
+        port: Option<u16>,
+    },
+    /// A Cargo package, or a workspace with one, that makes this program.
+    Cargo(String),
+    /// A Go module, with the package of its program: `.` or `./cmd/NAME`.
+    Go(String),
+    /// A package of Node.js.
+    Npm {
+        /// What installs what it needs.
+        install: &'static str,
+        /// Whether there is a build script.
+        build: bool,
+        /// What Node.js starts.
+        main: String,
+    },
+    /// A Python program.
+    Python {
+        /// What installs what it needs.
+        install: Option<&'static str>,
+        /// What Python starts.
+        main: String,
+    },
+    /// Any other folder.
+    Plain,
+}
+
+/// The kind of the project in a folder.
+pub(super) fn kind(root: &Path) -> Kind {
+    docker(root)
+        .or_else(|| cargo(root))
+        .or_else(|| go(root))
+        .or_else(|| npm(root))
+        .or_else(|| python(root))
+        .unwrap_or(Kind::Plain)
+}
+
+fn text(path: &Path) -> Option<String> {
+    files::read_text(path, LARGEST).ok()
+}
+
+fn docker(root: &Path) -> Option<Kind> {
+    let dockerfile = text(&root.join("Dockerfile"))?;
+    let exposed = |line: &str| {
+        let mut words = line.split_whitespace();
+        let first = words.next()?;
+        let port = words
+            .next()
+            .filter(|_| first.eq_ignore_ascii_case("EXPOSE"))?;
+        let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+        let number = number.parse().ok().filter(|number| *number > 0)?;
+        (protocol.eq_ignore_ascii_case("tcp")).then_some(number)
+    };
+    // The last stage is what runs.
+    let port = dockerfile.lines().rev().find_map(exposed);
+    Some(Kind::Docker { port })
+}
+
+fn cargo(root: &Path) -> Option<Kind> {
+    let manifest = text(&root.join("Cargo.toml"))?;
+    if let Some(name) = package(&manifest) {
+        return Some(Kind::Cargo(name));
+    }
+    let member = |folder: std::fs::DirEntry| {
+        let folder = folder.path();
+        let has_program = folder.join("src/main.rs").is_file();
+        let manifest = text(&folder.join("Cargo.toml")).filter(|_| has_program)?;
+        package(&manifest)
+    };
+    let folders = [root.to_path_buf(), root.join("crates"), root.join("apps")];
+    let entries = folders
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten());
+    let mut programs: Vec<String> = entries.flatten().filter_map(member).collect();
+    programs.sort();
+    Some(Kind::Cargo(
+        programs
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| "app".to_owned()),
+    ))
+}
+
+/// The name of the package that a manifest of Cargo is of.
+fn package(manifest: &str) -> Option<String> {
+    let (_, section) = manifest.split_once("[package]")?;
+    let own = section.lines().take_while(|line| !line.starts_with('['));
+    own.filter_map(|line| line.trim().strip_prefix("name"))
+        .find_map(|line| line.split('"').nth(1).map(str::to_owned))
+}
+
+fn go(root: &Path) -> Option<Kind> {
+    text(&root.join("go.mod"))?;
+    if root.join("main.go").is_file() {
+        return Some(Kind::Go(".".to_owned()));
+    }
+    let commands = std::fs::read_dir(root.join("cmd")).into_iter().flatten();
+    let mut names: Vec<String> = commands
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    let package = names
+        .first()
+        .map_or_else(|| ".".to_owned(), |name| format!("./cmd/{name}"));
+    Some(Kind::Go(package))
+}
+
+fn npm(root: &Path) -> Option<Kind> {
+    let package = files::read(&root.join("package.json"), LARGEST).ok()?;
+    let package: Value = serde_json::from_slice(&package).ok()?;
+    let installers = [
+        ("package-lock.json", "npm ci"),
+        ("npm-shrinkwrap.json", "npm ci"),
+        ("yarn.lock", "yarn install --frozen-lockfile"),
+        ("pnpm-lock.yaml", "pnpm install --frozen-lockfile"),
+    ];
+    let locked = installers
+        .iter()
+        .find(|(lock, _)| root.join(lock).is_file());
+    let main = package.get("main").and_then(Value::as_str);
+    let usual = ["index.js", "server.js", "app.js", "src/index.js"];
+    let there = usual.into_iter().find(|name| root.join(name).is_file());
+    Some(Kind::Npm {
+        install: locked.map_or("npm install", |(_, install)| install),
+        build: package.pointer("/scripts/build").is_some(),
+        main: main.or(there).unwrap_or("index.js").to_owned(),
+    })
+}
+
+fn python(root: &Path) -> Option<Kind> {
+    let has = |name: &str| root.join(name).is_file();
+    let install = if has("requirements.txt") {
+        Some("python3 -m pip install --target .packages -r requirements.txt")
+    } else if has("pyproject.toml") {
+        Some("python3 -m pip install --target .packages .")
+    } else {
+        None
+    };
+    let usual = ["app.py", "main.py", "server.py", "manage.py"];
+    let main = usual.into_iter().find(|name| has(name));
+    if install.is_none() && main.is_none() {
+        return None;
+    }
+    let main = main.unwrap_or("app.py").to_owned();
+    Some(Kind::Python { install, main })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kind of a folder with these files.
+    fn of(files: &[(&str, &str)]) -> Kind {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, text).expect("a file");
+        }
+        kind(folder.path())
+    }
+
+    #[test]
+    fn a_project_is_known_by_its_files() {
+        let docker = |port| Kind::Docker { port };
+        let cargo = |name: &str| Kind::Cargo(name.to_owned());
+        let npm = |install, build, main: &str| Kind::Npm {
+            install,
+            build,
+            main: main.to_owned(),
+        };
+        let package = "[package]\nname = \"shop\"\n[dependencies]\n";
+        for (files, expected) in [
+            (
+                &[(
+                    "Dockerfile",
+                    "FROM x\nEXPOSE 53/udp\nexpose 3000/tcp 9\nCMD y",
+                )][..],
+                docker(Some(3000)),
+            ),
+            (
+                &[("Dockerfile", "FROM x"), ("package.json", "{}")],
+                docker(None),
+            ),
+            (&[("Cargo.toml", package)], cargo("shop")),
+            (
+                &[
+                    ("Cargo.toml", "[workspace]\n"),
+                    ("crates/web/Cargo.toml", package),
+                    ("crates/web/src/main.rs", ""),
+                ],
+                cargo("shop"),
+            ),
+            (
+                &[("go.mod", "module x"), ("main.go", "")],
+                Kind::Go(".".to_owned()),
+            ),
+            (
+                &[("go.mod", "module x"), ("cmd/web/main.go", "")],
+                Kind::Go("./cmd/web".to_owned()),
+            ),
+            (
+                &[
+                    ("package.json", "{\"main\": \"a.js\"}"),
+                    ("package-lock.json", ""),
+                ],
+                npm("npm ci", false, "a.js"),
+            ),
+            (
+                &[
+                    ("package.json", "{\"scripts\": {\"build\": \"x\"}}"),
+                    ("yarn.lock", ""),
+                    ("server.js", ""),
+                ],
+                npm("yarn install --frozen-lockfile", true, "server.js"),
+            ),
+            (
+                &[("package.json", "{}")],
+                npm("npm install", false, "index.js"),
+            ),
+            (&[("README.md", "")], Kind::Plain),
+        ] {
+            assert_eq!(of(files), expected, "{files:?}");
+        }
+        assert!(
+            matches!(of(&[("requirements.txt", "flask")]), Kind::Python { install: Some(_), main } if main == "app.py")
+        );
+        assert!(
+            matches!(of(&[("main.py", "")]), Kind::Python { install: None, main } if main == "main.py")
+        );
+    }
+}
