@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::cli::Cx;
-use crate::config;
 use crate::output::{Exit, Failure, Format, Kind, Page};
+use crate::{config, ops};
 
 /// What people type most.
 const EXAMPLES: &str = "\
@@ -18,7 +18,11 @@ Examples:
 pub struct Args {}
 
 pub(super) fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
-    match (config::load(&cx.directory), cx.format) {
+    let read = config::load(&cx.directory).and_then(|project| {
+        ops::validate::validate(&cx.directory, &project)?;
+        Ok(project)
+    });
+    match (read, cx.format) {
         (Ok(project), Format::Json) => {
             let names: Vec<_> = project.environments.keys().collect();
             let valid = json!({

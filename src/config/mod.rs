@@ -33,6 +33,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod unresolved;
 mod validate;
 mod volumes;
 

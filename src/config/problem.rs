@@ -86,6 +86,11 @@ impl File {
         }
     }
 
+    /// Its name, and what it says.
+    pub fn named(&self) -> (String, String) {
+        (self.name.clone(), self.text.clone())
+    }
+
     /// Its name, and the hash of what it says.
     pub fn hash(&self) -> (String, ContentHash) {
         (self.name.clone(), ContentHash::of(self.text.as_bytes()))
@@ -122,6 +127,32 @@ impl fmt::Display for ConfigProblem {
 impl std::error::Error for ConfigProblem {}
 
 impl ConfigProblem {
+    /// One of a file, at a line and a column, with the file's text or none.
+    pub(super) fn new(
+        (file, line, column): (String, usize, usize),
+        text: &str,
+        message: &str,
+        help: &str,
+    ) -> Self {
+        let is_short = |line: &str| line.len() <= LONGEST_LINE;
+        let shown = text
+            .lines()
+            .nth(line.saturating_sub(1))
+            .is_some_and(is_short);
+        Self {
+            file,
+            line,
+            column,
+            message: without_logins(message),
+            help: Some(without_logins(help)),
+            source: if shown {
+                without_logins(text)
+            } else {
+                String::new()
+            },
+        }
+    }
+
     fn span(&self) -> SourceSpan {
         let before: usize = self
             .source

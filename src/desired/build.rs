@@ -31,10 +31,10 @@ impl Builder<'_> {
                 .build(build, service.port_number())
                 .map(ImageSource::Build),
             (None, Some(image)) => self.given(image),
-            (None, None) => Err(DesiredError {
-                what: format!("services.{}: nothing says which image it runs", self.name),
-                help: "add `build`, or `image: nginx:1.27`".to_owned(),
-            }),
+            (None, None) => Err(DesiredError::new(
+                format!("services.{}: nothing says which image it runs", self.name),
+                "add `build`, or `image: nginx:1.27`",
+            )),
         }
     }
 
@@ -59,9 +59,8 @@ impl Builder<'_> {
                 })
             }
         };
-        let name = rendered.name().map_err(|problem| DesiredError {
-            what: format!("{at}: {}", problem.what),
-            help: problem.help,
+        let name = rendered.name().map_err(|problem| {
+            DesiredError::new(format!("{at}: {}", problem.what), problem.help).of_key(at.as_str())
         })?;
         Ok(ImageSource::Named(name))
     }

@@ -29,16 +29,16 @@ pub fn environment_for(
     let mut all = project.environments.keys();
     match (all.next(), all.next()) {
         (Some(only), None) => Ok(only.clone()),
-        _ => Err(DesiredError {
-            what: match branch {
+        _ => Err(DesiredError::new(
+            match branch {
                 Some(_) if project.branch_rules().is_empty() => {
                     "there are several environments, and no `branches:` say which".to_owned()
                 }
                 Some(branch) => format!("no rule says where branch {branch} deploys"),
                 None => "it is not clear which environment is meant".to_owned(),
             },
-            help: format!("name one with --env: {}", list(project)),
-        }),
+            format!("name one with --env: {}", list(project)),
+        )),
     }
 }
 
@@ -63,10 +63,10 @@ fn unknown(project: &Project, named: &str) -> DesiredError {
         Some(name) => format!("did you mean `{name}`?"),
         None => format!("the environments are: {}", list(project)),
     };
-    DesiredError {
-        what: format!("{} has no environment `{named}`", project.name),
+    DesiredError::new(
+        format!("{} has no environment `{named}`", project.name),
         help,
-    }
+    )
 }
 
 fn list(project: &Project) -> String {

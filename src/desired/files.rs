@@ -69,10 +69,10 @@ pub(super) fn variables(
             .keys()
             .find(|name| is_unit && name.contains(['.', '-']))
         {
-            return Err(DesiredError {
-                what: format!("{}: systemd passes no variable `{odd}` on", path.display()),
-                help: "use letters, digits and _ only".to_owned(),
-            });
+            return Err(DesiredError::new(
+                format!("{}: systemd passes no variable `{odd}` on", path.display()),
+                "use letters, digits and _ only",
+            ));
         }
         all.extend(found);
     }
@@ -82,23 +82,17 @@ pub(super) fn variables(
         .map(|(name, value)| name.len() + value.len())
         .sum();
     if size as u64 > ENV_FILE {
-        return Err(DesiredError {
-            what: format!(
-                "services.{name}.env_file: the variables have more than {ENV_FILE} bytes"
-            ),
-            help: "no program is started with so many: make a file of them, under `files`"
-                .to_owned(),
-        });
+        return Err(DesiredError::new(
+            format!("services.{name}.env_file: the variables have more than {ENV_FILE} bytes"),
+            "no program is started with so many: make a file of them, under `files`",
+        ));
     }
     Ok(all)
 }
 
 fn wrong(path: &Path, fault: EnvFileFault) -> DesiredError {
     let EnvFileFault { line, reason, help } = fault;
-    DesiredError {
-        what: format!("{}:{line}: {reason}", path.display()),
-        help: help.to_owned(),
-    }
+    DesiredError::new(format!("{}:{line}: {reason}", path.display()), help).of_line(path, line)
 }
 
 /// The files that the instances of a service find.
@@ -118,7 +112,7 @@ pub(super) fn files(
             (Some(path), _) => {
                 let text = text(sources, &at, path)?;
                 EnvValue::Plain(if detailed.template {
-                    templates.render_file(&path.to_string_lossy(), name, text)?
+                    templates.render_file(path, name, text)?
                 } else {
                     text.to_owned()
                 })
@@ -138,18 +132,21 @@ pub(super) fn files(
     }
 
     if size > FILES {
-        return Err(DesiredError {
-            what: format!("services.{name}.files: they have more than {FILES} bytes together"),
-            help: "what is larger belongs into the image, or into a volume".to_owned(),
-        });
+        return Err(DesiredError::new(
+            format!("services.{name}.files: they have more than {FILES} bytes together"),
+            "what is larger belongs into the image, or into a volume",
+        ));
     }
     Ok(files)
 }
 
 fn text<'a>(sources: &'a Sources, at: &str, path: &Path) -> Result<&'a str, DesiredError> {
     let text = sources.named.get(path).map(String::as_str);
-    text.ok_or_else(|| DesiredError {
-        what: format!("{at}: there is no file {}", path.display()),
-        help: "paths are relative to the project's folder".to_owned(),
+    text.ok_or_else(|| {
+        DesiredError::new(
+            format!("{at}: there is no file {}", path.display()),
+            "paths are relative to the project's folder",
+        )
+        .of_key(at)
     })
 }

@@ -77,9 +77,12 @@ pub(super) fn container(
         Runtime::Systemd => ContainerKind::Systemd,
         Runtime::Process | Runtime::Auto => return Ok(None),
     };
-    let wrong = |key: &str, help: &str| DesiredError {
-        what: format!("services.{name}.resources.{key} is no amount"),
-        help: help.to_owned(),
+    let wrong = |key: &str, help: &str| {
+        DesiredError::new(
+            format!("services.{name}.resources.{key} is no amount"),
+            help,
+        )
+        .of_key(format!("services.{name}.resources.{key}"))
     };
     let limits = &service.resources;
     let cpu = limits.cpu_limit.as_ref().map(|text| {

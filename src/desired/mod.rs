@@ -5,6 +5,7 @@ mod build;
 pub mod cluster;
 mod env_file;
 mod environment;
+mod error;
 mod files;
 mod host;
 mod infrastructure;
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 pub use environment::environment_for;
+pub use error::{DesiredError, DesiredErrors, DesiredPlace};
 pub use files::{NamedFile, named_files};
 pub use template::render_text;
 
@@ -36,32 +38,23 @@ use crate::model::workload::{
 };
 use crate::model::{Address, EnvironmentName, ServiceName, endpoint};
 
-/// Why a configuration cannot be resolved.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what}")]
-pub struct DesiredError {
-    /// What.
-    pub what: String,
-    /// What to do about it.
-    pub help: String,
-}
-
 /// What should be true for one environment, built from this source.
 ///
 /// # Errors
-/// When the environment is not there, or a template cannot be rendered.
+/// When the environment is not there, and each template that cannot be rendered and each file that
+/// is named and not there.
 pub fn resolve(
     project: &Project,
     environment: &EnvironmentName,
     source: &Source,
     sources: &Sources,
-) -> Result<Desired, DesiredError> {
+) -> Result<Desired, DesiredErrors> {
     let configuration = of(project, environment)?;
     let templates = Templates::new(&project.name, environment, source, &configuration.vars);
     let site = configuration.cluster.kubernetes().map(|cluster| {
         let namespaces = namespaces(&project.name, environment, configuration)?;
         let (project, templates) = (&project.name, &templates);
-        Ok(Site {
+        Ok::<_, DesiredError>(Site {
             project,
             environment,
             configuration,
@@ -74,6 +67,7 @@ pub fn resolve(
     });
 
     let site = site.transpose()?;
+    let mut wrong = DesiredErrors::default();
     let mut services = BTreeMap::new();
     for (name, service) in &configuration.services {
         let one = one(
@@ -83,18 +77,21 @@ pub fn resolve(
             (site.as_ref(), sources),
             name,
             service,
-        )?;
-        services.insert(name.clone(), one);
+        );
+        services.extend(wrong.keep(one).map(|one| (name.clone(), one)));
     }
 
     let objects = match &site {
-        Some(site) => {
-            let objects = site.own_objects()?;
-            site.refuse_twins(&objects, &services)?;
-            objects
-        }
+        Some(site) => wrong.keep(site.own_objects()).unwrap_or_default(),
         None => Vec::new(),
     };
+    let outline = wrong.keep(outline(project, environment, source));
+    let Some(outline) = outline.filter(|_| wrong.0.is_empty()) else {
+        return Err(wrong);
+    };
+    if let Some(site) = &site {
+        site.refuse_twins(&objects, &services)?;
+    }
 
     let secrets = configuration.secrets.iter();
     let unrotated = secrets.filter(|(_, secret)| secret.rotation == Rotation::Ignore);
@@ -102,7 +99,7 @@ pub fn resolve(
         unrotated: unrotated.map(|(name, _)| name.clone()).collect(),
         objects,
         services,
-        ..outline(project, environment, source)?
+        ..outline
     })
 }
 
@@ -137,13 +134,12 @@ fn of<'a>(
     project: &'a Project,
     environment: &EnvironmentName,
 ) -> Result<&'a EnvironmentConfig, DesiredError> {
-    project
-        .environments
-        .get(environment)
-        .ok_or_else(|| DesiredError {
-            what: format!("{} has no environment {environment}", project.name),
-            help: format!("write environments/{environment}.yaml"),
-        })
+    project.environments.get(environment).ok_or_else(|| {
+        DesiredError::new(
+            format!("{} has no environment {environment}", project.name),
+            format!("write environments/{environment}.yaml"),
+        )
+    })
 }
 
 fn one(
@@ -153,8 +149,20 @@ fn one(
     (site, sources): (Option<&Site<'_>>, &Sources),
     name: &ServiceName,
     service: &ServiceConfig,
-) -> Result<DesiredService, DesiredError> {
-    let program = program(project, configuration, templates, sources, (name, service))?;
+) -> Result<DesiredService, DesiredErrors> {
+    let mut wrong = DesiredErrors::default();
+    let program = program(project, configuration, templates, sources, (name, service));
+    let program = wrong.keep(program);
+    let builder = Builder {
+        project,
+        configuration,
+        templates,
+        name,
+    };
+    let image = wrong.keep(builder.image(service));
+    let (Some(program), Some(image)) = (program, image) else {
+        return Err(wrong);
+    };
     let (kind, route) = if let Some(site) = site {
         let slots = site.objects(&program)?;
         let mut secrets = BTreeMap::new();
@@ -196,13 +204,6 @@ fn one(
         strategy: service.strategy.and_then(own_strategy),
         kind,
     };
-    let builder = Builder {
-        project,
-        configuration,
-        templates,
-        name,
-    };
-    let image = builder.image(service)?;
     if let ImageSource::Named(name) = &image {
         workload.repository = Some(name.repository.clone());
         if let Some(digest) = &name.digest {
@@ -240,35 +241,41 @@ fn program<'a>(
     templates: &Templates,
     sources: &Sources,
     (name, service): (&'a ServiceName, &'a ServiceConfig),
-) -> Result<Program<'a>, DesiredError> {
-    let words = service.command.iter();
-    let command = words
-        .map(|word| templates.render(&format!("services.{name}.command"), name, word))
-        .collect::<Result<_, _>>()?;
-
-    let of_files = files::variables(configuration, sources, name, service)?;
-    let plain = |(name, value)| (name, EnvValue::Plain(value));
-    let mut env: BTreeMap<String, EnvValue> = of_files.into_iter().map(plain).collect();
-    for (variable, entry) in &service.env {
-        let value = match entry {
-            EnvEntry::Text(text) => {
-                let at = format!("services.{name}.env.{variable}");
-                EnvValue::Plain(templates.render(&at, name, &text.0)?)
-            }
-            EnvEntry::Secret(entry) => EnvValue::Secret {
-                name: entry.secret.clone(),
-                from: secret(project, configuration, &entry.secret)?,
-            },
-        };
-        env.insert(variable.clone(), value);
+) -> Result<Program<'a>, DesiredErrors> {
+    let mut wrong = DesiredErrors::default();
+    let mut command = Vec::new();
+    for word in &service.command {
+        let rendered = templates.render(&format!("services.{name}.command"), name, word);
+        command.extend(wrong.keep(rendered));
     }
 
-    Ok(Program {
+    let of_files = wrong.keep(files::variables(configuration, sources, name, service));
+    let plain = |(name, value)| (name, EnvValue::Plain(value));
+    let of_files = of_files.into_iter().flatten();
+    let mut env: BTreeMap<String, EnvValue> = of_files.map(plain).collect();
+    for (variable, entry) in &service.env {
+        let at = format!("services.{name}.env.{variable}");
+        let value = match entry {
+            EnvEntry::Text(text) => templates.render(&at, name, &text.0).map(EnvValue::Plain),
+            EnvEntry::Secret(entry) => {
+                secret(project, configuration, &entry.secret).map(|from| EnvValue::Secret {
+                    name: entry.secret.clone(),
+                    from,
+                })
+            }
+        };
+        let value = wrong.keep(value.map_err(|error| error.or_of_key(&at)));
+        env.extend(value.map(|value| (variable.clone(), value)));
+    }
+
+    let files = files::files(project, configuration, templates, sources, (name, service));
+    let files = wrong.keep(files).unwrap_or_default();
+    wrong.unless_any(Program {
         name,
         service,
         command,
         env,
-        files: files::files(project, configuration, templates, sources, (name, service))?,
+        files,
     })
 }
 
@@ -281,9 +288,11 @@ fn secret(
 ) -> Result<SecretRef, DesiredError> {
     let configured = configuration.secrets.get(name);
     let from = configured.and_then(SecretConfig::source);
-    let from = from.ok_or_else(|| DesiredError {
-        what: format!("there is no secret `{name}`"),
-        help: "add it under `secrets:` of the environment".to_owned(),
+    let from = from.ok_or_else(|| {
+        DesiredError::new(
+            format!("there is no secret `{name}`"),
+            "add it under `secrets:` of the environment",
+        )
     })?;
     Ok(match from {
         SecretRef::File(path) => SecretRef::File(project.root.join(path)),
@@ -305,16 +314,16 @@ fn value(
     at: &str,
 ) -> Result<SecretRef, DesiredError> {
     match secret(project, configuration, name)? {
-        SecretRef::Kubernetes(other) => Err(DesiredError {
-            what: format!(
+        SecretRef::Kubernetes(other) => Err(DesiredError::new(
+            format!(
                 "{at}: the secret `{name}` is the Secret/{} of the cluster, whose value shipit does not read",
                 other.secret
             ),
-            help: format!(
+            format!(
                 "name it where it is used (`secretKeyRef: {{name: {}, key: {}}}`), or give `{name}` another source",
                 other.secret, other.key
             ),
-        }),
+        )),
         other => Ok(other),
     }
 }
@@ -344,9 +353,10 @@ pub fn repository(
     let name = templates.render("registry.repository", service, template)?;
     match endpoint::repository_problem(&name) {
         None => Ok(name),
-        Some(reason) => Err(DesiredError {
-            what: format!("registry.repository: `{name}` for {service}: {reason}"),
-            help: "write `repository: \"shop/{{ service }}\"`".to_owned(),
-        }),
+        Some(reason) => Err(DesiredError::new(
+            format!("registry.repository: `{name}` for {service}: {reason}"),
+            "write `repository: \"shop/{{ service }}\"`",
+        )
+        .of_key("registry.repository")),
     }
 }

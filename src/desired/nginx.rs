@@ -27,9 +27,12 @@ pub(super) fn proxy(
                 .files
                 .get(&clean)
                 .map(String::as_str)
-                .ok_or_else(|| DesiredError {
-                    what: format!("traffic.nginx.template: there is no {}", path.display()),
-                    help: "name a file of the project".to_owned(),
+                .ok_or_else(|| {
+                    DesiredError::new(
+                        format!("traffic.nginx.template: there is no {}", path.display()),
+                        "name a file of the project",
+                    )
+                    .of_key("traffic.nginx.template")
                 })?
         }
     };
@@ -37,13 +40,14 @@ pub(super) fn proxy(
         .render("traffic.nginx.config", service, &nginx.config)?
         .into();
     if !config.is_absolute() {
-        return Err(DesiredError {
-            what: format!(
+        return Err(DesiredError::new(
+            format!(
                 "traffic.nginx.config: {} is no absolute path",
                 config.display()
             ),
-            help: "write /etc/nginx/conf.d/{{ service }}.conf".to_owned(),
-        });
+            "write /etc/nginx/conf.d/{{ service }}.conf",
+        )
+        .of_key("traffic.nginx.config"));
     }
 
     let render = |to: LiveTraffic| {

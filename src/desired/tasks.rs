@@ -27,9 +27,11 @@ fn task(
     config: &TaskConfig,
 ) -> Result<Task, DesiredError> {
     let service = configuration.service_of(config);
-    let service = service.ok_or_else(|| DesiredError {
-        what: format!("tasks.{name}: nothing says whose image it runs in"),
-        help: "add `service: NAME`".to_owned(),
+    let service = service.ok_or_else(|| {
+        DesiredError::new(
+            format!("tasks.{name}: nothing says whose image it runs in"),
+            "add `service: NAME`",
+        )
     })?;
     let when = config.moment();
     Ok(Task {

@@ -1,6 +1,7 @@
 //! Templates: minijinja, in which an undefined name is an error.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -16,10 +17,17 @@ use crate::model::{EnvironmentName, Period, ProjectName, ServiceName, Slot, iden
 const SEEN: &str = "templates see project, environment, service, commit, branch and vars; slot, release and image \
                     are told to the service as SHIPIT_SLOT and SHIPIT_RELEASE";
 
+/// What a text sees that may differ by slot.
+const SEEN_BY_SLOT: &str = "templates see project, environment, slot, service, image, release, commit, branch and \
+                            vars, and secret('NAME')";
+
+/// What a proxy's template sees.
+const SEEN_BY_PROXY: &str = "it sees project, environment, service, slot, listen, upstream, vars, server_names, \
+                             trusted_proxies, identity_headers and limits";
+
 /// What the file of a proxy is made from.
 pub(super) struct ProxyView<'a> {
     /// Whose traffic it takes.
-    /// Whose it is.
     pub service: &'a ServiceName,
     pub listeners: &'a Listeners,
     /// The slot that has it.
@@ -56,7 +64,7 @@ impl Templates {
         }
     }
 
-    /// Renders a manifest, or another text that may differ by slot.
+    /// Renders a text that stands at this place of the configuration, and may differ by slot.
     pub fn render_in(
         &self,
         at: &str,
@@ -64,6 +72,30 @@ impl Templates {
         slot: Slot,
         text: &str,
     ) -> Result<String, DesiredError> {
+        self.of_slot(at, service, slot, text)
+            .map_err(|(error, _)| error.of_key(at))
+    }
+
+    /// Renders a file of the project that may differ by slot: a manifest.
+    pub fn render_file_in(
+        &self,
+        file: &Path,
+        service: Option<&ServiceName>,
+        slot: Slot,
+        text: &str,
+    ) -> Result<String, DesiredError> {
+        self.of_slot(&file.to_string_lossy(), service, slot, text)
+            .map_err(|(error, line)| error.of_line(file, line.unwrap_or(1)))
+    }
+
+    /// Renders what may differ by slot; with what is wrong comes its line, where it has one.
+    fn of_slot(
+        &self,
+        at: &str,
+        service: Option<&ServiceName>,
+        slot: Slot,
+        text: &str,
+    ) -> Result<String, (DesiredError, Option<usize>)> {
         let known = json!({
             "project": self.project,
             "environment": self.environment,
@@ -76,11 +108,9 @@ impl Templates {
             "vars": self.vars,
         });
 
-        rendered(at, text, known).map_err(|fault| DesiredError {
-            what: format!("{at}: {fault}{}", place(&fault)),
-            help: "templates see project, environment, slot, service, image, release, commit, branch and vars, and \
-                   secret('NAME')"
-                .to_owned(),
+        rendered(at, text, known).map_err(|fault| {
+            let what = format!("{at}: {fault}{}", place(&fault));
+            (DesiredError::new(what, SEEN_BY_SLOT), fault.line)
         })
     }
 
@@ -125,11 +155,9 @@ impl Templates {
             },
         });
 
-        rendered("<string>", text, known).map_err(|fault| DesiredError {
-            what: format!("{at}: {fault}{}", place(&fault)),
-            help: "it sees project, environment, service, slot, listen, upstream, vars, \
-                   server_names, trusted_proxies, identity_headers and limits"
-                .to_owned(),
+        rendered("<string>", text, known).map_err(|fault| {
+            let what = format!("{at}: {fault}{}", place(&fault));
+            DesiredError::new(what, SEEN_BY_PROXY).of_key(at)
         })
     }
 
@@ -146,13 +174,14 @@ impl Templates {
     /// Renders a file of the project, which is named in errors.
     pub fn render_file(
         &self,
-        file: &str,
+        file: &Path,
         service: &ServiceName,
         text: &str,
     ) -> Result<String, DesiredError> {
-        rendered(file, text, self.known(service)).map_err(|fault| DesiredError {
-            what: format!("{file}: {fault}{}", place(&fault)),
-            help: SEEN.to_owned(),
+        let name = file.to_string_lossy();
+        rendered(&name, text, self.known(service)).map_err(|fault| {
+            let what = format!("{name}: {fault}{}", place(&fault));
+            DesiredError::new(what, SEEN).of_line(file, fault.line.unwrap_or(1))
         })
     }
 
@@ -187,12 +216,12 @@ fn render_with(at: &str, text: &str, known: Value) -> Result<String, DesiredErro
     if !is_template(text) {
         return Ok(text.to_owned());
     }
-    rendered("<string>", text, known).map_err(|fault| DesiredError {
-        what: format!(
+    rendered("<string>", text, known).map_err(|fault| {
+        let what = format!(
             "{at}: the template {} cannot be rendered: {fault}",
             quoted(text)
-        ),
-        help: SEEN.to_owned(),
+        );
+        DesiredError::new(what, SEEN).of_key(at)
     })
 }
 

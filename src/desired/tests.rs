@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{environment_for, resolve};
+use super::{DesiredPlace, environment_for, resolve};
 use crate::config::{Project, load};
 use crate::model::EnvironmentName;
 use crate::model::desired::ImageSource;
@@ -97,6 +97,18 @@ fn templates_see_what_is_known_and_nothing_else() {
 }
 
 #[test]
+fn everything_that_cannot_be_resolved_is_said_at_once_and_of_its_key() {
+    let env = "A: \"{{ nope }}\", B: \"{{ unclosed\"";
+    let project = project("secrets: {db: {file: keys/db}}", env);
+    let staging: EnvironmentName = "staging".parse().expect("a name");
+    let sources = super::cluster::Sources::default();
+    let errors = resolve(&project, &staging, &Source::default(), &sources).expect_err("wrong");
+    let keys: Vec<_> = errors.0.into_iter().map(|error| error.place).collect();
+    let key = |name: &str| Some(DesiredPlace::Key(format!("services.web.env.{name}")));
+    assert_eq!(keys, [key("A"), key("B")]);
+}
+
+#[test]
 fn a_secret_stays_a_reference_and_its_file_is_named_absolutely() {
     let Ok(EnvValue::Secret {
         name,
@@ -133,7 +145,7 @@ fn image(text: &str, commit: Option<&str>) -> Result<ImageSource, String> {
         &source,
         &super::cluster::Sources::default(),
     );
-    let desired = desired.map_err(|error| format!("{error} | {}", error.help))?;
+    let desired = desired.map_err(|errors| format!("{errors} | {}", errors.0[0].help))?;
     let web = desired.services.into_values().next().expect("one");
     let has_repository = web.workload.repository.is_some();
     assert_eq!(has_repository, web.image.name().is_some());

@@ -14,6 +14,7 @@ pub mod interpreter;
 pub mod lines;
 mod lock;
 pub mod login;
+pub mod marked;
 pub mod outputs;
 pub mod process;
 pub mod program;
@@ -98,6 +99,14 @@ pub fn private_folder(path: &Path) -> io::Result<()> {
         fs::set_permissions(path, Permissions::from_mode(0o700))?;
     }
     Ok(())
+}
+
+/// Whether something can be written in a folder, or in the nearest above it that is there: tried
+/// with a file that has no name.
+pub fn try_writing(folder: &Path) -> io::Result<()> {
+    let absolute = std::path::absolute(folder)?;
+    let there = absolute.ancestors().find(|path| path.exists());
+    tempfile::tempfile_in(there.unwrap_or(&absolute)).map(drop)
 }
 
 #[cfg(test)]

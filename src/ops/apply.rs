@@ -23,7 +23,7 @@ use crate::ops::plan::{Request, known_state, make_plan_with, protection};
 use crate::ops::plan_file::{self, PlanFile};
 use crate::ops::policy as rules;
 use crate::ops::policy::approvals::{self, Signed};
-use crate::ops::{Error, Session, hooks, images, lock};
+use crate::ops::{Error, Session, hooks, images, lock, preflight};
 use crate::plan;
 use crate::policy;
 use crate::port::engine::Permit;
@@ -61,6 +61,9 @@ pub async fn run(session: &Session, request: &Request, options: Options) -> Resu
     if !matches!(request, Request::Rollback(_) | Request::Abort) {
         policy::is_no_change(session.source.change.as_ref())?;
         in_time(session, options.outside_window.as_ref())?;
+    }
+    if !matches!(request, Request::Abort | Request::Destroy) {
+        preflight::can_begin(session)?;
     }
     let actor = actor();
     let words = request.words();

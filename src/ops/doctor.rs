@@ -1,14 +1,16 @@
 //! `doctor`: whether everything that a run needs is there, and may be used.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use futures_util::future::join_all;
 
 use crate::agent::launch::why_on_disk;
 use crate::agent::runtime::container;
 use crate::agent::runtime::systemd::{self, Unavailable};
-use crate::config::schema::{EnvironmentConfig, HostCluster, Runtime};
+use crate::config::schema::{EnvironmentConfig, HostCluster, Runtime, StateConfig};
+use crate::files;
 use crate::model::desired::{Desired, ImageSource};
 use crate::model::image::ImageHome;
 use crate::model::route::Route;
@@ -16,6 +18,7 @@ use crate::model::secret::SecretRef;
 use crate::model::task::TaskProgram;
 use crate::model::workload::UserNamespace;
 use crate::model::{Digest, Manifest, ServiceName};
+use crate::ops::preflight::{AGENT_FOLDER, can_have_agent};
 use crate::ops::session::unavailable;
 use crate::ops::{Error, Session};
 use crate::port::engine::{CheckResult, EngineError};
@@ -37,6 +40,7 @@ pub async fn examine(session: &Session) -> Result<Vec<CheckResult>, Error> {
 
     found.extend(services_around(session, &desired).await);
     found.push(state(session).await);
+    found.extend(folders(session, environment));
     let services = desired.services.values();
     let secrets: BTreeMap<&str, &SecretRef> = services
         .flat_map(|service| service.workload.secrets())
@@ -113,6 +117,36 @@ async fn state(session: &Session) -> CheckResult {
             "`shipit state restore` goes back to the one before",
         ),
     }
+}
+
+/// What a run would write to on this machine and cannot.
+fn folders(session: &Session, environment: &EnvironmentConfig) -> Vec<CheckResult> {
+    let unwritable = |what: String, tried: io::Result<()>, help: &str| {
+        tried.err().map(|error| failing(what, &error, help))
+    };
+    let folder = |what: &str, path: &Path| {
+        let path = session.root.join(path);
+        let tried = files::try_writing(&path);
+        let what = format!("{what} {} can be written", path.display());
+        unwritable(
+            what,
+            tried,
+            "look at the folder's owner and permissions, or name another",
+        )
+    };
+
+    let state =
+        matches!(environment.state, StateConfig::Local(_)).then(|| environment.state.path());
+    let state = state.and_then(|path| folder("the state in", path));
+    let registry = &environment.registry;
+    let layout = registry.is_layout().then(|| registry.path());
+    let layout = layout.and_then(|path| folder("the registry", path));
+    let agent = environment.cluster.host().and_then(|host| {
+        let directory = Directory::find(host.directory(&session.root));
+        let what = format!("an agent can be started in {}", directory.path().display());
+        unwritable(what, can_have_agent(&directory), AGENT_FOLDER)
+    });
+    state.into_iter().chain(layout).chain(agent).collect()
 }
 
 async fn secret(session: &Session, name: &str, from: &SecretRef) -> CheckResult {

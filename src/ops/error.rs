@@ -1,7 +1,8 @@
 //! Why a use case did not succeed, by kind. `cli` turns each into an exit code and advice.
 
-use crate::config::ConfigError;
-use crate::desired::DesiredError;
+use crate::config::{ConfigError, ConfigProblem, Project};
+use crate::desired::{DesiredError, DesiredErrors, DesiredPlace};
+use crate::model::EnvironmentName;
 use crate::model::verdict::Verdict;
 use crate::observe::ObserveError;
 use crate::plan::{PlanError, PlanFault};
@@ -105,4 +106,36 @@ fn ruled(verdicts: &[Verdict]) -> String {
         [one] => one.reason.clone(),
         many => format!("{} rules are against it", many.len()),
     }
+}
+
+/// What keeps a configuration from being resolved, at its places; what has none comes first, and
+/// alone.
+pub(super) fn unresolved(
+    project: &Project,
+    environment: &EnvironmentName,
+    errors: &DesiredErrors,
+) -> Error {
+    match errors.0.iter().find(|error| error.place.is_none()) {
+        Some(error) => error.clone().into(),
+        None => ConfigError::of(problems(project, environment, errors)).into(),
+    }
+}
+
+/// The same one by one; what has no place of its own is the environment's.
+pub(super) fn problems(
+    project: &Project,
+    environment: &EnvironmentName,
+    errors: &DesiredErrors,
+) -> Vec<ConfigProblem> {
+    let problem = |error: &DesiredError| {
+        let (what, help) = (&error.what, &error.help);
+        match &error.place {
+            Some(DesiredPlace::File { path, line }) => {
+                project.problem_of_line(path, *line, what, help)
+            }
+            Some(DesiredPlace::Key(key)) => project.problem_of_key(environment, key, what, help),
+            None => project.problem_of_key(environment, "", what, help),
+        }
+    };
+    errors.0.iter().map(problem).collect()
 }

@@ -42,6 +42,8 @@ mod sources;
 pub mod state;
 pub mod status;
 pub mod templates;
+mod unsteady;
+pub mod validate;
 mod versions;
 pub mod wiring;
 

@@ -2,9 +2,11 @@
 //! rollback that the plan counts on is really there, and what is not signed yet.
 
 use std::collections::BTreeSet;
+use std::io;
 
 use crate::agent::runtime::systemd::Unavailable;
 use crate::config::schema::{BuildConfig, Runtime, Text};
+use crate::files;
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
@@ -20,8 +22,29 @@ use crate::port::engine::{EngineError, Pull, Rehearsal, Rehearsed};
 use crate::port::registry::signed_at;
 use crate::proto::Directory;
 
+/// What to do about a folder in which no agent can be.
+pub(super) const AGENT_FOLDER: &str =
+    "name a folder that can be written with `cluster.directory` or SHIPIT_AGENT_DIR";
+
 /// How many files a note names.
 const NAMED: usize = 5;
+
+/// Fails when no agent runs on this machine and none can be started: known before a step is done,
+/// of which nothing could be taken back.
+pub fn can_begin(session: &Session) -> Result<(), Error> {
+    let Some(host) = session.configuration()?.cluster.host() else {
+        return Ok(());
+    };
+    let directory = Directory::find(host.directory(&session.root));
+    can_have_agent(&directory).map_err(|error| {
+        let unreachable = EngineError::Unreachable {
+            what: format!("starting an agent in {}", directory.path().display()),
+            reason: error.to_string(),
+            help: format!("nothing was changed: {AGENT_FOLDER}"),
+        };
+        unreachable.into()
+    })
+}
 
 /// Fails when this machine cannot start instances as the environment asks for.
 pub fn can_start(session: &Session) -> Result<(), Error> {
@@ -38,6 +61,14 @@ pub fn can_start(session: &Session) -> Result<(), Error> {
         name(host.runtime)
     );
     Err(EngineError::Unreachable { what, reason, help }.into())
+}
+
+/// Fails where no agent has its socket, and none can be started: its folder cannot be written.
+pub(super) fn can_have_agent(directory: &Directory) -> io::Result<()> {
+    if directory.socket().exists() {
+        return Ok(());
+    }
+    files::try_writing(directory.path())
 }
 
 /// Why traffic could not go back to where it is now: an image that is gone, an object that is

@@ -18,6 +18,7 @@ use crate::model::kind::KindScopes;
 use crate::model::secret::{SecretRef, SecretValue};
 use crate::model::source::Source;
 use crate::model::state::State;
+use crate::ops::error::unresolved;
 use crate::ops::{Error, sources, wiring};
 use crate::port::engine::Scope;
 use crate::port::{Ports, Scm};
@@ -132,7 +133,8 @@ impl Session {
     /// how a release is brought to traffic, and the resources.
     pub fn outline(&self) -> Result<Desired, Error> {
         let (project, environment) = (&self.project, &self.environment);
-        Ok(desired::outline(project, environment, &self.source)?)
+        desired::outline(project, environment, &self.source)
+            .map_err(|error| unresolved(project, environment, &error.into()))
     }
 
     /// What should be true, built from what is in the folder now.
@@ -169,9 +171,19 @@ impl Session {
         self.resolve_with(&self.source, &sources)
     }
 
+    /// The same from what programs render, and from what they render when they are asked again.
+    pub(super) async fn rendered_twice(&self) -> Result<(Desired, Desired), Error> {
+        let (project, environment) = (&self.project, &self.environment);
+        let engine = &*self.ports.engine;
+        let first = self.resolve_with(&self.source, self.sources().await?)?;
+        let again = sources::read(&self.root, project, environment, &self.source, engine).await?;
+        Ok((first, self.resolve_with(&self.source, &again)?))
+    }
+
     fn resolve_with(&self, source: &Source, sources: &Sources) -> Result<Desired, Error> {
         let (project, environment) = (&self.project, &self.environment);
-        Ok(desired::resolve(project, environment, source, sources)?)
+        desired::resolve(project, environment, source, sources)
+            .map_err(|errors| unresolved(project, environment, &errors))
     }
 
     /// The environment's state; an empty one before the first run.

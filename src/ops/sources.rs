@@ -8,7 +8,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use ignore::WalkBuilder;
 
 use crate::config::Project;
-use crate::config::schema::{ChartCrds, TrafficConfig};
+use crate::config::schema::{ChartCrds, EnvironmentConfig, TrafficConfig};
 use crate::desired::cluster::{Sources, Tool, globs, tools};
 use crate::desired::{DesiredError, NamedFile, named_files};
 use crate::files::beneath::{BeneathError, Links, Root};
@@ -23,7 +23,19 @@ use crate::port::Engine;
 const LARGEST: u64 = 4 << 20;
 const MOST: usize = 10_000;
 
-/// Reads them. An environment without a cluster has none.
+/// The files of the project that an environment's manifests, proxy and services are made from.
+pub fn of_the_project(root: &Path, configuration: &EnvironmentConfig) -> Result<Sources, Error> {
+    let globs = if configuration.cluster.host().is_some() {
+        host_files(&configuration.traffic)
+    } else {
+        globs(configuration)
+    };
+    let mut sources = plain(root, &globs)?;
+    sources.named = named(root, &named_files(configuration))?;
+    Ok(sources)
+}
+
+/// Reads them, with what programs render. An environment without a cluster has none of that.
 pub async fn read(
     root: &Path,
     project: &Project,
@@ -32,15 +44,8 @@ pub async fn read(
     engine: &dyn Engine,
 ) -> Result<Sources, Error> {
     let configuration = &project.environments[environment];
-    let is_host = configuration.cluster.host().is_some();
-    let globs = if is_host {
-        host_files(&configuration.traffic)
-    } else {
-        globs(configuration)
-    };
-    let mut sources = plain(root, &globs)?;
-    sources.named = named(root, &named_files(configuration))?;
-    if is_host {
+    let mut sources = of_the_project(root, configuration)?;
+    if configuration.cluster.host().is_some() {
         return Ok(sources);
     }
 
@@ -58,10 +63,9 @@ pub async fn read(
     // One after the other: each may need all of the machine.
     for (place, tool) in tools {
         let recipe = recipe(tool, capabilities.as_ref());
-        let text = render(root, &recipe).await.map_err(|error| DesiredError {
-            what: error.to_string(),
-            help: error.help,
-        })?;
+        let text = render(root, &recipe)
+            .await
+            .map_err(|error| DesiredError::new(error.to_string(), error.help))?;
         sources.rendered.insert(place, text);
     }
     Ok(sources)
@@ -175,10 +179,7 @@ fn named(root: &Path, files: &[NamedFile]) -> Result<BTreeMap<PathBuf, String>, 
     }
     let project = open(root)?;
     for NamedFile { at, path, limit } in files {
-        let at_key = |error: DesiredError| DesiredError {
-            what: format!("{at}: {}", error.what),
-            ..error
-        };
+        let at_key = |error: DesiredError| error.named_by(at);
         let Some(real) = real(&project, path).map_err(at_key)? else {
             continue;
         };
@@ -200,10 +201,7 @@ fn open(root: &Path) -> Result<Root, DesiredError> {
 }
 
 fn wrong(what: String, help: &str) -> DesiredError {
-    DesiredError {
-        what,
-        help: help.to_owned(),
-    }
+    DesiredError::new(what, help)
 }
 
 fn unreadable(error: &BeneathError) -> DesiredError {

@@ -31,6 +31,41 @@ fn the_project_is_found_from_a_folder_below_it() {
 }
 
 #[test]
+fn a_template_that_says_nothing_and_a_file_that_is_not_there_are_faults_at_their_places() {
+    let world = World::new();
+    world.put(
+        "fresh/shipit.yaml",
+        "version: 1\nproject: shop\nservices:\n  web:\n    image: nginx:1.27\n    port: 8080\n\
+         \x20   env:\n      A: \"{{ nope }}\"\n      B: \"{{ unclosed\"\n    env_file: none.env\n\
+         \x20   files: {/etc/x: none.txt}\n",
+    );
+    world.put("fresh/environments/staging.yaml", "cluster: {kind: host}\n");
+
+    let faults = [
+        "shipit.yaml:8:7: services.web.env.A: ",
+        "shipit.yaml:9:7: services.web.env.B: ",
+        "shipit.yaml:10:5: services.web.env_file: there is no file none.env",
+        "shipit.yaml:11:13: services.web.files./etc/x: there is no file none.txt",
+    ];
+    for command in ["validate", "plan"] {
+        let said = world.run(&["-C", "fresh", command]).code(1);
+        faults.into_iter().fold(said, Said::says);
+    }
+
+    // A line of a file of variables is told without what it says.
+    world.put(
+        "none.env",
+        "A=hunter2\nPASSWORD=hunter2\nPASSWORD=hunter2\n",
+    );
+    world
+        .run(&["-C", "fresh", "validate"])
+        .code(1)
+        .says("none.env:3:1")
+        .says("PASSWORD= …")
+        .says_not("hunter2");
+}
+
+#[test]
 fn what_a_checkout_lacks_of_its_commit_is_told_before_it_is_built() {
     let world = World::new();
     world.configure();

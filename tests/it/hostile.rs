@@ -52,7 +52,7 @@ fn a_template_that_would_fill_all_memory_is_refused_with_its_place() {
     world.env.insert("GREETING".to_owned(), doubling.to_owned());
     world
         .run(&["plan", "--env", "staging"])
-        .code(64)
+        .code(1)
         .says("services.web.env.GREETING")
         .says("it needs more than 512 MiB of memory");
     // The next one is rendered as ever.

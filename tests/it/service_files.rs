@@ -121,7 +121,7 @@ fn files_are_written_again_for_each_start_and_those_of_nobody_are_deleted() {
 #[test]
 fn what_is_no_file_of_the_project_is_refused_with_its_place() {
     let world = world("process");
-    let plan = || world.run(&["plan", "--env", "staging"]).code(64);
+    let plan = || world.run(&["plan", "--env", "staging"]).code(1);
     let link = |target: &str, name: &str| {
         let path = world.file(name);
         let _ = std::fs::remove_file(&path);

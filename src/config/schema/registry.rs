@@ -97,6 +97,12 @@ impl RegistryConfig {
         path.unwrap_or(Path::new("state/registry"))
     }
 
+    /// Whether it is a folder of this machine.
+    #[must_use]
+    pub const fn is_layout(&self) -> bool {
+        matches!(self, Self::Layout(_))
+    }
+
     /// What a registry on the network has, whoever runs it.
     #[must_use]
     pub const fn remote(&self) -> Option<&RemoteRegistry> {

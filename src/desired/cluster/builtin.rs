@@ -371,10 +371,11 @@ fn config_data(
     for glob in &config.files {
         let files = site.sources.matching(glob);
         if files.is_empty() {
-            return Err(DesiredError {
-                what: format!("services.{service}.config.files: no file matches `{glob}`"),
-                help: "paths are relative to the project's folder".to_owned(),
-            });
+            return Err(DesiredError::new(
+                format!("services.{service}.config.files: no file matches `{glob}`"),
+                "paths are relative to the project's folder",
+            )
+            .of_key(format!("services.{service}.config.files")));
         }
         for (path, text) in files {
             let name = path
@@ -382,15 +383,14 @@ fn config_data(
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            let text =
-                site.templates
-                    .render_in(&path.to_string_lossy(), Some(service), slot, text)?;
+            let text = site
+                .templates
+                .render_file_in(path, Some(service), slot, text)?;
             if data.insert(name.clone(), text.into()).is_some() {
-                return Err(DesiredError {
-                    what: format!("services.{service}.config.files: two files are called {name}"),
-                    help: "all files of a service are in one folder of its pods: rename one"
-                        .to_owned(),
-                });
+                return Err(DesiredError::new(
+                    format!("services.{service}.config.files: two files are called {name}"),
+                    "all files of a service are in one folder of its pods: rename one",
+                ));
             }
         }
     }

@@ -31,13 +31,12 @@ pub(super) fn as_helm_does(
             }
             Part::Definition if rendered.crds == ChartCrds::LeaveOut => continue,
             Part::Definition if service.is_some() => {
-                return Err(DesiredError {
-                    what: format!(
+                return Err(DesiredError::new(
+                    format!(
                         "{at}: the chart has {short} in its crds/, which belongs to the whole cluster and to no slot"
                     ),
-                    help: "bring it under the environment's own `manifests:`, and say `crds: leave_out` here"
-                        .to_owned(),
-                });
+                    "bring it under the environment's own `manifests:`, and say `crds: leave_out` here",
+                ));
             }
             // Helm makes it once and never deletes it: objects of others may have come.
             Part::Definition => document.manifest.annotate(mark::POLICY, "keep"),
@@ -47,15 +46,14 @@ pub(super) fn as_helm_does(
     }
 
     if rendered.hooks == ChartHooks::Refuse && !hooks.is_empty() {
-        return Err(DesiredError {
-            what: format!(
+        return Err(DesiredError::new(
+            format!(
                 "{at}: the chart has hooks, and shipit runs none: {}",
                 hooks.join(", ")
             ),
-            help: "`hooks: leave_out` beside `helm:` leaves them out, if the chart is right without them; what has to \
-                   run is a Job of the environment's own, or a command around the promotion"
-                .to_owned(),
-        });
+            "`hooks: leave_out` beside `helm:` leaves them out, if the chart is right without them; what has to \
+                   run is a Job of the environment's own, or a command around the promotion",
+        ));
     }
     Ok(objects)
 }

@@ -47,10 +47,10 @@ impl Owner<'_> {
         for (key, value) in &rendered.labels {
             let text = value.as_str().unwrap_or_default();
             if let Some(problem) = value_problem(text) {
-                return Err(DesiredError {
-                    what: format!("{}.labels.{key}: it becomes `{text}`: {problem}", self.at),
-                    help: "write a shorter word, or an annotation".to_owned(),
-                });
+                return Err(DesiredError::new(
+                    format!("{}.labels.{key}: it becomes `{text}`: {problem}", self.at),
+                    "write a shorter word, or an annotation",
+                ));
             }
         }
         Ok(rendered)

@@ -120,9 +120,12 @@ pub fn namespaces(
             text: text.to_owned(),
             known,
         };
-        render::render(&request).map_err(|fault| DesiredError {
-            what: format!("{at}: the template cannot be rendered: {fault}"),
-            help: "a namespace's template sees project and environment".to_owned(),
+        render::render(&request).map_err(|fault| {
+            DesiredError::new(
+                format!("{at}: the template cannot be rendered: {fault}"),
+                "a namespace's template sees project and environment",
+            )
+            .of_key(at)
         })
     };
 
@@ -172,11 +175,10 @@ impl Site<'_> {
         }
 
         if let Some(key) = mark::shared(&all) {
-            return Err(DesiredError {
-                what: format!("services.{name}.manifests: {key} would be in both slots"),
-                help: "what belongs to no slot is written under the environment's own `manifests:`"
-                    .to_owned(),
-            });
+            return Err(DesiredError::new(
+                format!("services.{name}.manifests: {key} would be in both slots"),
+                "what belongs to no slot is written under the environment's own `manifests:`",
+            ));
         }
         Ok(all)
     }
@@ -191,16 +193,15 @@ impl Site<'_> {
         let is_unstoppable =
             |one: &&Manifest| matches!(one.kind(), "DaemonSet" | "Job" | "CronJob" | "Pod");
         match objects.iter().find(is_unstoppable) {
-            Some(object) if self.configuration.strategy.has_preview() => Err(DesiredError {
-                what: format!(
+            Some(object) if self.configuration.strategy.has_preview() => Err(DesiredError::new(
+                format!(
                     "services.{name}.strategy: {} cannot be stopped in its slot and started again, \
                      as `recreate` wants it in a blue/green environment",
                     object.key().short()
                 ),
-                help: "make it a Deployment or StatefulSet, move it to a service of its own, or \
-                       take `strategy` out"
-                    .to_owned(),
-            }),
+                "make it a Deployment or StatefulSet, move it to a service of its own, or \
+                       take `strategy` out",
+            )),
             _ => Ok(()),
         }
     }
@@ -274,7 +275,7 @@ pub fn globs(configuration: &EnvironmentConfig) -> Vec<String> {
 }
 
 /// Every object that a run may make from manifests.
-fn objects(desired: &Desired) -> impl Iterator<Item = &Manifest> {
+pub fn objects(desired: &Desired) -> impl Iterator<Item = &Manifest> {
     let services = desired.services.values();
     let own = services.flat_map(|service| service.workload.all_objects());
     desired.objects.iter().chain(own)

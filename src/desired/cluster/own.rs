@@ -1,6 +1,7 @@
 //! The user's own manifests: template files, or what `kustomize` and `helm` rendered.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -38,34 +39,33 @@ pub(super) fn of_service(
         other = other.or_else(|| other_image(object.body(), name));
     }
     if let Some(image) = other {
-        return Err(DesiredError {
-            what: format!("services.{name}.manifests: `{image}` is the image of another service"),
-            help: format!("write `{{{{ image }}}}`, or `{IMAGE}{name}`"),
-        });
+        return Err(DesiredError::new(
+            format!("services.{name}.manifests: `{image}` is the image of another service"),
+            format!("write `{{{{ image }}}}`, or `{IMAGE}{name}`"),
+        ));
     }
 
     for object in &objects {
         if object.body()["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] == "Delete" {
-            return Err(DesiredError {
-                what: format!(
+            return Err(DesiredError::new(
+                format!(
                     "services.{name}.manifests: StatefulSet/{} has `whenScaled: Delete`: a release that is kept for \
                      the rollback is scaled to none, and would lose its data",
                     object.name()
                 ),
-                help: "write `whenScaled: Retain`, or bring it under the environment's own `manifests:`"
-                    .to_owned(),
-            });
+                "write `whenScaled: Retain`, or bring it under the environment's own `manifests:`",
+            ));
         }
         if object.kind() == "Service"
             && (object.name() == target || object.name() == name.as_str() && !site.apart())
         {
-            return Err(DesiredError {
-                what: format!(
+            return Err(DesiredError::new(
+                format!(
                     "services.{name}.manifests: Service/{} is the entry point that shipit makes",
                     object.name()
                 ),
-                help: "leave this Service out of the manifests, or give it another name".to_owned(),
-            });
+                "leave this Service out of the manifests, or give it another name",
+            ));
         }
     }
     Ok(objects)
@@ -94,11 +94,10 @@ pub(super) fn of_environment(
     let objects = manifests_of(documents);
     for object in &objects {
         if object.kind() == "Secret" && object.body().get("data").is_some() {
-            return Err(DesiredError {
-                what: format!("manifests: Secret/{} belongs to no service", object.name()),
-                help: "a Secret is written under the `manifests:` or the `env:` of the service that needs it"
-                    .to_owned(),
-            });
+            return Err(DesiredError::new(
+                format!("manifests: Secret/{} belongs to no service", object.name()),
+                "a Secret is written under the `manifests:` or the `env:` of the service that needs it",
+            ));
         }
     }
     Ok(objects)
@@ -153,10 +152,10 @@ fn refuse_twins(
         let short = key.short();
 
         if let Some(first) = places.insert(key, place) {
-            return Err(DesiredError {
-                what: format!("{place}: {short} is written here and at {first}"),
-                help: "an object is written once: remove one, or give it another name".to_owned(),
-            });
+            return Err(DesiredError::new(
+                format!("{place}: {short} is written here and at {first}"),
+                "an object is written once: remove one, or give it another name",
+            ));
         }
     }
     Ok(())
@@ -170,13 +169,13 @@ fn refuse_long(place: &str, manifest: &Manifest, ending: usize) -> Result<(), De
         return Ok(());
     }
     let short = manifest.key().short();
-    Err(DesiredError {
-        what: format!(
+    Err(DesiredError::new(
+        format!(
             "{place}: {short}: the name has {length} characters, and a StatefulSet's has {longest} \
              at most: its pods carry it in a label"
         ),
-        help: format!("shorten it by {}", length - longest),
-    })
+        format!("shorten it by {}", length - longest),
+    ))
 }
 
 fn documents(
@@ -191,28 +190,34 @@ fn documents(
         Manifests::Files(glob) => {
             let files = site.sources.matching(glob);
             if files.is_empty() {
-                return Err(DesiredError {
-                    what: format!("{at}: no file matches `{glob}`"),
-                    help: "paths are relative to the project's folder".to_owned(),
-                });
+                return Err(DesiredError::new(
+                    format!("{at}: no file matches `{glob}`"),
+                    "paths are relative to the project's folder",
+                )
+                .of_key(at));
             }
             for (path, text) in files {
-                let path = path.to_string_lossy();
-                let text = site.templates.render_in(&path, service, slot, text)?;
-                read(&path, &text, &site.budget, &mut all)?;
+                let rendered = site.templates.render_file_in(path, service, slot, text)?;
+                let name = path.to_string_lossy();
+                let has_its_lines = rendered.lines().count() == text.lines().count();
+                read(&name, &rendered, &site.budget, &mut all).map_err(|error| {
+                    if has_its_lines {
+                        error
+                    } else {
+                        error.of_line(path, 1)
+                    }
+                })?;
             }
         }
         Manifests::Rendered(rendered) => {
             let key = (service.cloned(), slot);
-            let text = site
-                .sources
-                .rendered
-                .get(&key)
-                .ok_or_else(|| DesiredError {
-                    what: format!("{at}: nothing was rendered"),
-                    help: "look at the messages of kustomize or helm".to_owned(),
-                })?;
-            read(at, text, &site.budget, &mut all)?;
+            let text = site.sources.rendered.get(&key).ok_or_else(|| {
+                DesiredError::new(
+                    format!("{at}: nothing was rendered"),
+                    "look at the messages of kustomize or helm",
+                )
+            })?;
+            read(at, text, &site.budget, &mut all).map_err(|error| error.of_key(at))?;
             if rendered.helm.is_some() {
                 return chart::as_helm_does(at, service, rendered, all);
             }
@@ -229,12 +234,13 @@ pub(super) fn read(
     budget: &yaml::Budget,
     all: &mut Vec<Document>,
 ) -> Result<(), DesiredError> {
-    let wrong = |place: &str, reason: &str| DesiredError {
-        what: format!("{place}: {reason}"),
-        help: "`shipit render` shows what the templates make".to_owned(),
+    let wrong = |line: usize, place: &str, reason: &str| {
+        let what = format!("{place}: {reason}");
+        let help = "`shipit render` shows what the templates make";
+        DesiredError::new(what, help).of_line(Path::new(file), line)
     };
-    let documents =
-        yaml::documents(text, budget).map_err(|error| wrong(file, &error.to_string()))?;
+    let documents = yaml::documents(text, budget)
+        .map_err(|error| wrong(error.line, file, &error.to_string()))?;
     let lines = text.lines().zip(1_usize..);
     let sources: Vec<(usize, &str)> = lines
         .filter_map(|(text, line)| Some((line, text.strip_prefix("# Source: ")?)))
@@ -259,11 +265,11 @@ pub(super) fn read(
                 place.clone()
             };
             if let Some(reason) = generated(&item) {
-                return Err(wrong(&place, &reason));
+                return Err(wrong(line, &place, &reason));
             }
             remove_what_the_server_says(&mut item);
-            let mut manifest =
-                Manifest::try_from(item).map_err(|error| wrong(&place, &error.to_string()))?;
+            let mut manifest = Manifest::try_from(item)
+                .map_err(|error| wrong(line, &place, &error.to_string()))?;
             if manifest.kind() == "Secret" {
                 secret(file, &mut manifest)?;
             }
@@ -361,12 +367,14 @@ fn secret(file: &str, manifest: &mut Manifest) -> Result<(), DesiredError> {
         {
             let text = value.as_str().unwrap_or_default();
             let Some(reference) = reference(part, text) else {
-                return Err(DesiredError {
-                    what: format!("{file}: Secret/{} holds the value of `{key}`", manifest.name()),
-                    help: "a value in a manifest would be in plans and in the history: write \
-                           `stringData: {KEY: \"{{ secret('NAME') }}\"}` and name its source under `secrets:`"
-                        .to_owned(),
-                });
+                return Err(DesiredError::new(
+                    format!(
+                        "{file}: Secret/{} holds the value of `{key}`",
+                        manifest.name()
+                    ),
+                    "a value in a manifest would be in plans and in the history: write \
+                           `stringData: {KEY: \"{{ secret('NAME') }}\"}` and name its source under `secrets:`",
+                ));
             };
             data.insert(key.clone(), reference.into());
         }

@@ -63,10 +63,10 @@ pub(super) fn refuse(place: &str, manifest: &Manifest) -> Result<(), DesiredErro
     let Some((list, name)) = first_twice(manifest) else {
         return Ok(());
     };
-    Err(DesiredError {
-        what: format!("{place}: {short}: {list} has `{name}` twice"),
-        help: "keep one of them: the server takes no list with two entries of one name".to_owned(),
-    })
+    Err(DesiredError::new(
+        format!("{place}: {short}: {list} has `{name}` twice"),
+        "keep one of them: the server takes no list with two entries of one name",
+    ))
 }
 
 /// The first list with two entries of one name, in words, and the name.

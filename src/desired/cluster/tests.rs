@@ -58,6 +58,7 @@ fn with_scopes(
         ..Sources::default()
     };
     resolve(&project, &staging, &Source::default(), &sources)
+        .map_err(|mut errors| errors.0.remove(0))
 }
 
 fn objects(desired: &Desired, slot: Slot) -> Vec<Manifest> {

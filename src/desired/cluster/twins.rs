@@ -40,10 +40,10 @@ fn twice(key: &ObjectKey, one: &str, other: &str) -> DesiredError {
     let place = namespace
         .map(|name| format!(" in {name}"))
         .unwrap_or_default();
-    DesiredError {
-        what: format!("{one}: {}{place} is {other}, too", key.short()),
-        help: "an object is made by one of them: remove one, or give it another name".to_owned(),
-    }
+    DesiredError::new(
+        format!("{one}: {}{place} is {other}, too", key.short()),
+        "an object is made by one of them: remove one, or give it another name",
+    )
 }
 
 /// Every object that would be made, and by what.

@@ -89,7 +89,10 @@ fn render(request: &Request) -> Result<String, RenderFault> {
             reason: match error.kind() {
                 ErrorKind::OutOfFuel => format!("it takes more than {STEPS} steps"),
                 ErrorKind::WriteFailure => format!("more than {MOST} bytes come out of it"),
-                _ => error.to_string(),
+                kind => match error.detail() {
+                    Some(detail) => format!("{kind}: {detail}"),
+                    None => kind.to_string(),
+                },
             },
             line: error.line(),
         }),
