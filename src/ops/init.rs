@@ -255,9 +255,9 @@ fn build(found: &ProjectFound) -> String {
             )
         }
         Kind::Go(package) => {
-            let package = scalar(package);
+            let run = scalar(&format!("CGO_ENABLED=0 go build -o bin/app {package}"));
             format!(
-                "      run: {{shell: CGO_ENABLED=0 go build -o bin/app {package}}}\n      copy: {{bin/app: /app/app}}\n      entrypoint: [/app/app]\n"
+                "      run: {{shell: {run}}}\n      copy: {{bin/app: /app/app}}\n      entrypoint: [/app/app]\n"
             )
         }
         Kind::Npm {

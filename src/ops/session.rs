@@ -127,6 +127,10 @@ impl Session {
                 sources::read(&self.root, project, environment, &self.source, engine)
             })
             .await
+            .map_err(|error| match error {
+                Error::Desired(error) => unresolved(project, environment, &error.into()),
+                other => other,
+            })
     }
 
     /// What the configuration says of the environment as a whole, without its services and objects:

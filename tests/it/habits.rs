@@ -54,7 +54,7 @@ fn a_template_that_says_nothing_and_a_file_that_is_not_there_are_faults_at_their
 
     // A line of a file of variables is told without what it says.
     world.put(
-        "none.env",
+        "fresh/none.env",
         "A=hunter2\nPASSWORD=hunter2\nPASSWORD=hunter2\n",
     );
     world

@@ -113,12 +113,18 @@ fn go(root: &Path) -> Option<Kind> {
         .flatten()
         .filter(|entry| entry.path().is_dir())
         .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.chars().all(is_plain))
         .collect();
     names.sort();
     let package = names
         .first()
         .map_or_else(|| ".".to_owned(), |name| format!("./cmd/{name}"));
     Some(Kind::Go(package))
+}
+
+/// Whether a sign of a name means nothing to a shell.
+fn is_plain(sign: char) -> bool {
+    sign.is_ascii_alphanumeric() || matches!(sign, '-' | '_' | '.')
 }
 
 fn npm(root: &Path) -> Option<Kind> {
