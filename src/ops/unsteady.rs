@@ -39,7 +39,7 @@ pub(super) async fn note(session: &Session) -> Result<Option<String>, Error> {
         };
         let differs = |name: &&String| other.get(*name) != fields.get(*name);
         let names = fields.keys().filter(differs);
-        unsteady.extend(names.map(|name| format!("{}.{name}", key.short())));
+        unsteady.extend(names.map(|name| format!("{}{name}", key.short())));
     }
     if unsteady.is_empty() {
         return Ok(None);

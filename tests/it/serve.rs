@@ -363,6 +363,46 @@ fn a_push_while_no_server_is_there_is_deployed_once_it_is() {
 }
 
 #[test]
+fn a_push_of_which_git_calls_no_hook_any_more_is_found() {
+    let mut server = Server::new();
+    server.install(&[]);
+    let post = server.bare().join("hooks/post-receive");
+    let hook = fs::read_to_string(&post).expect("a hook");
+    fs::write(&post, "#!/bin/sh\n").expect("written");
+    server.pushed();
+    let spool = server.bare().join("shipit/spool");
+    let spooled = || {
+        fs::read_dir(&spool)
+            .expect("a spool")
+            .flatten()
+            .map(|entry| entry.path())
+    };
+    let announced = spooled().next().expect("it was announced");
+    assert_eq!(announced.extension(), Some("announced".as_ref()));
+
+    // It is looked for some time after it was announced.
+    let before = std::time::SystemTime::now() - std::time::Duration::from_mins(1);
+    let file = fs::File::options()
+        .write(true)
+        .open(&announced)
+        .expect("a file");
+    file.set_modified(before).expect("its time");
+    server.start();
+    until("the job is there", || !server.jobs().is_empty());
+    server.run(&["jobs", "wait", "1"]).code(0);
+    assert_eq!(
+        (server.world.get(), spooled().count()),
+        ("v1".to_owned(), 0)
+    );
+
+    // A push that its hook tells of is not announced any more.
+    fs::write(&post, hook).expect("written");
+    server.commit("v2");
+    server.pushed().says("job 2 succeeded");
+    assert_eq!((server.jobs().len(), spooled().count()), (2, 0));
+}
+
+#[test]
 fn a_deployment_goes_on_when_whoever_pushed_is_gone() {
     let mut server = Server::new();
     server.install(&[]);

@@ -185,6 +185,7 @@ async fn post_receive(
         return Ok(());
     }
     let (client, spool) = (Client::new(&server.socket), Spool::of_hook());
+    let push = spool.announced(push);
     for earlier in spool.waiting() {
         if client.post::<Taken>("/push", &earlier.push).await.is_ok() {
             earlier.done();
@@ -193,9 +194,13 @@ async fn post_receive(
 
     let taken: Taken = match client.post("/push", &push).await {
         Ok(taken) => taken,
-        Err(Unserved::Refused(reason)) => return Err(format!("the server refused it: {reason}")),
+        Err(Unserved::Refused(reason)) => {
+            spool.arrived(&push);
+            return Err(format!("the server refused it: {reason}"));
+        }
         Err(Unserved::Away(reason)) => return away(&cx.screen, &spool, &push, &reason),
     };
+    spool.arrived(&push);
     for reason in &taken.ignored {
         say(&cx.screen, Line::from("shipit: ").quote(reason));
     }
@@ -219,6 +224,7 @@ fn away(screen: &Screen, spool: &Spool, push: &Push, reason: &str) -> Result<(),
     spool.put(push).map_err(|error| {
         format!("the push cannot be written down for it either: {error}; `shipit trigger {}` deploys it later", push.project)
     })?;
+    spool.arrived(push);
     say(
         screen,
         "shipit: the push is written down, and deployed once the server is back".into(),
@@ -298,6 +304,11 @@ async fn pre_receive(
         say(&cx.screen, Line::from("shipit: ").quote(fault));
     }
     if faults.is_empty() {
+        // Whoever pushes may go away before the next hook, which Git then never calls.
+        if let Err(error) = Spool::of_hook().announce(&push) {
+            let reason = format!("the push cannot be announced: {error}");
+            say(&cx.screen, Line::from("shipit: ").quote(reason));
+        }
         return Ok(Exit::Done);
     }
     Err(Failure::say(

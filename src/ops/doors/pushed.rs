@@ -99,7 +99,39 @@ impl Spool {
     /// # Errors
     /// It cannot be written.
     pub fn put(&self, push: &Push) -> io::Result<()> {
-        let path = self.folder.join(format!("{}.json", push.key));
+        self.write(push, spool::TOLD)
+    }
+
+    /// Writes down what is about to be pushed, for a server that looks for what has come of it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn announce(&self, push: &Push) -> io::Result<()> {
+        self.write(push, spool::COMING)
+    }
+
+    /// A push by the key under which it was announced: whoever tells of it first, it is one.
+    #[must_use]
+    pub fn announced(&self, push: Push) -> Push {
+        let earlier = self.found(spool::COMING);
+        let same = earlier
+            .into_iter()
+            .find(|earlier| earlier.push.refs == push.refs);
+        let key = same.map_or(push.key, |earlier| earlier.push.key);
+        Push { key, ..push }
+    }
+
+    /// The server has it, or it is written down: nobody needs to look for it.
+    pub fn arrived(&self, push: &Push) {
+        let _ = fs::remove_file(self.path(push, spool::COMING));
+    }
+
+    fn path(&self, push: &Push, ending: &str) -> PathBuf {
+        self.folder.join(format!("{}.{ending}", push.key))
+    }
+
+    fn write(&self, push: &Push, ending: &str) -> io::Result<()> {
+        let path = self.path(push, ending);
         files::replace(&path, &serde_json::to_vec(push)?)?;
         // The server may be another user; there is nothing in it that the repository does not have.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
@@ -108,7 +140,11 @@ impl Spool {
     /// Those that wait.
     #[must_use]
     pub fn waiting(&self) -> Vec<Spooled> {
-        let paths = spool::spooled(std::slice::from_ref(&self.folder)).into_iter();
+        self.found(spool::TOLD)
+    }
+
+    fn found(&self, ending: &str) -> Vec<Spooled> {
+        let paths = spool::spooled(std::slice::from_ref(&self.folder), ending).into_iter();
         let waiting = paths.filter_map(|path| {
             let push = spool::read(&path)?;
             Some(Spooled { push, path })
@@ -206,7 +242,7 @@ async fn faults_at(commit: &str, folder: &Path) -> Result<Vec<String>, String> {
 
 /// Git in the repository of the hook, with all that it told the hook: what is pushed is not in the
 /// repository yet.
-async fn git(arguments: &[&str]) -> Result<Captured, String> {
+pub(super) async fn git(arguments: &[&str]) -> Result<Captured, String> {
     let mut command = environment::program("git");
     command.args(arguments).env("LC_ALL", "C");
     let bounds = Bounds {

@@ -41,7 +41,8 @@ pub(super) async fn objects(
                 help: "install what defines it first, or add its CustomResourceDefinition to the manifests"
                     .to_owned(),
             })?;
-            return Ok(match snapshot.found.unmanaged.get(&key) {
+            let known = snapshot.found.known.get(&key);
+            return Ok(match known.and_then(|item| item.live.as_ref()) {
                 Some(live) => in_another_version(key, manifest, live),
                 None => ObjectFacts::plain(key, ObjectState::After { definition }),
             });
