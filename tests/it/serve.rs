@@ -381,7 +381,7 @@ fn a_push_of_which_git_calls_no_hook_any_more_is_found() {
     assert_eq!(announced.extension(), Some("announced".as_ref()));
 
     // It is looked for some time after it was announced.
-    let before = std::time::SystemTime::now() - std::time::Duration::from_mins(1);
+    let before = std::time::SystemTime::now() - Duration::from_mins(1);
     let file = fs::File::options()
         .write(true)
         .open(&announced)
