@@ -49,12 +49,20 @@ fn of_part(part: &str) -> Vec<Pattern> {
             bytes: unbroken(text.as_bytes()),
             kind: Kind::Whole,
         });
-    let base64 = base64(part.as_bytes()).into_iter().map(|text| Pattern {
+    let latin = latin(part).map(|bytes| Pattern {
+        bytes: unbroken(&bytes),
+        kind: Kind::Whole,
+    });
+    let [little, big] = wide(part);
+    let texts = [part.as_bytes().to_vec(), little, big];
+    let base64 = texts.into_iter().flat_map(|text| base64(&text));
+    let base64 = base64.map(|text| Pattern {
         bytes: text.into_bytes(),
         kind: Kind::Base64,
     });
 
     whole
+        .chain(latin)
         .chain(base64)
         .filter(|pattern| pattern.bytes.len() >= SHORTEST)
         .collect()
@@ -94,6 +102,28 @@ fn hex(part: &str) -> Vec<String> {
         .iter()
         .map(|text| text.to_uppercase().replace("0X", "0x"));
     upper.chain(lower.iter().cloned()).collect()
+}
+
+/// The value as Python shows it where all is ASCII (`\xe9`), its escapes undone: what fits into a byte
+/// is one. None where that is the value itself.
+fn latin(part: &str) -> Option<Vec<u8>> {
+    let is_other = |sign: char| ('\u{80}'..='\u{ff}').contains(&sign);
+    let bytes = |sign: char| match u8::try_from(u32::from(sign)) {
+        Ok(byte) => vec![byte],
+        Err(_) => sign.to_string().into_bytes(),
+    };
+    part.contains(is_other)
+        .then(|| part.chars().flat_map(bytes).collect())
+}
+
+/// The value in UTF-16, from the low byte of each unit and from the high one: what a PowerShell puts
+/// into base64.
+fn wide(part: &str) -> [Vec<u8>; 2] {
+    let units = || part.encode_utf16();
+    [
+        units().flat_map(u16::to_le_bytes).collect(),
+        units().flat_map(u16::to_be_bytes).collect(),
+    ]
 }
 
 /// The value in the middle of something larger, at each of the three places where it can begin;

@@ -64,6 +64,10 @@ fn utf16(text: &str) -> String {
         .collect()
 }
 
+fn wide(text: &str, bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    text.encode_utf16().flat_map(bytes).collect()
+}
+
 fn html(text: &str) -> String {
     [
         ('&', "&amp;"),
@@ -79,7 +83,20 @@ fn html(text: &str) -> String {
 }
 
 /// What programs do to a text before they write it.
-const ENCODERS: [Encoder; 37] = [
+const ENCODERS: [Encoder; 40] = [
+    ("base64 of a PowerShell", |text| {
+        STANDARD.encode(wide(text, u16::to_le_bytes))
+    }),
+    ("base64 of UTF-16, further", |text| {
+        STANDARD.encode(wide(&format!("u{text}"), u16::to_be_bytes))
+    }),
+    ("ASCII of Python", |text| {
+        let escaped = |sign: char| match u32::from(sign) {
+            code @ 0x80..=0xff => format!("\\x{code:02x}"),
+            _ => sign.to_string(),
+        };
+        json(text).chars().map(escaped).collect()
+    }),
     ("raw", str::to_owned),
     ("trimmed", |text| text.trim().to_owned()),
     ("base64", |text| STANDARD.encode(text)),
