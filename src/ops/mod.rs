@@ -37,6 +37,7 @@ pub mod report_status;
 pub mod restart;
 pub mod session;
 pub mod settle;
+mod shared;
 pub mod show;
 mod sources;
 pub mod state;

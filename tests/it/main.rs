@@ -28,6 +28,7 @@ mod hooks;
 mod hostile;
 mod house;
 mod images;
+mod infrastructure;
 mod interrupts;
 mod kills;
 mod launch;

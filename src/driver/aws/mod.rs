@@ -9,7 +9,9 @@
 
 pub(in crate::driver) mod call;
 pub mod eks;
+mod images;
 pub mod login;
+mod marks;
 mod profiles;
 pub mod provider;
 mod pull_through;
