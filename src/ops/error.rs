@@ -2,12 +2,14 @@
 
 use crate::config::ConfigError;
 use crate::desired::DesiredError;
+use crate::discover::DiscoverError;
 use crate::model::verdict::Verdict;
 use crate::observe::ObserveError;
 use crate::plan::{PlanError, PlanFault};
 use crate::policy::Refusal;
 use crate::port::engine::EngineError;
 use crate::port::forge::ForgeError;
+use crate::port::inventory::InventoryError;
 use crate::port::registry::RegistryError;
 use crate::port::scm::ScmError;
 use crate::port::store::StoreError;
@@ -79,6 +81,12 @@ pub enum Error {
         /// What to do instead.
         help: String,
     },
+    /// What runs already is nothing that a configuration could be proposed of.
+    #[error(transparent)]
+    Discover(#[from] DiscoverError),
+    /// What runs already could not be listed.
+    #[error(transparent)]
+    Inventory(#[from] InventoryError),
     /// A hook around the making of a plan has failed.
     #[error("{what}")]
     Hook {

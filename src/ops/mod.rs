@@ -12,6 +12,7 @@ pub mod approve;
 pub mod behind;
 pub mod command;
 pub mod diff;
+pub mod discover;
 pub mod doctor;
 pub mod doors;
 pub mod drift;

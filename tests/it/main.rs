@@ -17,6 +17,7 @@ mod clients;
 mod containers;
 mod crowds;
 mod damage;
+mod discover;
 mod docker;
 mod documents;
 mod drift;

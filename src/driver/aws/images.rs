@@ -19,6 +19,17 @@ pub(super) async fn images(
     stored(&aws.ecr().await, &key.name, MOST_IN_A_REPOSITORY).await
 }
 
+/// A tag of the newest image of a repository, or that image's digest; none of an empty one.
+pub(super) async fn newest(aws: &Aws, name: &str) -> Result<Option<String>, ProviderError> {
+    let images = stored(&aws.ecr().await, name, MOST_IN_A_REPOSITORY).await?;
+    let newest = images.into_iter().max_by_key(|image| image.pushed_at);
+    Ok(newest.map(|image| {
+        let is_fixed = |tag: &&String| *tag != "latest";
+        let tag = image.tags.iter().find(is_fixed).cloned();
+        tag.unwrap_or_else(|| image.digest.to_string())
+    }))
+}
+
 /// Its images, at most so many.
 pub(super) async fn stored(
     client: &aws_sdk_ecr::Client,

@@ -10,6 +10,7 @@
 pub(in crate::driver) mod call;
 pub mod eks;
 mod images;
+pub mod inventory;
 pub mod login;
 mod marks;
 mod profiles;
