@@ -1,7 +1,7 @@
 //! `import --discover`: what is proposed of files, of real containers and of an account.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::support::{Said, World, docker_answers, free_port, has};
 
@@ -129,26 +129,13 @@ impl Drop for Running {
 }
 
 /// An image with nothing in it, whose containers run a program of this machine.
-fn empty_image(name: &str) {
-    let nothing = Command::new("tar")
-        .args(["c", "-T", "/dev/null"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("tar");
-    let made = Command::new("docker")
-        .args([
-            "import",
-            "--change",
-            "EXPOSE 8080",
-            "--change",
-            "ENV FROM_IMAGE=yes",
-            "-",
-            name,
-        ])
-        .stdin(nothing.stdout.expect("its output"))
-        .output()
-        .expect("docker");
-    assert!(made.status.success(), "{made:?}");
+fn empty_image(world: &World, name: &str) {
+    // The end of an archive, and nothing before.
+    let archive = world.file("empty.tar");
+    fs::write(&archive, [0; 1024]).expect("written");
+    let archive = archive.display().to_string();
+    let exposed = ["--change", "EXPOSE 8080", "--change", "ENV FROM_IMAGE=yes"];
+    docker(&[&["import"], &exposed[..], &[&archive, name]].concat());
 }
 
 #[test]
@@ -159,7 +146,7 @@ fn containers_that_run_are_proposed_without_what_is_secret_in_them() {
     let world = World::new();
     let id = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
     let (image, volume) = (format!("acme/web{id}:1.2"), format!("data{id}"));
-    empty_image(&image);
+    empty_image(&world, &image);
     let mut running = Running(Vec::new(), volume.clone());
     for colour in ["blue", "green"] {
         let name = format!("web{id}-{colour}");
