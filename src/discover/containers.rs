@@ -96,11 +96,21 @@ pub fn of_containers(
         proposal.remark(format!("left out: {}: shipit runs them", names.join(", ")));
     }
 
+    services(&mut proposal, &others);
+    proposal.remark(
+        "what runs has its ports: stop it just before the first apply, or give the listeners others",
+    );
+    Ok(proposal)
+}
+
+/// Adds a service for each group. All listeners have one address: what was open is closed rather
+/// than the other way round.
+fn services(proposal: &mut Proposal, containers: &[&Container]) {
     let mut found = Found::default();
     let mut open = Vec::new();
     let mut is_closed = false;
-    for group in groups(&others) {
-        let ports = one(&mut proposal, &mut found, &group);
+    for group in groups(containers) {
+        let ports = one(proposal, &mut found, &group);
         is_closed |= ports
             .iter()
             .any(|port| port.outside.is_some() && !port.is_open);
@@ -120,10 +130,6 @@ pub fn of_containers(
             open.join(", ")
         ));
     }
-    proposal.remark(
-        "what runs has its ports: stop it just before the first apply, or give the listeners others",
-    );
-    Ok(proposal)
 }
 
 /// Containers by their service: as Compose says, or by their names without a colour.

@@ -4,7 +4,7 @@ use crate::model::desired::Desired;
 use crate::model::facts::Facts;
 use crate::model::object::ObjectFacts;
 use crate::model::observed::Observed;
-use crate::model::plan::{Action, Intent, Plan};
+use crate::model::plan::{Action, Intent, Plan, StepId};
 use crate::model::state::State;
 use crate::model::{Address, LiveTraffic};
 use crate::plan::draft::{Draft, Proposal, Subject};
@@ -76,21 +76,7 @@ fn environment(
     }
 
     let mut done = before.clone();
-    for (name, route) in &facts.routes {
-        let address = Address::Route(name.clone());
-        let new = Proposal::new(
-            address.clone(),
-            Action::StopListening,
-            "the environment goes",
-        )
-        .after(&before);
-        let back = Action::listen(route.clone());
-        done.push(draft.add_with_undo(
-            new,
-            Proposal::new(address, back, "the listeners as they were"),
-        ));
-    }
-
+    done.extend(close_listeners(draft, facts, &before));
     for (slot, there) in &facts.slots {
         let reason = format!("release {} is stopped and undeployed", there.label.number);
         let new = Proposal::new(Address::Slot(*slot), Action::Clear, reason)
@@ -106,6 +92,20 @@ fn environment(
     }
 
     objects::prune(draft, found, &done, objects::Leaving::Environment);
+}
+
+/// The steps that close the listeners of all services.
+fn close_listeners(draft: &mut Draft, facts: &Facts, needs: &[StepId]) -> Vec<StepId> {
+    let mut steps = Vec::new();
+    for (name, route) in &facts.routes {
+        let address = Address::Route(name.clone());
+        let close = Action::StopListening;
+        let new = Proposal::new(address.clone(), close, "the environment goes").after(needs);
+        let open = Action::listen(route.clone());
+        let back = Proposal::new(address, open, "the listeners as they were");
+        steps.push(draft.add_with_undo(new, back));
+    }
+    steps
 }
 
 fn what_stays(desired: &Desired) -> Option<String> {
