@@ -8,12 +8,14 @@
 //!
 //! `model` has the words, `port` the traits, `driver` what implements them; `ops` has one file per
 //! use case and `cli` one per command. `agent` is the long-running side of the host engine, `serve`
-//! that of the front doors: `receiver` reads what comes, `jobs` says what becomes of it.
+//! that of the front doors: `receiver` reads what comes, `jobs` says what becomes of it. `discover`
+//! proposes a configuration of what runs already.
 
 pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod desired;
+pub mod discover;
 pub mod driver;
 pub mod execute;
 pub mod files;

@@ -207,9 +207,13 @@ fn approve(
         });
     }
 
-    let is_approved = if plan.intent == Intent::Destroy {
+    let is_approved = if plan.intent.ends_environment() {
         let environment = plan.environment.as_str();
-        let question = format!("All of {environment} is deleted. Type its name to do so");
+        let what = match plan.intent {
+            Intent::DestroyInfrastructure => " and its infrastructure are",
+            _ => " is",
+        };
+        let question = format!("All of {environment}{what} deleted. Type its name to do so");
         ask::name(&question, environment)
     } else {
         ask::yes("Carry this plan out?")

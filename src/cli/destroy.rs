@@ -3,7 +3,7 @@
 use crate::cli::Cx;
 use crate::cli::arguments::{EnvironmentArg, FetchArgs, SavedArgs};
 use crate::cli::consent::{RunArgs, save_or_run};
-use crate::ops::plan::Request;
+use crate::ops::plan::{Extent, Request};
 use crate::output::{Exit, Failure};
 
 /// What people type most.
@@ -12,6 +12,7 @@ Examples:
   shipit destroy --env staging                                 show the plan, ask for the name
   shipit destroy --env staging --auto-approve                  do not ask: for scripts
   shipit destroy --allow-data-loss PersistentVolumeClaim/data  consent to a loss
+  shipit destroy --infrastructure                              with repositories and the like
   shipit destroy --env staging --out p.json                    save the plan, for approvals
   shipit destroy --plan p.json                                 carry it out";
 
@@ -21,6 +22,12 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     environment: EnvironmentArg,
+
+    /// Delete also what was made for the environment at its provider, once the environment is gone:
+    /// repositories with their images, Fargate profiles, groups of machines, addons. What another
+    /// environment uses, and what shipit has not made, stays and is named.
+    #[arg(long)]
+    infrastructure: bool,
 
     #[command(flatten)]
     saved: SavedArgs,
@@ -35,5 +42,10 @@ pub struct Args {
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let cx = &cx.of(&args.environment)?;
     let saved = (&args.saved, &args.remote);
-    save_or_run(cx, &Request::Destroy, &args.run, saved).await
+    let extent = if args.infrastructure {
+        Extent::Infrastructure
+    } else {
+        Extent::Environment
+    };
+    save_or_run(cx, &Request::Destroy(extent), &args.run, saved).await
 }

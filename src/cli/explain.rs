@@ -31,6 +31,8 @@ fn advice(error: &Error) -> (Exit, String) {
         Error::Refused(refusal) => (Exit::Refused, refusal.help.clone()),
         Error::Usage { help, .. } => (Exit::Usage, help.clone()),
         Error::Forge(error) => (Exit::Failed, error.help.clone()),
+        Error::Discover(error) => (Exit::Failed, error.help.clone()),
+        Error::Inventory(error) => (Exit::Failed, error.help.clone()),
         Error::NotApproved { help, .. } => (Exit::Failed, help.clone()),
         Error::Hook { detail, .. } => {
             let lines: Vec<&str> = detail.iter().map(String::as_str).collect();

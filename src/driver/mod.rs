@@ -8,6 +8,7 @@ pub mod forge;
 pub mod hook;
 pub mod host;
 mod http;
+pub mod inventory;
 pub mod kubernetes;
 pub mod notify;
 pub mod queue;

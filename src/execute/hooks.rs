@@ -101,7 +101,7 @@ fn of_steps(plan: &Plan) -> BTreeMap<StepId, HookStage> {
         Action::Task(_) | Action::Check { .. } | Action::Fetch { .. } => None,
         Action::Build { .. } => Some(HookStage::Build),
         _ if switches.contains(&step.id) => Some(last),
-        _ if plan.intent == Intent::Destroy || last == HookStage::Rollback || !deploys => None,
+        _ if plan.intent.ends_environment() || last == HookStage::Rollback || !deploys => None,
         _ if switches.is_empty() || before.contains(&step.id) => Some(HookStage::Deploy),
         _ => None,
     };

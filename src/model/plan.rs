@@ -135,10 +135,29 @@ pub enum Intent {
     Abort,
     /// Take everything away.
     Destroy,
+    /// Take everything away, and then the infrastructure that was made for it.
+    DestroyInfrastructure,
     /// Run this task of the live release.
     Task(TaskName),
     /// Run the tasks of the live release that have come due.
     Settle,
+}
+
+impl Intent {
+    /// Whether the environment is gone when it is carried out.
+    #[must_use]
+    pub const fn ends_environment(&self) -> bool {
+        match self {
+            Self::Destroy | Self::DestroyInfrastructure => true,
+            Self::Apply
+            | Self::Promote(_)
+            | Self::PromoteFrom(_)
+            | Self::Rollback(_)
+            | Self::Abort
+            | Self::Task(_)
+            | Self::Settle => false,
+        }
+    }
 }
 
 /// The state that a plan was made with.

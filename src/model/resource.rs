@@ -158,6 +158,50 @@ pub struct StoredImage {
     pub tags: Vec<String>,
     /// Since when it is there.
     pub pushed_at: Timestamp,
+    /// How much it takes there, in bytes; none where that is not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+}
+
+/// What goes with a repository: its images.
+#[must_use]
+pub fn images_held(key: &ResourceKey, images: &[StoredImage]) -> Vec<Holding> {
+    let count = match images.len() {
+        0 => return Vec::new(),
+        1 => "1 image".to_owned(),
+        count => format!("{count} images"),
+    };
+    let bytes: Option<u64> = images.iter().map(|image| image.size).sum();
+    vec![Holding::Data {
+        what: format!("{count} in {}", key.name),
+        size: bytes.map(about),
+        policy: None,
+    }]
+}
+
+/// So many bytes for a reader: rounded up.
+fn about(bytes: u64) -> String {
+    let units = [("GiB", 1_u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let unit = units.iter().find(|(_, factor)| bytes >= *factor);
+    unit.map_or_else(
+        || format!("{bytes} B"),
+        |(unit, factor)| format!("{} {unit}", bytes.div_ceil(*factor)),
+    )
+}
+
+/// Which environment's marks a resource has.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct MadeBy {
+    /// Its project.
+    pub project: String,
+    /// The environment.
+    pub environment: String,
+}
+
+impl fmt::Display for MadeBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.project, self.environment)
+    }
 }
 
 /// What a provider found of a resource.
@@ -180,6 +224,13 @@ pub struct ResourceFacts {
     /// Of one that would be deleted or replaced: what goes with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<Holding>,
+    /// Whose marks it has; none when it has none of shipit's, or its kind can have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<MadeBy>,
+    /// Who else uses it, in words, as far as configurations and states say. Only looked at where it
+    /// may be deleted with its environment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub used_by: Vec<String>,
 }
 
 impl ResourceFacts {
@@ -209,6 +260,8 @@ impl ResourceFacts {
             notes: Vec::new(),
             images: Vec::new(),
             holds: Vec::new(),
+            made_by: None,
+            used_by: Vec::new(),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::model::desired::Desired;
 use crate::model::image::ImageName;
 use crate::model::loss::resource_can_hold;
 use crate::model::observed::{ImageFacts, Observed};
+use crate::model::resource::{ResourceFacts, images_held};
 use crate::model::{Digest, ServiceName, workload::Known};
 use crate::observe::built::Built;
 use crate::port::builder::BuildError;
@@ -99,7 +100,7 @@ pub async fn observe(
         .iter_mut()
         .filter(|facts| resource_can_hold(&facts.key) && facts.is_leaving(&desired.resources))
     {
-        facts.holds = ports.engine.occupants(&scope, &facts.key).await?;
+        look_into(ports, &scope, facts).await?;
     }
     let secrets = secrets::look(desired, ports, &scope, &facts).await;
     Ok(Observed {
@@ -112,6 +113,42 @@ pub async fn observe(
         // What only the journals know.
         left: None,
     })
+}
+
+/// Looks at what stands, and into each resource that may be deleted with the environment.
+pub async fn infrastructure(desired: &Desired, ports: &Ports) -> Result<Observed, ObserveError> {
+    let scope = Scope {
+        project: desired.project.clone(),
+        environment: desired.environment.clone(),
+    };
+    let there = async { Ok::<_, ObserveError>(ports.engine.observe_with(&scope, &[]).await?) };
+    let resources = async { Ok(ports.provider.observe(&scope, &desired.resources).await?) };
+    let ((facts, objects), mut resources) = tokio::try_join!(there, resources)?;
+
+    for facts in &mut resources {
+        if facts.settings.is_some() && resource_can_hold(&facts.key) {
+            look_into(ports, &scope, facts).await?;
+        }
+    }
+    Ok(Observed {
+        facts,
+        objects,
+        resources,
+        ..Observed::default()
+    })
+}
+
+/// What would go with a resource that is deleted.
+async fn look_into(
+    ports: &Ports,
+    scope: &Scope,
+    facts: &mut ResourceFacts,
+) -> Result<(), ObserveError> {
+    facts.images = ports.provider.images(&facts.key).await?;
+    facts.holds = images_held(&facts.key, &facts.images);
+    let occupants = ports.engine.occupants(scope, &facts.key).await?;
+    facts.holds.extend(occupants);
+    Ok(())
 }
 
 /// Looks at what stands, and at nothing that only a build needs.

@@ -62,7 +62,7 @@ pub async fn run(session: &Session, request: &Request, options: Options) -> Resu
         policy::is_no_change(session.source.change.as_ref())?;
         in_time(session, options.outside_window.as_ref())?;
     }
-    if !matches!(request, Request::Abort | Request::Destroy) {
+    if !matches!(request, Request::Abort | Request::Destroy(_)) {
         preflight::can_begin(session)?;
     }
     let actor = actor();
@@ -230,7 +230,7 @@ async fn unchanged(
     plan: &Plan,
     state: &State,
 ) -> Result<Outcome, Error> {
-    if plan.intent == Intent::Destroy {
+    if plan.intent.ends_environment() {
         let lineage = state.lineage.clone().unwrap_or_default();
         let permit = permit(session, actor, lineage, lease);
         // A run that was killed at its very end may have left what the engine keeps for itself.
@@ -367,7 +367,7 @@ async fn persist(
 
     let store = session.ports.store.as_ref();
     let (ending, next) = execute::persist(store, lease, state, &ended).await?;
-    if finished.end == End::Done && plan.intent != Intent::Destroy {
+    if finished.end == End::Done && !plan.intent.ends_environment() {
         collect(session, sink).await;
     }
     let outcome = outcome(session, ending, plan, &next, finished.probe.clone()).await?;

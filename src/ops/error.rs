@@ -2,6 +2,7 @@
 
 use crate::config::{ConfigError, ConfigProblem, Project};
 use crate::desired::{DesiredError, DesiredErrors, DesiredPlace};
+use crate::discover::DiscoverError;
 use crate::model::EnvironmentName;
 use crate::model::verdict::Verdict;
 use crate::observe::ObserveError;
@@ -9,6 +10,7 @@ use crate::plan::{PlanError, PlanFault};
 use crate::policy::Refusal;
 use crate::port::engine::EngineError;
 use crate::port::forge::ForgeError;
+use crate::port::inventory::InventoryError;
 use crate::port::registry::RegistryError;
 use crate::port::scm::ScmError;
 use crate::port::store::StoreError;
@@ -80,6 +82,12 @@ pub enum Error {
         /// What to do instead.
         help: String,
     },
+    /// What runs already is nothing that a configuration could be proposed of.
+    #[error(transparent)]
+    Discover(#[from] DiscoverError),
+    /// What runs already could not be listed.
+    #[error(transparent)]
+    Inventory(#[from] InventoryError),
     /// A hook around the making of a plan has failed.
     #[error("{what}")]
     Hook {

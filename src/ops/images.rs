@@ -139,7 +139,7 @@ async fn collect_if_complete(session: &Session, how: Collect) -> Result<Collecte
 }
 
 /// What each image of a state is needed for, as long as a rollback or a promotion may want it.
-fn by_role(state: &State, environment: &EnvironmentName) -> Vec<(Digest, String)> {
+pub(super) fn by_role(state: &State, environment: &EnvironmentName) -> Vec<(Digest, String)> {
     let live = state.live();
     let previous = live.and_then(|live| state.previous_good(live.number));
     let waiting = state
@@ -277,15 +277,15 @@ async fn needed(session: &Session) -> Result<Needed, Error> {
 }
 
 /// What is recorded of an environment.
-struct Known {
+pub(super) struct Known {
     /// Its state. There may be a second one, where its configuration kept it before.
-    states: Vec<State>,
+    pub(super) states: Vec<State>,
     /// Who has its lock.
     holder: Option<LockHolder>,
 }
 
 /// Asks for all environments at once, each in its own store.
-async fn others(
+pub(super) async fn others(
     session: &Session,
     is_meant: impl Fn(&EnvironmentName) -> bool,
 ) -> Result<Vec<(EnvironmentName, Result<Known, String>)>, Error> {

@@ -10,16 +10,25 @@ use crate::model::release::Actor;
 use crate::model::state::State;
 use crate::model::verdict::{Ruling, Verdict};
 use crate::model::{EnvironmentName, ReleaseNumber, Slot, TaskName};
-use crate::observe::observe;
+use crate::observe::{infrastructure, observe};
 use crate::ops::actor::actor;
 use crate::ops::{
     Error, Session, behind, elsewhere, hooks, images, listeners, policy, preflight, promote,
-    unsteady, versions,
+    shared, unsteady, versions,
 };
 use crate::plan::{self, Again};
 use crate::policy::Protection;
 use crate::port::engine::EngineError;
 use crate::rollout::record::adopt;
+
+/// How far `destroy` goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// What runs; the infrastructure and the images stay.
+    Environment,
+    /// That, and the infrastructure that was made for it.
+    Infrastructure,
+}
 
 /// What a command asks for.
 #[derive(Debug, Clone)]
@@ -37,8 +46,8 @@ pub enum Request {
     Rollback(Option<ReleaseNumber>),
     /// Give up what waits.
     Abort,
-    /// Delete everything.
-    Destroy,
+    /// Delete everything, this far.
+    Destroy(Extent),
     /// Run a task of the configuration in the live release.
     Task {
         /// Which.
@@ -62,7 +71,8 @@ impl Request {
             Self::Rollback(None) => "rollback".to_owned(),
             Self::Rollback(Some(release)) => format!("rollback --to {release}"),
             Self::Abort => "abort".to_owned(),
-            Self::Destroy => "destroy".to_owned(),
+            Self::Destroy(Extent::Environment) => "destroy".to_owned(),
+            Self::Destroy(Extent::Infrastructure) => "destroy --infrastructure".to_owned(),
             Self::Task { name, .. } => format!("task {name}"),
             Self::Settle => "settle".to_owned(),
         }
@@ -164,7 +174,12 @@ pub(super) fn draw(
         }
         Request::Rollback(to) => plan::rollback(desired, facts, state, *to),
         Request::Abort => plan::abort(desired, facts, state),
-        Request::Destroy => Ok(plan::destroy(desired, facts, &observed.objects, state)),
+        Request::Destroy(Extent::Environment) => {
+            Ok(plan::destroy(desired, facts, &observed.objects, state))
+        }
+        Request::Destroy(Extent::Infrastructure) => {
+            Ok(plan::destroy_infrastructure(desired, observed, state))
+        }
         Request::Task { name, again } => plan::task(desired, facts, state, name, *again),
         Request::Settle => Ok(plan::settle(desired, facts, state)),
     }
@@ -186,7 +201,7 @@ pub(super) async fn look_and_plan(
     request: &Request,
     state: &State,
 ) -> Result<(Plan, Seen), Error> {
-    if !matches!(request, Request::Abort | Request::Destroy) {
+    if !matches!(request, Request::Abort | Request::Destroy(_)) {
         preflight::can_start(session)?;
     }
     let Seen { desired, observed } = seen(session, request, state).await?;
@@ -250,7 +265,7 @@ async fn may_be_made(
     desired: &Desired,
     observed: &Observed,
 ) -> Result<(), Error> {
-    if matches!(request, Request::Destroy) {
+    if matches!(request, Request::Destroy(_)) {
         crate::policy::would_be_refused(observed)?;
     }
     if matches!(request, Request::Apply { .. } | Request::PromoteFrom(_)) {
@@ -296,7 +311,7 @@ async fn desired(session: &Session, request: &Request, state: &State) -> Result<
         Request::Promote(_)
         | Request::Rollback(_)
         | Request::Abort
-        | Request::Destroy
+        | Request::Destroy(_)
         | Request::Settle => session.outline(),
     }
 }
@@ -332,10 +347,15 @@ async fn observed(
     request: &Request,
     desired: &Desired,
 ) -> Result<Observed, Error> {
+    if let Request::Destroy(Extent::Infrastructure) = request {
+        let mut observed = infrastructure(desired, &session.ports).await?;
+        shared::look(session, desired, &mut observed.resources).await?;
+        return Ok(observed);
+    }
     let (Request::Apply { .. } | Request::PromoteFrom(_)) = request else {
         let engine = &session.ports.engine;
         let (facts, objects) = match request {
-            Request::Destroy => engine.observe_with(&session.scope(), &[]).await?,
+            Request::Destroy(_) => engine.observe_with(&session.scope(), &[]).await?,
             _ => (engine.observe(&session.scope()).await?, Vec::new()),
         };
         return Ok(Observed {

@@ -16,7 +16,7 @@ use crate::model::journal::{Journal, What};
 use crate::model::plan::{Intent, Plan};
 use crate::model::state::State;
 use crate::model::{ContentHash, sshsig};
-use crate::ops::plan::{Request, Seen, look_and_plan};
+use crate::ops::plan::{Extent, Request, Seen, look_and_plan};
 use crate::ops::{Error, Session, policy};
 use crate::plan::{Difference, difference};
 use crate::policy::wants_approvals;
@@ -224,7 +224,9 @@ pub(super) async fn draw_again(
 /// Whether it is a plan of what was asked for.
 fn is_of(request: &Request, plan: &Plan) -> Result<(), Error> {
     let is_it = match (request, &plan.intent) {
-        (Request::Apply { .. }, Intent::Apply) | (Request::Destroy, Intent::Destroy) => true,
+        (Request::Apply { .. }, Intent::Apply)
+        | (Request::Destroy(Extent::Environment), Intent::Destroy)
+        | (Request::Destroy(Extent::Infrastructure), Intent::DestroyInfrastructure) => true,
         (Request::Promote(asked), Intent::Promote(slot)) => {
             asked.is_none_or(|asked| asked == *slot)
         }
@@ -255,6 +257,7 @@ pub fn command(plan: &Plan, file: Option<&str>) -> String {
             from.environment, plan.environment
         )),
         Intent::Destroy => with("destroy".to_owned()),
+        Intent::DestroyInfrastructure => with("destroy --infrastructure".to_owned()),
         Intent::Rollback(release) => format!("rollback --to {release}"),
         Intent::Abort => "abort".to_owned(),
         Intent::Task(name) => format!("task {name}"),

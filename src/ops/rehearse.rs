@@ -7,7 +7,7 @@ use crate::model::plan::{Intent, Plan, StepId};
 use crate::model::rehearsal::{FaultSpec, RehearsalReport, Which};
 use crate::model::state::State;
 use crate::ops::actor::actor;
-use crate::ops::plan::{Request, Seen, draw, known_state, look_and_plan};
+use crate::ops::plan::{Extent, Request, Seen, draw, known_state, look_and_plan};
 use crate::ops::plan_file::{self, PlanFile};
 use crate::ops::{Error, Session};
 use crate::simulate::{Scenario, rehearse as carry_out};
@@ -53,7 +53,8 @@ fn request(file: &PlanFile) -> Request {
         Intent::PromoteFrom(from) => Request::PromoteFrom(from.environment.clone()),
         Intent::Rollback(release) => Request::Rollback(Some(*release)),
         Intent::Abort => Request::Abort,
-        Intent::Destroy => Request::Destroy,
+        Intent::Destroy => Request::Destroy(Extent::Environment),
+        Intent::DestroyInfrastructure => Request::Destroy(Extent::Infrastructure),
         Intent::Task(name) => Request::Task {
             name: name.clone(),
             again: crate::plan::Again::No,

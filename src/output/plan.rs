@@ -144,6 +144,7 @@ fn what(plan: &Plan) -> Option<String> {
         Intent::Rollback(release) => Some(format!("roll back to release {release}")),
         Intent::Abort => Some("abort".to_owned()),
         Intent::Destroy => Some("destroy".to_owned()),
+        Intent::DestroyInfrastructure => Some("destroy, with the infrastructure".to_owned()),
         Intent::Task(name) => Some(format!("task {name}")),
         Intent::Settle => Some("settle".to_owned()),
     }
@@ -156,7 +157,7 @@ struct Section {
 
 fn sections(plan: &Plan) -> Vec<Section> {
     let slot_title = |slot: Slot| format!("services in {slot}");
-    vec![
+    let mut sections = vec![
         section(plan, "infrastructure".to_owned(), |address| {
             matches!(address, Address::Resource(_))
         }),
@@ -174,7 +175,12 @@ fn sections(plan: &Plan) -> Vec<Section> {
         section(plan, "traffic".to_owned(), |address| {
             *address == Address::Traffic
         }),
-    ]
+    ];
+    // Infrastructure is made first, and goes last.
+    if plan.intent.ends_environment() {
+        sections.rotate_left(1);
+    }
+    sections
 }
 
 fn in_slot(slot: Slot) -> impl Fn(&Address) -> bool {

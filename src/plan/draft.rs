@@ -138,7 +138,6 @@ impl Draft {
     }
 
     /// The steps so far.
-    #[cfg(test)]
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }

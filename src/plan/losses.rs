@@ -117,6 +117,7 @@ pub(super) const fn changes_entries(intent: &Intent) -> bool {
         | Intent::Rollback(_)
         | Intent::Abort
         | Intent::Destroy
+        | Intent::DestroyInfrastructure
         | Intent::Task(_)
         | Intent::Settle => false,
     }

@@ -2,6 +2,7 @@
 
 mod exclusive;
 pub(crate) mod images;
+mod infrastructure;
 mod listeners;
 mod losses;
 mod secrets;

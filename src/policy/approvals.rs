@@ -22,7 +22,11 @@ pub const KEY: &str = "approvals";
 #[must_use]
 pub const fn wants_approvals(intent: &Intent) -> bool {
     match intent {
-        Intent::Apply | Intent::Promote(_) | Intent::PromoteFrom(_) | Intent::Destroy => true,
+        Intent::Apply
+        | Intent::Promote(_)
+        | Intent::PromoteFrom(_)
+        | Intent::Destroy
+        | Intent::DestroyInfrastructure => true,
         Intent::Rollback(_) | Intent::Abort | Intent::Task(_) | Intent::Settle => false,
     }
 }

@@ -128,6 +128,7 @@ mod tests {
             digest: Digest::of(&[number]),
             tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
             pushed_at: now - SignedDuration::from_secs(days_ago * 86_400),
+            size: None,
         }
     }
 

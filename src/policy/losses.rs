@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::model::loss::{Consents, Holding, Loss, unconsented};
 use crate::model::object::mark;
-use crate::model::plan::{Intent, Plan};
+use crate::model::plan::Plan;
 use crate::policy::Refusal;
 
 /// Whether an environment may lose anything.
@@ -38,7 +38,7 @@ pub fn may_lose(plan: &Plan, protection: Protection) -> Result<(), Refusal> {
     let environment = &plan.environment;
     let help = || format!("take `protected` out of environments/{environment}.yaml, if it may go");
     match (protection, plan.losses.iter().find(|loss| loss.is_loss())) {
-        (Protection::On, _) if plan.intent == Intent::Destroy => Err(Refusal {
+        (Protection::On, _) if plan.intent.ends_environment() => Err(Refusal {
             what: format!("{environment} is protected, and is not deleted"),
             help: help(),
         }),
@@ -140,7 +140,7 @@ fn words(holds: &[Holding]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::plan::StepId;
+    use crate::model::plan::{Intent, StepId};
 
     fn loss(name: &str, holds: &[Holding]) -> Loss {
         Loss {

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod forge;
 pub mod hold;
 pub mod hooks;
+pub mod inventory;
 pub mod notifier;
 pub mod pause;
 pub mod provider;

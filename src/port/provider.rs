@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::resource::{Resource, ResourceFacts, ResourceKey};
+use crate::model::resource::{Resource, ResourceFacts, ResourceKey, StoredImage};
 use crate::model::{Address, Digest, Fingerprint};
 use crate::port::Progress;
 use crate::port::engine::{CheckResult, Permit, Scope};
@@ -96,6 +96,13 @@ pub trait Provider: Send + Sync {
         progress: Progress<'_>,
         cancel: &CancellationToken,
     ) -> Result<(), ProviderError>;
+
+    /// The images of a repository, all of them, with their sizes: what goes when it is deleted.
+    /// Nothing of another kind of resource, or of one that is not there.
+    async fn images(&self, key: &ResourceKey) -> Result<Vec<StoredImage>, ProviderError> {
+        let _ = key;
+        Ok(Vec::new())
+    }
 
     /// The permissions and properties that the resources need.
     async fn examine(&self, wanted: &[Resource]) -> Result<Vec<CheckResult>, ProviderError>;

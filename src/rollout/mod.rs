@@ -299,8 +299,8 @@ pub fn touches_live(plan: &Plan, step: &Step) -> bool {
 /// data. Before the switch what was done beside the live release is taken back all the same.
 #[must_use]
 pub fn no_rollback(plan: &Plan, begun: &BTreeSet<StepId>) -> Option<String> {
-    if plan.intent == Intent::Destroy
-        && let Some(lost) = destroyed(plan, begun)
+    if plan.intent.ends_environment()
+        && let Some(lost) = destroyed(plan, begun).or_else(|| dismantled(plan, begun))
     {
         return Some(format!("{lost}, so the environment is not put back"));
     }
@@ -318,6 +318,18 @@ pub fn no_rollback(plan: &Plan, begun: &BTreeSet<StepId>) -> Option<String> {
         "{} is `breaking`: no earlier release works once it has begun, so live traffic stays",
         breaking.address
     ))
+}
+
+/// The first resource whose deletion has begun: what an environment ran on does not come back.
+fn dismantled(plan: &Plan, begun: &BTreeSet<StepId>) -> Option<String> {
+    let mut steps = plan.steps.iter().filter(|step| begun.contains(&step.id));
+    let first = steps.find(|step| {
+        matches!(
+            (&step.action, &step.address),
+            (Action::Delete, Address::Resource(_))
+        )
+    })?;
+    Some(format!("the deletion of {} has begun", first.address))
 }
 
 /// Whether a step only takes away what the live release does not have any more, once traffic is on

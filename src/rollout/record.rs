@@ -56,7 +56,7 @@ pub fn record(state: &State, run: &Ended<'_>) -> State {
     }
     match &run.plan.target {
         Some(target) => record_target(&mut next, run, target),
-        None if run.plan.intent == Intent::Destroy && *run.end == End::Done => take_off(&mut next),
+        None if run.plan.intent.ends_environment() && *run.end == End::Done => take_off(&mut next),
         None => {}
     }
     if *run.end == End::Done {

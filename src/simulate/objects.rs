@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::object::{ObjectFacts, ObjectState};
-use crate::model::resource::{Resource, ResourceFacts, ResourceKey};
+use crate::model::resource::{Resource, ResourceFacts, ResourceKey, StoredImage};
 use crate::model::{Fingerprint, Manifest, ObjectKey};
 use crate::port::engine::Foreseen;
 
@@ -159,6 +159,11 @@ impl Resources {
 
     pub(super) fn delete(&mut self, key: &ResourceKey) {
         self.0.remove(key);
+    }
+
+    pub(super) fn images(&self, key: &ResourceKey) -> Vec<StoredImage> {
+        let facts = self.0.get(key);
+        facts.map_or_else(Vec::new, |facts| facts.images.clone())
     }
 
     pub(super) fn fingerprint(&self, key: &ResourceKey) -> Option<Fingerprint> {

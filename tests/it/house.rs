@@ -14,6 +14,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         // An expression is read with the file that it stands in.
         ("config", vec!["files", "model", "policy"]),
         ("desired", vec!["config", "model"]),
+        ("discover", vec!["model"]),
         ("observe", vec!["port", "model"]),
         ("plan", vec!["model"]),
         ("policy", vec!["model"]),
@@ -40,9 +41,9 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         (
             "ops",
             vec![
-                "agent", "config", "desired", "driver", "execute", "files", "jobs", "model",
-                "observe", "output", "plan", "policy", "port", "proto", "receiver", "redact",
-                "rollout", "simulate",
+                "agent", "config", "desired", "discover", "driver", "execute", "files", "jobs",
+                "model", "observe", "output", "plan", "policy", "port", "proto", "receiver",
+                "redact", "rollout", "simulate",
             ],
         ),
         // The doors: only `cli` opens them.

@@ -253,7 +253,7 @@ fn a_migration_takes_both_locks() {
 }
 
 /// Whoever plays Amazon, if somebody does.
-fn amazon() -> Option<String> {
+pub fn amazon() -> Option<String> {
     let endpoint = std::env::var("SHIPIT_TEST_AWS").ok();
     let is_real = std::env::var_os("SHIPIT_TEST_REAL").is_some();
     assert!(endpoint.is_some() || !is_real, "SHIPIT_TEST_AWS is not set");

@@ -291,6 +291,46 @@ fn from_an_empty_account_to_live_in_one_apply() {
 }
 
 #[test]
+fn an_environment_goes_with_its_profiles_and_its_repository_and_the_cluster_stays() {
+    let Some(cloud) = Cloud::new() else { return };
+    cloud.put("app/a.txt", "v1");
+    cloud.configure("  scan_on_push: true\n", CLUSTER);
+    cloud.apply().code(0).says("blue is active");
+
+    let (name, stays) = (&cloud.name, "stays: shipit deletes no cluster");
+    let end = [
+        "destroy",
+        "--env",
+        "staging",
+        "--infrastructure",
+        "--auto-approve",
+    ];
+    let said = cloud
+        .run(&end)
+        .code(0)
+        .says(&format!("cluster.{name} {stays}"))
+        .says(&format!("repository.{name}/web is gone"));
+    // What was made last goes first, one profile at a time, and all behind the slots.
+    let at = |text: &str| {
+        said.stderr
+            .find(text)
+            .unwrap_or_else(|| panic!("{text}: {}", said.stderr))
+    };
+    let order = [
+        at("cleared"),
+        at("fargate_profile.jobs is gone"),
+        at("fargate_profile.apps is gone"),
+        at(&format!("repository.{name}/web is gone")),
+    ];
+    assert!(order.is_sorted(), "{}", said.stderr);
+    cloud.run(&end).code(0).says("No changes").says(stays);
+    cloud
+        .plan()
+        .code(2)
+        .says("fargate_profile.apps     is not there");
+}
+
+#[test]
 fn a_lifecycle_policy_that_would_take_the_live_image_is_refused() {
     let Some(cloud) = Cloud::new() else { return };
     cloud.put("app/a.txt", "v1");

@@ -85,6 +85,66 @@ fn an_imported_object_is_changed_by_a_plan_that_shows_it() {
     assert_eq!(there(), json!({"colour": "red"}));
 }
 
+/// A workload as a team has it, of one colour.
+fn coloured(colour: &str, image: &str) -> Value {
+    let labels = json!({"app": "front", "colour": colour});
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": format!("front-{colour}")},
+        "spec": {"replicas": 2, "selector": {"matchLabels": labels}, "template": {
+            "metadata": {"labels": labels}, "spec": {"containers": [{"name": "front", "image": image,
+                "ports": [{"name": "web", "containerPort": 8080}],
+                "env": [{"name": "LOG_LEVEL", "value": "info"},
+                    {"name": "API_TOKEN", "value": "canary-4c1e-hunter2"},
+                    {"name": "DB", "valueFrom": {"secretKeyRef": {"name": "db", "key": "url"}}}],
+                "readinessProbe": {"httpGet": {"path": "/healthz", "port": "web"}},
+                "resources": {"limits": {"memory": "64Mi", "cpu": "100m"}}}]}}}})
+}
+
+#[test]
+fn a_namespace_with_two_colours_is_proposed_and_left_as_it_is() {
+    let Some(site) = Site::new() else { return };
+    let cluster = &site.cluster;
+    let deployments = cluster.of("apps/v1", "deployments");
+    cluster.post(&deployments, &coloured("blue", "acme/front:1"));
+    cluster.post(&deployments, &coloured("green", "acme/front:2"));
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "front"},
+        "spec": {"selector": {"app": "front", "colour": "green"}, "ports": [{"port": 80, "targetPort": "web"}]}});
+    cluster.post(&cluster.of("v1", "services"), &service);
+    let ingress = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "front"},
+        "spec": {"ingressClassName": "nginx", "rules": [{"host": "shop.example.com", "http": {"paths": [
+            {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "front", "port": {"number": 80}}}}]}}]}});
+    cluster.post(&cluster.of("networking.k8s.io/v1", "ingresses"), &ingress);
+
+    let discover = |words: &[&str]| {
+        let all = [
+            &["import", "--discover", "--namespace", &cluster.namespace],
+            words,
+        ]
+        .concat();
+        let mut command = site.command(&all);
+        command.env("KUBECONFIG", &cluster.kubeconfig);
+        let said = crate::said::Said::from(&command.output().expect("it ran")).code(0);
+        assert!(!said.stdout.contains("canary-4c1e"), "{}", said.stdout);
+        said
+    };
+    discover(&[])
+        // The documented Role lists no sets.
+        .says("# not looked at: StatefulSets: ")
+        .says("front-blue and front-green are its two colours")
+        .says("image: \"acme/front:2\"")
+        .says("port: 8080")
+        .says("path: /healthz")
+        .says("replicas: 2")
+        .says("memory_limit: \"64Mi\"")
+        .says("secret: api_token")
+        .says("secret: db_url")
+        .says("strategy: blue_green")
+        .says("host: shop.example.com");
+    discover(&["--out", "new"]).says("new/shipit.yaml written");
+    site.run(&["-C", "new", "validate"])
+        .code(0)
+        .says("is valid");
+}
+
 #[test]
 fn the_documented_role_is_enough_and_what_it_lacks_is_named() {
     let Some(mut site) = Site::new() else { return };

@@ -9,7 +9,10 @@
 
 pub(in crate::driver) mod call;
 pub mod eks;
+mod images;
+pub mod inventory;
 pub mod login;
+mod marks;
 mod profiles;
 pub mod provider;
 mod pull_through;

@@ -7,9 +7,11 @@ use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::aws::eks::{Eks, Waiting};
-use crate::driver::aws::{Aws, explained, pull_through, replication, repository, scan};
+use crate::driver::aws::{Aws, explained, images, pull_through, replication, repository, scan};
 use crate::model::access::is_kept;
-use crate::model::resource::{Resource, ResourceFacts, ResourceKey, ResourceKind, Settings};
+use crate::model::resource::{
+    Resource, ResourceFacts, ResourceKey, ResourceKind, Settings, StoredImage,
+};
 use crate::model::{Address, Digest, Fingerprint};
 use crate::port::engine::{CheckResult, Permit, Scope};
 use crate::port::provider::{Findings, ProviderError};
@@ -176,7 +178,7 @@ impl Provider for AwsProvider {
                     .to_owned(),
             }),
             (ResourceKind::Repository, _) => {
-                repository::ensure(&self.registry, resource, now, hold).await
+                repository::ensure(&self.registry, resource, now, permit).await
             }
             (ResourceKind::PullThrough, _) => {
                 pull_through::ensure(&self.registry, resource, now, (replace, hold)).await
@@ -207,6 +209,7 @@ impl Provider for AwsProvider {
         keeps_access(&found, None)?;
         hold.confirmed().await?;
         match (key.kind, self.eks()) {
+            (ResourceKind::Repository, _) => repository::delete(&self.registry, key).await,
             (ResourceKind::PullThrough, _) => pull_through::delete(&self.registry, key).await,
             (ResourceKind::Replication, _) => replication::delete(&self.registry, scope, key).await,
             (_, Some(eks)) => {
@@ -218,6 +221,19 @@ impl Provider for AwsProvider {
                 eks.delete(key, waiting).await
             }
             (_, None) => Ok(()),
+        }
+    }
+
+    async fn images(&self, key: &ResourceKey) -> Result<Vec<StoredImage>, ProviderError> {
+        match key.kind {
+            ResourceKind::Repository => images::images(&self.registry, key).await,
+            ResourceKind::PullThrough
+            | ResourceKind::Replication
+            | ResourceKind::Cluster
+            | ResourceKind::NodeGroup
+            | ResourceKind::FargateProfile
+            | ResourceKind::Addon
+            | ResourceKind::AccessEntry => Ok(Vec::new()),
         }
     }
 

@@ -15,7 +15,9 @@ use aws_sdk_ecr::types::{
 use serde_json::{Value, json};
 
 use crate::driver::aws::{Aws, failed, is_denied, is_unsupported};
-use crate::model::resource::{Resource, ResourceFacts, ResourceKey, ResourceKind, Settings};
+use crate::model::resource::{
+    MadeBy, Resource, ResourceFacts, ResourceKey, ResourceKind, Settings,
+};
 use crate::port::engine::Scope;
 use crate::port::provider::ProviderError;
 
@@ -74,6 +76,7 @@ pub(super) async fn observe(
     for key in wanted {
         let settings = ours.remove(&key.name).map(|prefixes| settings(&prefixes));
         found.push(ResourceFacts {
+            made_by: settings.as_ref().map(|_| made_by(scope)),
             settings,
             ..ResourceFacts::absent((*key).clone())
         });
@@ -90,12 +93,21 @@ pub(super) async fn observe(
     found.extend(ours.into_iter().map(|(name, prefixes)| ResourceFacts {
         settings: Some(settings(&prefixes)),
         wanted: false,
+        made_by: Some(made_by(scope)),
         ..ResourceFacts::absent(ResourceKey {
             kind: ResourceKind::Replication,
             name,
         })
     }));
     Ok(found)
+}
+
+/// Only rules with this environment's mark are looked at.
+fn made_by(scope: &Scope) -> MadeBy {
+    MadeBy {
+        project: scope.project.to_string(),
+        environment: scope.environment.to_string(),
+    }
 }
 
 fn settings(prefixes: &[String]) -> Settings {

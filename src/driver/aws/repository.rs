@@ -2,20 +2,19 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_ecr::operation::create_repository::builders::CreateRepositoryFluentBuilder;
 use aws_sdk_ecr::types::{
     EncryptionConfiguration, EncryptionType, ImageScanningConfiguration, ImageTagMutability,
     Repository, Tag,
 };
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::driver::aws::{Aws, code, failed};
-use crate::model::resource::{Resource, ResourceFacts, ResourceKey, Settings, StoredImage};
-use crate::port::hold::Hold;
+use crate::driver::aws::images::{MOST, images, stored};
+use crate::driver::aws::marks::{is_reserved, made_by, marks};
+use crate::driver::aws::{Aws, code, failed, is_denied};
+use crate::model::resource::{Resource, ResourceFacts, ResourceKey, Settings};
+use crate::port::engine::{Permit, Scope};
 use crate::port::provider::ProviderError;
-
-/// The most images of one repository that are looked at.
-const MOST: usize = 10_000;
 
 /// What a repository is now. Images are looked at only for who has to know what a lifecycle policy
 /// would do.
@@ -49,7 +48,7 @@ pub(super) async fn observe(
         tags(&client, arn),
         async {
             if images {
-                stored(&client, name).await
+                stored(&client, name, MOST).await
             } else {
                 Ok(Vec::new())
             }
@@ -58,10 +57,12 @@ pub(super) async fn observe(
 
     settings.insert("lifecycle".to_owned(), lifecycle);
     settings.insert("policy".to_owned(), policy);
-    settings.insert("tags".to_owned(), tags);
+    let made_by = made_by(&tags);
+    settings.insert("tags".to_owned(), own_tags(tags));
     Ok(ResourceFacts {
         settings: Some(settings),
         images,
+        made_by,
         ..ResourceFacts::absent(key.clone())
     })
 }
@@ -123,8 +124,16 @@ async fn policy(client: &aws_sdk_ecr::Client, name: &str) -> Result<Value, Provi
     }
 }
 
-/// The tags but Amazon's own.
-async fn tags(client: &aws_sdk_ecr::Client, arn: &str) -> Result<Value, ProviderError> {
+/// Tags as a setting: without Amazon's own and shipit's.
+fn own_tags(tags: HashMap<String, String>) -> Value {
+    let own = tags.into_iter().filter(|(key, _)| !is_reserved(key));
+    own.map(|(key, value)| (key, json!(value))).collect()
+}
+
+async fn tags(
+    client: &aws_sdk_ecr::Client,
+    arn: &str,
+) -> Result<HashMap<String, String>, ProviderError> {
     let answer = client
         .list_tags_for_resource()
         .resource_arn(arn)
@@ -137,62 +146,10 @@ async fn tags(client: &aws_sdk_ecr::Client, arn: &str) -> Result<Value, Provider
             &error,
         )
     })?;
-    let own = answer
-        .tags()
-        .iter()
-        .filter(|tag| !tag.key().starts_with("aws:"));
-    Ok(own
-        .map(|tag| (tag.key().to_owned(), json!(tag.value())))
+    let tags = answer.tags().iter();
+    Ok(tags
+        .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
         .collect())
-}
-
-async fn stored(
-    client: &aws_sdk_ecr::Client,
-    name: &str,
-) -> Result<Vec<StoredImage>, ProviderError> {
-    let mut pages = client
-        .describe_images()
-        .repository_name(name)
-        .into_paginator()
-        .send();
-
-    let mut images = Vec::new();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| {
-            failed(
-                "ecr:DescribeImages",
-                format!("reading the images of {name}"),
-                &error,
-            )
-        })?;
-        for image in page.image_details() {
-            let at = image
-                .image_pushed_at()
-                .map_or(0, aws_sdk_ecr::primitives::DateTime::secs);
-            let (Some(Ok(digest)), Ok(pushed_at)) = (
-                image.image_digest().map(str::parse),
-                Timestamp::from_second(at),
-            ) else {
-                continue;
-            };
-            images.push(StoredImage {
-                digest,
-                tags: image.image_tags().to_vec(),
-                pushed_at,
-            });
-        }
-
-        if images.len() > MOST {
-            let reason = format!("it has more than {MOST} images");
-            let help = "a lifecycle policy keeps a repository small".to_owned();
-            return Err(ProviderError::Failed {
-                what: format!("reading repository {name}"),
-                reason,
-                help,
-            });
-        }
-    }
-    Ok(images)
 }
 
 /// Makes a repository, or its settings, what they should be. The lock is asked before each request
@@ -201,15 +158,16 @@ pub(super) async fn ensure(
     aws: &Aws,
     wanted: &Resource,
     now: Option<&Settings>,
-    hold: &Hold,
+    permit: &Permit,
 ) -> Result<(), ProviderError> {
     let client = aws.ecr().await;
     let name = &wanted.key.name;
+    let hold = &permit.hold;
     let made;
     let now = if let Some(now) = now {
         now
     } else {
-        create(&client, wanted).await?;
+        create(&client, wanted, &permit.scope).await?;
         made = observe(aws, &wanted.key, false)
             .await?
             .settings
@@ -242,7 +200,59 @@ fn scanning(on_push: bool) -> ImageScanningConfiguration {
         .build()
 }
 
-async fn create(client: &aws_sdk_ecr::Client, wanted: &Resource) -> Result<(), ProviderError> {
+/// Deletes a repository. One that was empty a moment ago is deleted only if it still is; what is in
+/// another one goes with it.
+pub(super) async fn delete(aws: &Aws, key: &ResourceKey) -> Result<(), ProviderError> {
+    let client = aws.ecr().await;
+    let has_images = !images(aws, key).await?.is_empty();
+    let request = client.delete_repository().repository_name(&key.name);
+    match request.force(has_images).send().await {
+        Ok(_) => Ok(()),
+        Err(error) if code(&error) == "RepositoryNotFoundException" => Ok(()),
+        Err(error) => Err(failed(
+            "ecr:DeleteRepository",
+            format!("deleting {key}"),
+            &error,
+        )),
+    }
+}
+
+/// Makes a repository with the marks of an environment, and without them for an identity that may
+/// set no tags.
+async fn create(
+    client: &aws_sdk_ecr::Client,
+    wanted: &Resource,
+    scope: &Scope,
+) -> Result<(), ProviderError> {
+    let name = &wanted.key.name;
+    let tag = |(key, value): (String, String)| Tag::builder().key(key).value(value).build();
+    let tags: Vec<Tag> = marks(scope)
+        .into_iter()
+        .map(tag)
+        .collect::<Result<_, _>>()
+        .map_err(|error| invalid(name, &error))?;
+    let request = creation(client, wanted)?;
+
+    let mut sent = request.clone().set_tags(Some(tags)).send().await;
+    if sent.as_ref().is_err_and(is_denied) {
+        sent = request.send().await;
+    }
+    match sent {
+        Ok(_) => Ok(()),
+        // Another run was faster, or this one was killed after it: what differs is set below.
+        Err(error) if code(&error) == "RepositoryAlreadyExistsException" => Ok(()),
+        Err(error) => Err(failed(
+            "ecr:CreateRepository",
+            format!("making repository {name}"),
+            &error,
+        )),
+    }
+}
+
+fn creation(
+    client: &aws_sdk_ecr::Client,
+    wanted: &Resource,
+) -> Result<CreateRepositoryFluentBuilder, ProviderError> {
     let name = &wanted.key.name;
     let flag = |setting: &str| {
         wanted
@@ -263,17 +273,7 @@ async fn create(client: &aws_sdk_ecr::Client, wanted: &Resource) -> Result<(), P
         let built = encryption.build().map_err(|error| invalid(name, &error))?;
         request = request.encryption_configuration(built);
     }
-
-    match request.send().await {
-        Ok(_) => Ok(()),
-        // Another run was faster, or this one was killed after it: what differs is set below.
-        Err(error) if code(&error) == "RepositoryAlreadyExistsException" => Ok(()),
-        Err(error) => Err(failed(
-            "ecr:CreateRepository",
-            format!("making repository {name}"),
-            &error,
-        )),
-    }
+    Ok(request)
 }
 
 fn invalid(name: &str, error: &dyn std::fmt::Display) -> ProviderError {

@@ -7,7 +7,7 @@ use crate::execute::step::outcome::{Done, StepError};
 use crate::execute::step::unless_stopped;
 use crate::model::journal::Direction;
 use crate::model::loss::Holding;
-use crate::model::plan::{Intent, Step};
+use crate::model::plan::Step;
 use crate::model::{Fingerprint, Manifest, ObjectKey};
 use crate::port::engine::Foreseen;
 
@@ -47,7 +47,7 @@ pub(super) async fn delete(
     let foreseen = match direction {
         Direction::Forward => Foreseen {
             holds: &holds,
-            ends_environment: plan.intent == Intent::Destroy,
+            ends_environment: plan.intent.ends_environment(),
         },
         Direction::Back => Foreseen::default(),
     };

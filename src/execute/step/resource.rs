@@ -7,7 +7,7 @@ use crate::execute::step::outcome::{Done, StepError};
 use crate::model::Fingerprint;
 use crate::model::journal::Direction;
 use crate::model::plan::Step;
-use crate::model::resource::{Resource, ResourceFacts, ResourceKey};
+use crate::model::resource::{Resource, ResourceFacts, ResourceKey, images_held};
 use crate::port::provider::ProviderError;
 
 /// Makes a resource what it should be.
@@ -66,8 +66,9 @@ async fn holds_what_it_held(run: &Run, step: &Step, key: &ResourceKey) -> Result
     let Some(account) = account.filter(|loss| loss.name == key.to_string()) else {
         return Ok(());
     };
-    let engine = run.engine();
-    let now = engine.occupants(run.scope(), key).await?;
+    let images = run.job.ports.provider.images(key).await?;
+    let mut now = images_held(key, &images);
+    now.extend(run.engine().occupants(run.scope(), key).await?);
     if now == account.holds {
         return Ok(());
     }

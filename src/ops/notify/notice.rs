@@ -110,7 +110,7 @@ const fn command(intent: &Intent) -> &'static str {
         Intent::Promote(_) | Intent::PromoteFrom(_) => "promote",
         Intent::Rollback(_) => "rollback",
         Intent::Abort => "abort",
-        Intent::Destroy => "destroy",
+        Intent::Destroy | Intent::DestroyInfrastructure => "destroy",
         Intent::Task(_) => "task",
         Intent::Settle => "settle",
     }
@@ -153,6 +153,9 @@ fn being_done(plan: &Plan) -> String {
         (Intent::Rollback(it), _) => format!("the rollback to release {it} has begun"),
         (Intent::Abort, Some(it)) => format!("release {it} is being given up"),
         (Intent::Destroy, _) => "the environment is being deleted".to_owned(),
+        (Intent::DestroyInfrastructure, _) => {
+            "the environment is being deleted with its infrastructure".to_owned()
+        }
         (Intent::Task(name), _) => format!("the task {name} has begun"),
         (Intent::Settle, _) => "what has come due is being done".to_owned(),
         (_, None) => "changes are being made".to_owned(),
@@ -166,6 +169,9 @@ fn done(plan: &Plan, event: NoticeEvent) -> String {
         (Intent::Rollback(it), _) => format!("release {it} is live again"),
         (Intent::Abort, Some(it)) => format!("release {it} was given up"),
         (Intent::Destroy, _) => "the environment was deleted".to_owned(),
+        (Intent::DestroyInfrastructure, _) => {
+            "the environment was deleted with its infrastructure".to_owned()
+        }
         (Intent::Task(name), _) => format!("the task {name} is done"),
         (Intent::Settle, _) => "what had come due is done".to_owned(),
         (_, Some(it)) if event == NoticeEvent::Waiting => {
@@ -181,7 +187,9 @@ fn subject(plan: &Plan) -> String {
     match (&plan.intent, release) {
         (Intent::Rollback(it), _) => format!("the rollback to release {it}"),
         (Intent::Abort, Some(it)) => format!("giving up release {it}"),
-        (Intent::Destroy, _) => "the deletion of the environment".to_owned(),
+        (Intent::Destroy | Intent::DestroyInfrastructure, _) => {
+            "the deletion of the environment".to_owned()
+        }
         (Intent::Task(name), _) => format!("the task {name}"),
         (Intent::Settle, _) => "what had come due".to_owned(),
         (_, Some(it)) => format!("release {it}"),

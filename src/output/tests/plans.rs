@@ -9,14 +9,17 @@ use crate::model::desired::{ImageSource, PromotedImage};
 use crate::model::facts::Facts;
 use crate::model::loss::Holding;
 use crate::model::object::{ObjectFacts, ObjectState};
+use crate::model::observed::Observed;
 use crate::model::plan::{Change, Plan};
 use crate::model::promotion::{Mode, ServiceStrategy, Strategy};
 use crate::model::release::PromotedFrom;
+use crate::model::resource::{MadeBy, ResourceFacts};
 use crate::model::workload::Known;
 use crate::model::{Digest, Period, ReleaseNumber, Slot};
 use crate::output::Kind;
 use crate::output::document::enveloped;
 use crate::output::plan::{human, markdown};
+use crate::plan::destroy_infrastructure;
 
 fn reads(name: &str, plan: &Plan) {
     is_as_before(&format!("plan_{name}"), &human(plan).plain());
@@ -288,6 +291,37 @@ fn what_destroys_something() {
     reads("destroy", &plan);
     is_as_before("plan_destroy_markdown", &markdown(&plan).plain());
     is_as_before("plan_destroy_json", &json(&plan));
+}
+
+#[test]
+fn what_destroys_the_infrastructure_too() {
+    let World { facts, state, .. } = after(&[Wanted::web(1)]);
+    let made = |key: &str, used_by: &[&str], holds: &[Holding]| ResourceFacts {
+        settings: Some([("scan_on_push".to_owned(), true.into())].into()),
+        made_by: Some(MadeBy {
+            project: "shop".to_owned(),
+            environment: "staging".to_owned(),
+        }),
+        used_by: used_by.iter().map(|by| (*by).to_owned()).collect(),
+        holds: holds.to_vec(),
+        ..ResourceFacts::absent(key.parse().expect("a key"))
+    };
+    let images = Holding::Data {
+        what: "12 images in shop/web".to_owned(),
+        size: Some("340 MiB".to_owned()),
+        policy: None,
+    };
+    let shared = ["production, whose configuration names it"];
+    let observed = Observed {
+        facts,
+        resources: vec![
+            made("repository.shop/web", &[], &[images]),
+            made("repository.shop/base", &shared, &[]),
+        ],
+        ..Observed::default()
+    };
+    let plan = destroy_infrastructure(&Wanted::web(1).desired(), &observed, &state);
+    reads("destroy_infrastructure", &plan);
 }
 
 #[test]

@@ -331,6 +331,7 @@ fn only_what_leads_back_wants_no_approval() {
         (Intent::Promote(crate::model::Slot::Blue), true),
         (Intent::PromoteFrom(from), true),
         (Intent::Destroy, true),
+        (Intent::DestroyInfrastructure, true),
         (Intent::Rollback(ReleaseNumber(1)), false),
         (Intent::Abort, false),
     ] {

@@ -12,7 +12,7 @@ use crate::model::check::Check;
 use crate::model::garbage::{Collect, Collected};
 use crate::model::image::{ImageHome, ImageName};
 use crate::model::outcome::ProbeReport;
-use crate::model::resource::{Resource, ResourceFacts, ResourceKey};
+use crate::model::resource::{Resource, ResourceFacts, ResourceKey, StoredImage};
 use crate::model::secret::{SecretRef, SecretValue};
 use crate::model::{Address, ContentHash, Digest, Fingerprint, Platform, ServiceName};
 use crate::port::builder::{BuildError, BuildRequest};
@@ -227,6 +227,10 @@ impl Provider for Runner {
         };
         let call = Call::acts("delete").on(Address::Resource(key.clone()));
         self.make(call, delete).await
+    }
+
+    async fn images(&self, key: &ResourceKey) -> Result<Vec<StoredImage>, ProviderError> {
+        Ok(self.world.resources().images(key))
     }
 
     async fn examine(&self, _: &[Resource]) -> Result<Vec<CheckResult>, ProviderError> {

@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::model::outcome::Ending;
 use crate::model::plan::Action;
 use crate::model::promotion::Strategy;
-use crate::model::rehearsal::{FaultKind, FaultSpec, RehearsedFault, RehearsedStep, Which};
-use crate::model::{Address, Slot};
+use crate::model::rehearsal::{
+    Compared, FaultKind, FaultSpec, RehearsedFault, RehearsedStep, Which,
+};
+use crate::model::resource::{MadeBy, Resource, ResourceFacts, Settings, StoredImage, images_held};
+use crate::model::{Address, Digest, Slot};
+use crate::plan::destroy_infrastructure;
 use crate::simulate::samples::scenario;
 use crate::simulate::{Locked, NoFaults, Rehearsal, Scenario, rehearse};
 
@@ -74,6 +80,72 @@ async fn each_fault_has_its_end_and_the_next_run_comes_to_the_same_one() {
                     assert!(end.live.is_some(), "{strategy:?}: {step:#?}");
                 }
             }
+        }
+    }
+}
+
+/// The end of what is live, with a group of machines and a repository that has images.
+async fn end_with_infrastructure() -> Scenario {
+    let mut scenario = second(Strategy::BlueGreen).await;
+    let made = |key: &str, images: &[StoredImage]| ResourceFacts {
+        settings: Some(Settings::default()),
+        made_by: Some(MadeBy {
+            project: "shop".to_owned(),
+            environment: "staging".to_owned(),
+        }),
+        images: images.to_vec(),
+        ..ResourceFacts::absent(key.parse().expect("a key"))
+    };
+    let image = StoredImage {
+        digest: Digest::of(b"image"),
+        tags: Vec::new(),
+        pushed_at: Timestamp::UNIX_EPOCH,
+        size: Some(1),
+    };
+    let mut repository = made("repository.shop/web", &[image]);
+    repository.holds = images_held(&repository.key, &repository.images);
+
+    scenario.observed.resources = vec![repository, made("node_group.workers", &[])];
+    let keys = scenario.observed.resources.iter().map(|facts| &facts.key);
+    scenario.desired.resources = keys
+        .map(|key| Resource {
+            key: key.clone(),
+            settings: Settings::default(),
+        })
+        .collect();
+    let desired = scenario.desired.clone();
+    scenario.draw =
+        Arc::new(move |observed, state| Ok(destroy_infrastructure(&desired, observed, state)));
+    scenario
+}
+
+#[tokio::test]
+async fn an_end_with_its_infrastructure_comes_to_the_same_end_whatever_goes_wrong() {
+    let every = [FaultSpec {
+        which: Which::Every,
+        kinds: FaultKind::ALL.to_vec(),
+    }];
+    let scenario = end_with_infrastructure().await;
+    let plan = (scenario.draw)(&scenario.observed, &scenario.state).expect("a plan");
+    let rehearsal = Box::pin(rehearse(&scenario, &plan, &every)).await;
+    assert_eq!(rehearsal.undisturbed.ending, Some(Ending::Done));
+
+    let of_resources = rehearsal
+        .steps
+        .iter()
+        .filter(|step| matches!(step.address, Address::Resource(_)));
+    assert_eq!(of_resources.count(), 2);
+    for step in &rehearsal.steps {
+        for fault in &step.faults {
+            assert_eq!(fault.end.broken, Vec::<String>::new(), "{step:#?}");
+            let last = fault.next.as_ref().map_or(&fault.end, |next| &next.end);
+            assert_eq!(last.broken, Vec::<String>::new(), "{step:#?}");
+            assert!(last.live.is_none(), "{step:#?}");
+            let gone = last
+                .left
+                .iter()
+                .filter(|it| matches!(it.address, Address::Resource(_)) && it.is == Compared::Gone);
+            assert_eq!(gone.count(), 2, "{step:#?}");
         }
     }
 }

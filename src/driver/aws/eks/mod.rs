@@ -19,26 +19,18 @@ use serde_json::{Value, json};
 pub(super) use wait::Waiting;
 
 use crate::driver::aws::eks::wait::Refused;
+use crate::driver::aws::marks::{is_reserved, made_by, marks};
 use crate::driver::aws::{Aws, code, failed, is_denied, is_unsupported};
 use crate::model::resource::{Resource, ResourceFacts, ResourceKey, ResourceKind, Settings};
 use crate::port::engine::Scope;
 use crate::port::provider::ProviderError;
 
-/// The marks by which an environment finds what it made.
-fn marks(scope: &Scope) -> [(String, String); 2] {
-    [
-        ("shipit.dev/project".to_owned(), scope.project.to_string()),
-        (
-            "shipit.dev/environment".to_owned(),
-            scope.environment.to_string(),
-        ),
-    ]
-}
-
 /// Tags as a setting: without shipit's own and Amazon's.
 fn own_tags(tags: Option<&HashMap<String, String>>) -> Value {
-    let is_own = |key: &str| !key.starts_with("aws:") && !key.starts_with("shipit.dev/");
-    let tags = tags.into_iter().flatten().filter(|(key, _)| is_own(key));
+    let tags = tags
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| !is_reserved(key));
     let sorted: BTreeMap<&String, &String> = tags.collect();
     json!(sorted)
 }
@@ -478,6 +470,7 @@ fn facts(key: ResourceKey, seen: Option<Seen>) -> ResourceFacts {
                 .notes
                 .push(format!("it is {} at Amazon", seen.words()));
         }
+        facts.made_by = made_by(&seen.marks);
         facts.settings = Some(seen.settings);
     }
     facts

@@ -1,0 +1,249 @@
+//! What Compose writes in a short and in a long form.
+
+use serde_json::Value;
+
+use crate::discover::document::{entries, items, number, pairs, text, text_at, texts};
+use crate::discover::ports::Published;
+use crate::discover::proposal::{BuildProposal, ImageProposal, ServiceProposal};
+use crate::discover::secret::looks_secret;
+use crate::discover::volumes::Mount;
+use crate::model::Platform;
+use crate::model::quantity::Quantity;
+
+/// The most ports of one range.
+const RANGE: u16 = 100;
+
+/// Why a key has no counterpart.
+pub(super) fn reason(key: &str) -> &'static str {
+    match key {
+        "depends_on" | "links" => {
+            "the services of a release start together, and each is waited for by its health check"
+        }
+        "networks" | "network_mode" => {
+            "containers are in Docker's own bridge, or in `cluster.network`"
+        }
+        "privileged" | "cap_add" | "devices" | "security_opt" | "pid" | "ipc" | "userns_mode"
+        | "cgroup_parent" | "group_add" => {
+            "a container has no more rights than Docker gives by itself"
+        }
+        "labels" => "nothing here reads labels of containers",
+        "container_name" | "hostname" => "instances are named by their release",
+        "user" | "working_dir" => "the image says it",
+        "extends" | "include" => {
+            "it is not followed: give the output of `docker compose config` with --from -"
+        }
+        "configs" => "`files:` gives a service texts of the project",
+        "logging" => "`shipit logs` reads what is printed",
+        "tmpfs" | "shm_size" => "a container writes into its own layer",
+        "stop_signal" => "an instance is stopped with SIGTERM",
+        "develop" => "nothing is watched here: `shipit apply` builds what has changed",
+        _ => "nothing here answers to it",
+    }
+}
+
+pub(super) fn build(service: &mut ServiceProposal, of: &Value) -> ImageProposal {
+    let context = text(of).or_else(|| text_at(of, "context"));
+    let mut context = context.unwrap_or_else(|| ".".to_owned());
+    if context.contains("://") || context.starts_with("git@") || context.starts_with('/') {
+        service.left_out(
+            &format!("build context {context}"),
+            "what is built is in the project's folder",
+        );
+        ".".clone_into(&mut context);
+    }
+    let mut proposal = BuildProposal {
+        context,
+        dockerfile: text_at(of, "dockerfile"),
+        target: text_at(of, "target"),
+        ..BuildProposal::default()
+    };
+
+    for (name, value) in pairs(of.get("args")) {
+        match value {
+            Some(value) if !looks_secret(&name, &value) && !value.contains('\0') => {
+                proposal.args.insert(name, value);
+            }
+            _ => service.left_out(
+                &format!("build argument {name}"),
+                "it has no value here, or looks like a secret: `build.secrets` gives one to a `RUN`",
+            ),
+        }
+    }
+    let platforms = of.get("platforms").map(texts).unwrap_or_default();
+    let known = platforms
+        .into_iter()
+        .filter(|it| it.parse::<Platform>().is_ok());
+    proposal.platforms = known.collect();
+
+    let known = ["context", "dockerfile", "target", "args", "platforms"];
+    for key in entries(Some(of)).into_keys() {
+        if !known.contains(&key.as_str()) {
+            service.left_out(&format!("build.{key}"), "nothing here answers to it");
+        }
+    }
+    ImageProposal::Built(proposal)
+}
+
+/// The ports, published or not. What is no port is named.
+pub(super) fn published(service: &mut ServiceProposal, definition: &Value) -> Vec<Published> {
+    let mut all = Vec::new();
+    for item in items(definition.get("ports")) {
+        let read = match item {
+            Value::Object(_) => long(item),
+            other => text(other).map(|line| short(&line)).unwrap_or_default(),
+        };
+        if read.is_empty() {
+            let shown = text(item).unwrap_or_else(|| item.to_string());
+            let why = "it is no range of TCP ports that can be carried over";
+            service.left_out(&format!("port {shown}"), why);
+        }
+        all.extend(read);
+    }
+    for item in items(definition.get("expose")) {
+        let inside = text(item).map(|line| short(&line)).unwrap_or_default();
+        all.extend(inside.into_iter().map(|port| Published {
+            outside: None,
+            ..port
+        }));
+    }
+    all
+}
+
+fn long(item: &Value) -> Vec<Published> {
+    let is_tcp = text_at(item, "protocol").is_none_or(|protocol| protocol == "tcp");
+    let inside = item.get("target").and_then(number);
+    let inside = inside.and_then(|port| u16::try_from(port).ok());
+    let Some(inside) = inside.filter(|port| is_tcp && *port > 0) else {
+        return Vec::new();
+    };
+    let outside = item.get("published").and_then(number);
+    let host = text_at(item, "host_ip").unwrap_or_default();
+    vec![Published {
+        inside,
+        outside: outside.and_then(|port| u16::try_from(port).ok()),
+        is_open: !is_loopback(&host),
+    }]
+}
+
+/// `[HOST:][OUTSIDE:]INSIDE[/PROTOCOL]`, each of the two a port or a range.
+fn short(line: &str) -> Vec<Published> {
+    let (line, protocol) = line.split_once('/').unwrap_or((line, "tcp"));
+    if protocol != "tcp" {
+        return Vec::new();
+    }
+    let (rest, inside) = line.rsplit_once(':').unwrap_or(("", line));
+    let (host, outside) = rest.rsplit_once(':').unwrap_or(("", rest));
+    let Some(inside) = range(inside) else {
+        return Vec::new();
+    };
+    let outside = range(outside);
+    let is_open = !is_loopback(host.trim_matches(['[', ']']));
+    let fits = outside.as_ref().is_some_and(|it| it.len() == inside.len());
+    let ports = inside.into_iter().enumerate();
+    ports
+        .map(|(at, inside)| Published {
+            inside,
+            outside: outside.as_ref().filter(|_| fits).map(|it| it[at]),
+            is_open,
+        })
+        .collect()
+}
+
+fn range(text: &str) -> Option<Vec<u16>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
+    let is_one = first > 0 && first <= last && last - first < RANGE;
+    is_one.then(|| (first..=last).collect())
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// A mount as it is written.
+pub(super) struct Written {
+    from: String,
+    inside: String,
+    is_read_only: bool,
+}
+
+impl Written {
+    pub fn as_mount(&self) -> Mount<'_> {
+        Mount {
+            from: &self.from,
+            inside: &self.inside,
+            is_read_only: self.is_read_only,
+        }
+    }
+}
+
+/// `[FROM:]INSIDE[:MODE]`, or a map.
+pub(super) fn mounts(definition: &Value) -> Vec<Written> {
+    let written = |item: &Value| {
+        if let Some(line) = text(item) {
+            let parts: Vec<&str> = line.splitn(3, ':').collect();
+            let (from, inside, mode) = match parts[..] {
+                [inside] => ("", inside, ""),
+                [from, inside] => (from, inside, ""),
+                [from, inside, mode] => (from, inside, mode),
+                _ => return None,
+            };
+            return Some(Written {
+                from: from.to_owned(),
+                inside: inside.to_owned(),
+                is_read_only: mode.split(',').any(|word| word == "ro"),
+            });
+        }
+        Some(Written {
+            from: text_at(item, "source").unwrap_or_default(),
+            inside: text_at(item, "target")?,
+            is_read_only: item.get("read_only").and_then(Value::as_bool) == Some(true),
+        })
+    };
+    let items = items(definition.get("volumes")).iter();
+    items.filter_map(written).collect()
+}
+
+/// What a container may use at the most.
+pub(super) fn resources(service: &mut ServiceProposal, definition: &Value) {
+    let limits = definition.pointer("/deploy/resources/limits");
+    let limits = limits.unwrap_or(&Value::Null);
+    let cpus = text_at(limits, "cpus").or_else(|| text_at(definition, "cpus"));
+    let memory = text_at(limits, "memory").or_else(|| text_at(definition, "mem_limit"));
+    if let Some(cpus) = cpus {
+        amount(service, "cpu_limit", &cpus, Some(cpus.clone()));
+    }
+    if let Some(memory) = memory {
+        amount(service, "memory_limit", &memory, bytes(&memory));
+    }
+}
+
+fn amount(service: &mut ServiceProposal, key: &'static str, was: &str, is: Option<String>) {
+    let quantity = is.as_ref().map(|text| text.parse::<Quantity>());
+    let is_memory = key == "memory_limit";
+    let is_amount = matches!(quantity, Some(Ok(it))
+        if if is_memory { it >= Quantity::LEAST_MEMORY }
+        else { (Quantity::LEAST_CORE..=Quantity::MOST_CORES).contains(&it) });
+    match is.filter(|_| is_amount) {
+        Some(text) => {
+            service.resources.insert(key, text);
+        }
+        None => service.left_out(&format!("{key} {was}"), "it is no amount"),
+    }
+}
+
+/// Docker's sizes count in 1024s: `512m` is `512Mi`.
+fn bytes(text: &str) -> Option<String> {
+    let text = text.trim().to_lowercase();
+    let end = text.find(|sign: char| !sign.is_ascii_digit());
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    let unit = match unit {
+        "" | "b" => "",
+        "k" | "kb" => "Ki",
+        "m" | "mb" => "Mi",
+        "g" | "gb" => "Gi",
+        _ => return None,
+    };
+    (!number.is_empty()).then(|| format!("{number}{unit}"))
+}
