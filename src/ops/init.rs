@@ -153,7 +153,7 @@ pub fn write(
         });
     }
     for (path, text) in &files {
-        put(root, path, text)?;
+        put(root, path, text.as_bytes())?;
     }
     let mut written: Vec<PathBuf> = files.into_iter().map(|(path, _)| path).collect();
     if ignore(root, &found.kind)? {
@@ -174,8 +174,8 @@ pub enum Overwrite {
 const STATE_README: &str = "The state of this project's environments: history, journals, locks, and by default the \
                             images.\nKept out of Git; kept by `shipit`.\n";
 
-fn put(root: &Path, path: &Path, text: &str) -> Result<(), Error> {
-    files::replace(&root.join(path), text.as_bytes()).map_err(|source| {
+fn put(root: &Path, path: &Path, content: &[u8]) -> Result<(), Error> {
+    files::replace(&root.join(path), content).map_err(|source| {
         crate::port::store::StoreError::Io {
             what: format!("writing {}", path.display()),
             source,
@@ -187,7 +187,12 @@ fn put(root: &Path, path: &Path, text: &str) -> Result<(), Error> {
 /// Has Git leave out the state, and what a build makes: it would be an input of the next one.
 fn ignore(root: &Path, kind: &Kind) -> Result<bool, Error> {
     let path = root.join(".gitignore");
-    let text = files::read_text(&path, LARGEST).unwrap_or_default();
+    // Whatever its letters are, it is only added to.
+    let before = match files::read_if_there(&path, LARGEST) {
+        Ok(before) => before.unwrap_or_default(),
+        Err(_) => return Ok(false),
+    };
+    let text = String::from_utf8_lossy(&before);
     let has = |folder: &str| {
         let mut lines = text.lines();
         lines.any(|line| line.trim_matches('/').starts_with(folder))
@@ -216,7 +221,8 @@ fn ignore(root: &Path, kind: &Kind) -> Result<bool, Error> {
     } else {
         "\n"
     };
-    put(root, Path::new(".gitignore"), &format!("{text}{gap}{more}"))?;
+    let whole = [before.as_slice(), gap.as_bytes(), more.as_bytes()].concat();
+    put(root, Path::new(".gitignore"), &whole)?;
     Ok(true)
 }
 

@@ -395,9 +395,18 @@ fn a_push_of_which_git_calls_no_hook_any_more_is_found() {
         ("v1".to_owned(), 0)
     );
 
-    // A push that its hook tells of is not announced any more.
+    // A push that its hook tells of is not announced any more, nor is an earlier try of it that
+    // another hook has refused.
     fs::write(&post, hook).expect("written");
     server.commit("v2");
+    let update = server.bare().join("hooks/update");
+    fs::write(&update, "#!/bin/sh\nexit 1\n").expect("written");
+    fs::set_permissions(&update, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("its mode");
+    let refused = server.push().output().expect("git starts");
+    assert!(!refused.status.success());
+    assert_eq!(spooled().count(), 1);
+    fs::remove_file(&update).expect("removed");
     server.pushed().says("job 2 succeeded");
     assert_eq!((server.jobs().len(), spooled().count()), (2, 0));
 }

@@ -216,6 +216,7 @@ fn documents(
                     format!("{at}: nothing was rendered"),
                     "look at the messages of kustomize or helm",
                 )
+                .of_key(at)
             })?;
             read(at, text, &site.budget, &mut all).map_err(|error| error.of_key(at))?;
             if rendered.helm.is_some() {

@@ -110,20 +110,28 @@ impl Spool {
         self.write(push, spool::COMING)
     }
 
-    /// A push by the key under which it was announced: whoever tells of it first, it is one.
+    /// A push by the key under which it was announced: whoever tells of it first, it is one. Some of
+    /// what was announced may have been refused since.
     #[must_use]
     pub fn announced(&self, push: Push) -> Push {
-        let earlier = self.found(spool::COMING);
-        let same = earlier
-            .into_iter()
-            .find(|earlier| earlier.push.refs == push.refs);
-        let key = same.map_or(push.key, |earlier| earlier.push.key);
+        let earlier = self.announcing(&push).next();
+        let key = earlier.map_or_else(|| push.key.clone(), |earlier| earlier.push.key);
         Push { key, ..push }
     }
 
-    /// The server has it, or it is written down: nobody needs to look for it.
+    /// The server has it, or it is written down: nobody needs to look for it, nor for an earlier try
+    /// that was refused.
     pub fn arrived(&self, push: &Push) {
-        let _ = fs::remove_file(self.path(push, spool::COMING));
+        for announced in self.announcing(push) {
+            announced.done();
+        }
+    }
+
+    /// What announced a push, or a part of it.
+    fn announcing(&self, push: &Push) -> impl Iterator<Item = Spooled> {
+        let refs = push.refs.clone();
+        let announced = self.found(spool::COMING).into_iter();
+        announced.filter(move |it| it.push.refs.iter().any(|pushed| refs.contains(pushed)))
     }
 
     fn path(&self, push: &Push, ending: &str) -> PathBuf {
