@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use crate::agent::launch::why_on_disk;
 use crate::agent::runtime::container;
 use crate::agent::runtime::systemd::{self, Unavailable};
-use crate::config::schema::{EnvironmentConfig, HostCluster, Runtime};
+use crate::config::schema::{EnvironmentConfig, HostCluster, Runtime, StateConfig};
 use crate::model::desired::{Desired, ImageSource};
 use crate::model::image::ImageHome;
 use crate::model::route::Route;
@@ -31,12 +31,13 @@ pub async fn examine(session: &Session) -> Result<Vec<CheckResult>, Error> {
         session.project.name, session.environment
     ))];
     let environment = session.configuration()?;
-    if let Some(host) = environment.cluster.host() {
+    if let Some(host) = environment.cluster.host().filter(|host| host.at.is_none()) {
         found.extend(instances(session, environment, host).await);
     }
 
     found.extend(services_around(session, &desired).await);
     found.push(state(session).await);
+    found.extend(state_of_a_folder(environment));
     let services = desired.services.values();
     let secrets: BTreeMap<&str, &SecretRef> = services
         .flat_map(|service| service.workload.secrets())
@@ -113,6 +114,18 @@ async fn state(session: &Session) -> CheckResult {
             "`shipit state restore` goes back to the one before",
         ),
     }
+}
+
+/// What somebody should know whose releases run elsewhere and whose history is here.
+fn state_of_a_folder(environment: &EnvironmentConfig) -> Option<CheckResult> {
+    let at = environment.cluster.host()?.at.as_ref()?;
+    let StateConfig::Local(_) = environment.state else {
+        return None;
+    };
+    Some(ok(format!(
+        "the history of {at} is in a folder of this machine: for those who deploy from others, \
+         `state: {{kind: host}}` keeps it there"
+    )))
 }
 
 async fn secret(session: &Session, name: &str, from: &SecretRef) -> CheckResult {

@@ -278,8 +278,11 @@ pub fn as_root(session: &Session, plan: &Plan) -> Vec<String> {
     };
 
     let is_plain = matches!(host.runtime, Runtime::Process | Runtime::Systemd);
-    let folder = Directory::find(host.directory(&session.root));
-    if !is_plain || !is_roots(&folder) {
+    let has_root = match host.elsewhere() {
+        Some(address) => address.user() == Some("root"),
+        None => is_roots(&Directory::find(host.directory(&session.root))),
+    };
+    if !is_plain || !has_root {
         return Vec::new();
     }
 

@@ -261,6 +261,10 @@ fn choose_runtimes(root: &Path, project: &mut Project) {
 /// Why instances cannot be started on this machine as its configuration asks for; none when they
 /// can.
 pub(super) fn unavailable(root: &Path, host: &HostCluster) -> Option<Unavailable> {
+    // What another machine can do, its agent says when it is asked to.
+    if host.at.is_some() {
+        return None;
+    }
     let no_container = |reason| Unavailable {
         reason,
         help: "`runtime: process` needs nothing, `docker` a Docker Engine".to_owned(),

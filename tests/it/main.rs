@@ -20,6 +20,7 @@ mod damage;
 mod docker;
 mod documents;
 mod drift;
+mod elsewhere;
 mod exclusive;
 mod failures;
 mod foreign;

@@ -8,6 +8,8 @@ mod parts;
 #[allow(dead_code)] // each test binary uses its own part of it
 pub mod receivers;
 mod said;
+#[allow(dead_code)] // each test binary uses its own part of it
+pub mod sshd;
 pub mod tls;
 #[allow(dead_code)] // each test binary uses its own part of it
 pub mod vault;
