@@ -12,7 +12,8 @@ use shipit::proto::{Directory, v1};
 
 use crate::support::http::Load;
 use crate::support::sshd::{self, Sshd};
-use crate::support::{Said, World, finish, has, shipit, until};
+use crate::support::{Machine, Said, World, finish, has, shipit, until};
+use crate::systemd::{machine, shell};
 
 /// A project whose environment is behind an sshd, with an agent that runs there.
 struct Elsewhere {
@@ -482,6 +483,88 @@ fn an_agent_is_put_on_a_machine_and_replaced_while_its_services_run_on() {
     assert_eq!(instance(world), pid, "its service ran on");
     assert_eq!(world.get(), "v1");
     there.has_no_connection();
+}
+
+/// Ends the agent of a machine's user, with what it was put there with.
+struct Cleared<'a>(&'a Machine);
+
+impl Drop for Cleared<'_> {
+    fn drop(&mut self) {
+        let script = "~/.local/bin/shipit agent stop --services; \
+                      systemctl --user disable --now shipit-agent.socket shipit-agent.service; \
+                      rm -rf ~/.local/bin/shipit ~/.local/state/shipit ~/.config/systemd/user/shipit-*; \
+                      systemctl --user daemon-reload";
+        shell(self.0, script);
+    }
+}
+
+#[test]
+fn an_agent_of_systemd_is_put_on_a_machine_and_replaced_and_no_request_is_lost() {
+    if !sshd::is_there() || !has("strip") {
+        return;
+    }
+    let Some(machine) = machine("kim") else {
+        return;
+    };
+    let mut world = World::shared_with(&machine);
+    let sshd = Sshd::start_on(&machine, world.path());
+    let _cleared = Cleared(&machine);
+    let (at, identity, known) = (
+        sshd.address(),
+        sshd.identity().display().to_string(),
+        sshd.known_hosts().display().to_string(),
+    );
+    world.staging.push(format!(
+        "cluster: {{kind: host, at: \"{at}\", ssh: {{identity: {identity}, known_hosts: {known}}}}}"
+    ));
+    let program = world.file("program");
+    let stripped = Command::new("strip")
+        .arg("-o")
+        .args([&program, &shipit()])
+        .status();
+    assert!(stripped.expect("it runs").success());
+    let run = |words: &[&str]| {
+        let mut command = world.command(words);
+        command.args(["--at", &at, "--ssh-identity", &identity]);
+        command.args(["--ssh-known-hosts", &known, "--program"]);
+        Said::from(&command.arg(&program).output().expect("shipit starts"))
+    };
+    let change = || {
+        let mut bytes = std::fs::read(&program).expect("read");
+        bytes.push(0);
+        std::fs::write(&program, bytes).expect("written");
+    };
+
+    run(&["agent", "install"]).code(0).says("answers on ssh://");
+    world
+        .run(&["doctor", "--env", "staging"])
+        .says("the agent starts with ssh://");
+    world.apply().code(0);
+    let pid = instance(&world);
+
+    // systemd does not have the listeners' sockets yet.
+    change();
+    run(&["agent", "upgrade"])
+        .code(64)
+        .says("yet; it does from then on");
+    run(&["agent", "upgrade", "--auto-approve"]).code(0);
+    assert_eq!((instance(&world), world.get()), (pid, "v1".to_owned()));
+
+    change();
+    let load = Load::start(&world.live_address(), 8, 100);
+    run(&["agent", "upgrade"]).code(0).says("answers on ssh://");
+    let seen = load.stop();
+    assert!(
+        seen.failures.is_empty(),
+        "{} of {} requests failed: {:?}",
+        seen.failures.len(),
+        seen.requests,
+        seen.failures.first()
+    );
+    assert_eq!((instance(&world), world.get()), (pid, "v1".to_owned()));
+    world.message("v2");
+    world.apply().code(0);
+    assert_eq!(world.get(), "v2");
 }
 
 #[test]

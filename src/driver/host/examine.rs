@@ -132,7 +132,7 @@ async fn comes_back(machine: &Machine) -> Option<CheckResult> {
         )));
     }
     let script = "systemctl is-enabled shipit-agent.service || \
-                  { systemctl --user is-enabled shipit-agent.service && \
+                  { XDG_RUNTIME_DIR=\"${XDG_RUNTIME_DIR:-/run/user/$(id -u)}\" systemctl --user is-enabled shipit-agent.service && \
                   test -e /var/lib/systemd/linger/$(id -un); }";
     let done = tunnel.run(script, None, COMMAND).await.ok()?;
     Some(if done.status.success() {

@@ -9,6 +9,10 @@ use crate::ops::Error;
 use crate::port::engine::EngineError;
 use crate::proto::v1;
 
+/// A login without PAM has no folder of its session in its environment.
+const SYSTEMCTL_USER: &str =
+    "XDG_RUNTIME_DIR=\"${XDG_RUNTIME_DIR:-/run/user/$(id -u)}\" systemctl --user";
+
 impl Work<'_> {
     /// Starts the agent where none runs.
     pub(super) async fn start(&self, listeners: &[SocketAddr]) -> Result<(), Error> {
@@ -47,7 +51,7 @@ impl Work<'_> {
             }
             Rights::Own => {
                 let home = self.tunnel.about().home();
-                ("systemctl --user", format!("{home}/.config/systemd/user"))
+                (SYSTEMCTL_USER, format!("{home}/.config/systemd/user"))
             }
         }
     }
@@ -101,7 +105,7 @@ impl Work<'_> {
 
     /// A user's own units end with its last login unless they are let linger.
     async fn linger(&self) -> Result<(), Error> {
-        let script = "loginctl enable-linger";
+        let script = "test -e \"/var/lib/systemd/linger/$(id -un)\" || loginctl enable-linger";
         let done = self.tunnel.run(script, None, COMMAND).await?;
         if done.status.success() {
             return Ok(());

@@ -144,6 +144,17 @@ impl World {
         Self::within(folder, Some(machine))
     }
 
+    /// The same on this machine, in a folder that another one has, too.
+    pub fn shared_with(machine: &Machine) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("w")
+            .tempdir_in(&machine.folder)
+            .expect("a folder");
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(folder.path(), open).expect("it is ours");
+        Self::within(folder, None)
+    }
+
     fn within(folder: TempDir, machine: Option<Machine>) -> Self {
         let world = Self {
             folder,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::parts::is_given;
-use super::{free_port, until};
+use super::{Machine, free_port, until};
 
 /// An sshd, and the files that a client needs for it.
 pub struct Sshd {
@@ -14,6 +14,8 @@ pub struct Sshd {
     pub port: u16,
     user: String,
     daemon: Option<Child>,
+    /// The machine that it is on; this one without it.
+    machine: Option<Machine>,
 }
 
 /// Whether there is an sshd to start.
@@ -60,9 +62,63 @@ impl Sshd {
             port: free_port(),
             user: output("id", &["-un"]),
             daemon: None,
+            machine: None,
         };
         sshd.is_known();
         sshd.begin();
+        sshd
+    }
+
+    /// Starts one on another machine that has the world's folder and this one's network, as the
+    /// machine's user: the program of this one, with its libraries.
+    pub fn start_on(machine: &Machine, world: &Path) -> Self {
+        let folder = world.join("sshd");
+        fs::create_dir_all(folder.join("lib")).expect("a folder");
+        let program = program().expect("it is there");
+        let libraries = output("ldd", &[&program.display().to_string()]);
+        let libraries = libraries.lines().filter_map(|line| {
+            let path = line.split("=> ").nth(1)?.split_whitespace().next()?;
+            (!path.contains("libc.so")).then_some(path)
+        });
+        for library in libraries {
+            let name = Path::new(library).file_name().expect("a name");
+            fs::copy(library, folder.join("lib").join(name)).expect("copied");
+        }
+        fs::copy(program, folder.join("sshd")).expect("copied");
+        keygen(&folder.join("host"));
+        keygen(&folder.join("key"));
+        fs::copy(folder.join("key.pub"), folder.join("authorized")).expect("copied");
+        let user = std::os::unix::fs::chown(folder.join("host"), Some(1000), Some(1000));
+        user.expect("it is theirs");
+
+        let sshd = Self {
+            folder,
+            port: free_port(),
+            user: machine.user.to_owned(),
+            daemon: None,
+            machine: Some(machine.clone()),
+        };
+        sshd.is_known();
+        let config = sshd.folder.join("config");
+        let own = format!("SetEnv HOME={}/home", sshd.folder.display());
+        let text = sshd.config("").replace(&own, "");
+        let pid = format!("PidFile {}/pid", sshd.folder.display());
+        let text = text.replace("PidFile none", &pid);
+        fs::write(&config, text).expect("written");
+        // It writes its number there.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        fs::set_permissions(&sshd.folder, open).expect("it is ours");
+        let libraries = sshd.folder.join("lib").display().to_string();
+        let program = sshd.folder.join("sshd").display().to_string();
+        let mut command =
+            machine.command(&program, Path::new("/"), &[("LD_LIBRARY_PATH", libraries)]);
+        command.args(["-e", "-f"]).arg(&config);
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        assert!(command.status().expect("docker starts").success());
+        let port = sshd.port;
+        until("sshd listens", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
         sshd
     }
 
@@ -188,6 +244,11 @@ impl Sshd {
 impl Drop for Sshd {
     fn drop(&mut self) {
         self.end();
+        if let Some(machine) = &self.machine {
+            let script = format!("kill $(cat {}/pid)", self.folder.display());
+            let mut ending = machine.command("sh", Path::new("/"), &[]);
+            let _ = ending.args(["-c", &script]).output();
+        }
         if std::thread::panicking() {
             let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
             eprintln!("--- sshd\n{log}");
