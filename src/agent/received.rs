@@ -41,10 +41,16 @@ pub(super) async fn missing(
         .map(|blob| Ok((parse("digest", &blob.digest)?, blob.size)))
         .collect::<Result<_, Status>>()?;
 
+    let image = request.image.as_ref();
+    let image: Option<Digest> = image.map(|image| parse("digest", image)).transpose()?;
+
     let layout = agent.directory().sent(&scope);
     let folder = layout.clone();
-    let looked =
-        tokio::task::spawn_blocking(move || sent::missing(&folder, &blobs, request.unpacked));
+    let looked = tokio::task::spawn_blocking(move || match image {
+        Some(image) if sent::has(&folder, &image) => Ok(Vec::new()),
+        Some(image) => Ok(vec![image]),
+        None => sent::missing(&folder, &blobs, request.unpacked),
+    });
     let looked = looked.await.unwrap_or_else(|error| Err(error.to_string()));
     let missing = looked.map_err(|reason| refused("looking for room for the image", reason))?;
     Ok(Response::new(v1::MissingBlobsReply {

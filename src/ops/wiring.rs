@@ -118,7 +118,7 @@ fn machine(root: &Path, host: &HostCluster) -> Option<Machine> {
     let file = |path: &Option<PathBuf>| path.as_ref().map(|path| root.join(path));
     let to = Destination {
         address: host.elsewhere()?,
-        config: file(&host.ssh.config),
+        config: None,
         identity: file(&host.ssh.identity),
         known_hosts: file(&host.ssh.known_hosts),
     };

@@ -394,6 +394,9 @@ pub struct MissingBlobsRequest {
     /// How many bytes come out of their layers, as far as it is known.
     #[prost(uint64, tag = "3")]
     pub unpacked: u64,
+    /// For a client that has none of the image: its digest. It is missing unless the agent has all of it.
+    #[prost(string, optional, tag = "4")]
+    pub image: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Blob {

@@ -1,6 +1,7 @@
 //! A host that is reached by ssh: a real sshd, a real agent behind it, and every fault that the way
 //! between may have.
 
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -12,7 +13,7 @@ use shipit::proto::{Directory, v1};
 
 use crate::support::http::Load;
 use crate::support::sshd::{self, Sshd};
-use crate::support::{Machine, Said, World, finish, has, shipit, until};
+use crate::support::{Machine, Said, World, finish, has, shipit, signal, until};
 use crate::systemd::{machine, shell};
 
 /// A project whose environment is behind an sshd, with an agent that runs there.
@@ -319,6 +320,45 @@ fn each_fault_on_the_way_is_said_with_what_to_do() {
 }
 
 #[test]
+fn a_change_request_brings_no_key_of_a_host() {
+    if !sshd::is_there() {
+        return;
+    }
+    let mut there = Elsewhere::new();
+    let cluster = there.sshd.cluster(&there.world.agent_folder());
+    let known = there.sshd.known_hosts().display().to_string();
+    let world = &mut there.world;
+    world.staging.pop();
+    world
+        .staging
+        .push(cluster.replace(&known, "sshd/known_hosts"));
+    world.configure();
+    world.git(&["init", "-q"]);
+    world.git(&["add", "shipit.yaml", "environments", "app"]);
+    world.git(&["commit", "-q", "-m", "first"]);
+    world.run(&["plan", "--env", "staging"]).code(0);
+
+    let planned = |world: &World| {
+        let mut command = world.command(&["plan", "--env", "staging"]);
+        let command = command.env("CHANGE_ID", "7").env("CHANGE_TARGET", "main");
+        Said::from(&command.output().expect("shipit starts"))
+    };
+    planned(world)
+        .code(64)
+        .says("known by a file of the repository")
+        .says("cluster.ssh.known_hosts");
+    world.staging.pop();
+    let outside = tempfile::tempdir().expect("a folder");
+    let path = outside.path().join("known");
+    std::fs::copy(known, &path).expect("copied");
+    let path = path.display().to_string();
+    world
+        .staging
+        .push(cluster.replace(&there.sshd.known_hosts().display().to_string(), &path));
+    planned(world).says_not("known by a file of the repository");
+}
+
+#[test]
 fn a_connection_that_dies_anywhere_costs_no_traffic_and_the_next_run_comes_to_the_same_end() {
     if !sshd::is_there() {
         return;
@@ -371,6 +411,14 @@ fn journals(world: &World) -> usize {
     std::fs::read_dir(world.file("state/staging/journal")).map_or(0, Iterator::count)
 }
 
+/// A command that follows the logs, and has had the first of them.
+fn follow(there: &Elsewhere) -> Child {
+    let mut follows = there.world.start(&["logs", "--env", "staging", "--follow"]);
+    let output = follows.stdout.as_mut().expect("its output");
+    output.read_exact(&mut [0]).expect("a line comes");
+    follows
+}
+
 #[test]
 fn a_shipit_that_is_killed_leaves_no_connection() {
     if !sshd::is_there() {
@@ -378,8 +426,7 @@ fn a_shipit_that_is_killed_leaves_no_connection() {
     }
     let there = Elsewhere::new();
     there.world.apply().code(0);
-    let mut follows = there.world.start(&["logs", "--env", "staging", "--follow"]);
-    until("it is connected", || !there.sshd.clients().is_empty());
+    let mut follows = follow(&there);
     follows.kill().expect("it runs");
     follows.wait().expect("it ends");
     there.has_no_connection();
@@ -416,6 +463,42 @@ fn everybody_who_deploys_there_has_one_history() {
     assert_eq!(world.get(), "v2");
     let expected = [(1, "superseded".to_owned()), (2, "live".to_owned())];
     assert_eq!(world.history(), expected);
+
+    // What this folder has built the other one has not: the host has it.
+    let rolled = world
+        .command(&["rollback", "--env", "staging", "--auto-approve"])
+        .current_dir(&other)
+        .output()
+        .expect("shipit starts");
+    assert!(rolled.status.success(), "{rolled:?}");
+    assert_eq!(world.get(), "v1");
+    let applied = world
+        .command(&["apply", "--env", "staging", "--auto-approve"])
+        .current_dir(&other)
+        .output();
+    assert!(applied.expect("shipit starts").status.success());
+    assert_eq!(world.get(), "v2");
+}
+
+#[test]
+fn a_connection_without_a_sign_of_life_is_given_up() {
+    if !sshd::is_there() {
+        return;
+    }
+    let there = Elsewhere::new();
+    there.world.apply().code(0);
+    let follows = follow(&there);
+    let sessions = there.sshd.sessions();
+    for session in &sessions {
+        signal(*session, Signal::STOP);
+    }
+    let said = finish(follows);
+    for session in sessions {
+        signal(session, Signal::CONT);
+    }
+    said.code(1)
+        .says("the connection was cut off: Timeout, server");
+    there.has_no_connection();
 }
 
 #[test]

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use super::Reason;
-use super::blobs::Layout;
+use super::blobs::{Layout, digest};
 use super::limits::Limits;
 use super::space::Space;
 use crate::files;
@@ -66,6 +66,19 @@ pub(in crate::agent) fn missing(
         .into_iter()
         .map(|(digest, _)| digest.clone())
         .collect())
+}
+
+/// Whether all of an image is there that this machine starts, whole and right.
+pub(in crate::agent) fn has(layout: &Path, image: &Digest) -> bool {
+    let whole = || -> Result<(), Reason> {
+        let layout = Layout::open(layout)?;
+        let manifest = layout.manifest(image)?;
+        for blob in manifest.layers().iter().chain([manifest.config()]) {
+            layout.verify(&digest(blob)?)?;
+        }
+        Ok(())
+    };
+    whole().is_ok()
 }
 
 fn make(layout: &Path) -> io::Result<()> {

@@ -35,14 +35,11 @@ pub struct HostCluster {
     pub ssh: SshFiles,
 }
 
-/// Files that the ssh program uses, relative to the project's folder.
+/// Files that the ssh program uses, relative to the project's folder. A configuration of ssh is none
+/// of them: it names programs, and is the user's own alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SshFiles {
-    /// A configuration that takes the place of the user's own (`ssh -F`): for jump hosts and names
-    /// that a project has.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub config: Option<PathBuf>,
     /// The private key to log in with, and no other: for a build server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<PathBuf>,

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,7 +12,7 @@ use futures_util::stream::{BoxStream, StreamExt as _};
 use jiff::Timestamp;
 
 use crate::driver::host::push::Wanted;
-use crate::driver::host::{HostEngine, Machine, examine};
+use crate::driver::host::{HostEngine, Machine, Reached, examine};
 use crate::model::facts::Facts;
 use crate::model::outcome::Url;
 use crate::model::port::PortName;
@@ -62,41 +61,54 @@ impl ElsewhereEngine {
         }
     }
 
-    /// An image of a folder of this machine, as the agent is to have it; none of one that the
-    /// other machine fetches itself.
-    async fn wanted(
+    /// Where an image comes from: a folder of this machine, or none when the other machine fetches
+    /// it itself or somebody has sent it there before.
+    async fn found(
         &self,
-        workload: &Workload,
-        pull: &Pull,
-    ) -> Result<Option<Wanted>, EngineError> {
+        agent: &mut Reached,
+        (workload, pull): (&Workload, &Pull),
+    ) -> Result<Found, EngineError> {
         let (Pull::Layout(layout), Some(image)) = (pull, workload.image.value()) else {
-            return Ok(None);
+            return Ok(Found::There(pull.clone()));
         };
-        let info = self.machine.agent().await?.info;
-        let platform: Platform = info.platform.parse().map_err(|_| EngineError::Refused {
+        let platform = self.platform(agent)?;
+        let error = match Wanted::read(layout.clone(), image.clone(), platform).await {
+            Ok(wanted) => return Ok(Found::Here(wanted)),
+            Err(error) => error,
+        };
+        match Wanted::sent_before(&mut agent.client, &self.scope, image).await? {
+            Some(layout) => Ok(Found::There(Pull::Layout(layout))),
+            None => Err(error),
+        }
+    }
+
+    /// What images for the machine are made for.
+    fn platform(&self, agent: &Reached) -> Result<Platform, EngineError> {
+        let earlier = |_| EngineError::Refused {
             reason: "the agent there is of an earlier version and takes no images".to_owned(),
             help: format!(
                 "`shipit agent upgrade --at {}` puts this version there",
                 self.machine.address()
             ),
-        })?;
-        let wanted = Wanted::read(layout.clone(), image.clone(), platform).await?;
-        Ok(Some(wanted))
+        };
+        agent.info.platform.parse().map_err(earlier)
     }
 
     /// Has an image sent that is in a folder of this machine.
     async fn send(
         &self,
         permit: &Permit,
-        (workload, pull): (&Workload, &Pull),
+        image: (&Workload, &Pull),
         progress: Progress<'_>,
     ) -> Result<Pull, EngineError> {
-        let Some(wanted) = self.wanted(workload, pull).await? else {
-            return Ok(pull.clone());
-        };
-        let mut client = self.machine.agent().await?.client;
-        let layout: PathBuf = wanted.send(&mut client, permit, progress).await?;
-        Ok(Pull::Layout(layout))
+        let mut agent = self.machine.agent().await?;
+        match self.found(&mut agent, image).await? {
+            Found::There(pull) => Ok(pull),
+            Found::Here(wanted) => {
+                let layout = wanted.send(&mut agent.client, permit, progress).await?;
+                Ok(Pull::Layout(layout))
+            }
+        }
     }
 
     /// Where this machine reaches an address there: through the connection.
@@ -104,6 +116,14 @@ impl ElsewhereEngine {
         let tunnel = self.machine.tunnel().await?;
         tunnel.port(local(there)).await
     }
+}
+
+/// Where an image is.
+enum Found {
+    /// In a folder of this machine, from which it is sent.
+    Here(Wanted),
+    /// Where the agent fetches it.
+    There(Pull),
 }
 
 /// An address that its own machine can connect to.
@@ -169,10 +189,11 @@ impl Engine for ElsewhereEngine {
 
     async fn room(&self, incoming: &[Incoming]) -> Result<(), EngineError> {
         self.told(async {
-            let mut client = self.machine.agent().await?.client;
+            let mut agent = self.machine.agent().await?;
             for one in incoming {
-                if let Some(wanted) = self.wanted(&one.workload, &one.pull).await? {
-                    wanted.missing(&mut client, &self.scope).await?;
+                let image = (&one.workload, &one.pull);
+                if let Found::Here(wanted) = self.found(&mut agent, image).await? {
+                    wanted.missing(&mut agent.client, &self.scope).await?;
                 }
             }
             Ok(())

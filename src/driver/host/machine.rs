@@ -177,10 +177,14 @@ impl Machine {
                 Some(fault) => Err(fault),
                 None => Ok(None),
             },
-            Err(_) => Err(EngineError::Unreachable {
-                what: format!("asking the agent on {}", self.address()),
-                reason: format!("connected, no answer within {} s", ANSWER.as_secs()),
-                help: "look at its log there: `shipit agent logs`".to_owned(),
+            // A dead link is found later than this.
+            Err(_) => Err(match tunnel.fault_within(ANSWER).await {
+                Some(fault) => fault,
+                None => EngineError::Unreachable {
+                    what: format!("asking the agent on {}", self.address()),
+                    reason: format!("connected, no answer within {} s", ANSWER.as_secs()),
+                    help: "look at its log there: `shipit agent logs`".to_owned(),
+                },
             }),
         }
     }

@@ -43,6 +43,24 @@ impl Wanted {
         read.map_err(|reason| EngineError::Failed { what, reason })
     }
 
+    /// Where the agent has an image that this machine has not: somebody else has sent it. None when it
+    /// has not either.
+    pub async fn sent_before(
+        client: &mut AgentClient<Channel>,
+        scope: &Scope,
+        image: &Digest,
+    ) -> Result<Option<PathBuf>, EngineError> {
+        let message = v1::MissingBlobsRequest {
+            scope: Some(scope.into()),
+            blobs: Vec::new(),
+            unpacked: 0,
+            image: Some(image.to_string()),
+        };
+        let request = super::request(message, super::LONG);
+        let reply = client.missing_blobs(request).await?.into_inner();
+        Ok(reply.missing.is_empty().then(|| reply.layout.into()))
+    }
+
     /// What the agent lacks, and where it will have it. An error when there is no room.
     pub async fn missing(
         &self,
@@ -53,6 +71,7 @@ impl Wanted {
             scope: Some(scope.into()),
             blobs: self.blobs.clone(),
             unpacked: self.unpacked,
+            image: None,
         };
         // It reads what it has, and compares it with its digests.
         let request = super::request(message, super::LONG);

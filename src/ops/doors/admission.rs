@@ -271,8 +271,6 @@ impl Asking {
                 self.when(is_open, "cluster.runtime", what);
                 let what = "a network of this machine";
                 self.when(network.is_some(), "cluster.network", what);
-                let what = "a program that a configuration of ssh names";
-                self.when(ssh.config.is_some(), "cluster.ssh.config", what);
                 self.when(ssh.identity.is_some(), "cluster.ssh.identity", FILE);
                 self.when(ssh.known_hosts.is_some(), "cluster.ssh.known_hosts", FILE);
                 match at {

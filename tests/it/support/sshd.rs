@@ -223,6 +223,12 @@ impl Sshd {
         )
     }
 
+    /// The processes of its connections.
+    pub fn sessions(&self) -> Vec<u32> {
+        let daemon = self.daemon.as_ref();
+        daemon.map_or_else(Vec::new, |daemon| children(daemon.id()))
+    }
+
     /// The connections of clients that use its key: their processes.
     pub fn clients(&self) -> Vec<u32> {
         let key = self.identity().display().to_string();
@@ -239,6 +245,23 @@ impl Sshd {
         }
         pids
     }
+}
+
+/// The processes that a process has started, and those that they have.
+fn children(of: u32) -> Vec<u32> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir("/proc").expect("processes").flatten() {
+        let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        let pid = entry.file_name().to_string_lossy().parse::<u32>();
+        if let (Some(parent), Ok(pid)) = (parent, pid)
+            && parent.trim() == of.to_string()
+        {
+            all.push(pid);
+            all.extend(children(pid));
+        }
+    }
+    all
 }
 
 impl Drop for Sshd {
