@@ -110,7 +110,8 @@ impl HostCluster {
         };
 
         if let Err(error) = at.parse::<SshAddress>() {
-            let help = "write `at: ssh://deploy@10.0.0.5`, with `:2222` behind it for another port";
+            let help = "write `at: ssh://HOST`, with `USER@` before the host and `:PORT` behind it where \
+                        they are needed";
             findings.add(&["cluster", "at"], error.to_string(), help);
         }
         if self.runtime == Runtime::Auto {
