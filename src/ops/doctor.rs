@@ -1,6 +1,7 @@
 //! `doctor`: whether everything that a run needs is there, and may be used.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use futures_util::future::join_all;
@@ -11,7 +12,7 @@ use crate::agent::runtime::systemd::{self, Unavailable};
 use crate::config::schema::{EnvironmentConfig, HostCluster, Runtime, StateConfig};
 use crate::model::desired::{Desired, ImageSource};
 use crate::model::image::ImageHome;
-use crate::model::route::Route;
+use crate::model::route::{Listeners, Route};
 use crate::model::secret::SecretRef;
 use crate::model::task::TaskProgram;
 use crate::model::workload::UserNamespace;
@@ -36,6 +37,13 @@ pub async fn examine(session: &Session) -> Result<Vec<CheckResult>, Error> {
     }
 
     found.extend(services_around(session, &desired).await);
+    if environment
+        .cluster
+        .host()
+        .is_some_and(|host| host.at.is_some())
+    {
+        found.extend(addresses_there(session, &desired).await);
+    }
     found.push(state(session).await);
     found.extend(state_of_a_folder(environment));
     let services = desired.services.values();
@@ -75,6 +83,38 @@ async fn services_around(session: &Session, desired: &Desired) -> Vec<CheckResul
         .map(|(service, wanted)| image(session, service, &wanted.image));
     found.extend(join_all(repositories).await);
     found
+}
+
+/// Whether the addresses of listeners that are not open yet are free on another machine. Where it
+/// does not answer, that is said already.
+async fn addresses_there(session: &Session, desired: &Desired) -> Vec<CheckResult> {
+    let engine = &session.ports.engine;
+    let Ok(facts) = engine.observe(&session.scope()).await else {
+        return Vec::new();
+    };
+    let addresses = |route: &Route| {
+        let routed = route.listeners().map(Listeners::routed).unwrap_or_default();
+        routed.into_iter().map(|it| it.address).collect::<Vec<_>>()
+    };
+    let open: Vec<SocketAddr> = facts.routes.values().flat_map(addresses).collect();
+    let routes = desired.services.values().filter_map(|it| it.route.as_ref());
+    let wanted: Vec<SocketAddr> = routes
+        .flat_map(addresses)
+        .filter(|address| !open.contains(address))
+        .collect();
+
+    let Ok(taken) = engine.occupied(&wanted).await else {
+        return Vec::new();
+    };
+    let told = wanted.into_iter().map(|address| {
+        let what = format!("{address} is free there");
+        if !taken.contains(&address) {
+            return ok(what);
+        }
+        let help = "stop who has it, or set another address under `traffic.listeners`";
+        failing(what, &"somebody listens there already", help)
+    });
+    told.collect()
 }
 
 /// Whether the registry that a service's image is in lets it be looked for.

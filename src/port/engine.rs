@@ -412,6 +412,12 @@ pub trait Engine: Send + Sync {
         Ok(facts.port_addresses(role, service, port))
     }
 
+    /// At which of these addresses somebody listens on the engine's machine, as far as it can be told.
+    async fn occupied(&self, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, EngineError> {
+        let _ = addresses;
+        Ok(Vec::new())
+    }
+
     /// The addresses of the load balancers that a cloud has made for live traffic, whether they
     /// can be reached from here or not; none of one that has no address yet.
     async fn load_balancers(

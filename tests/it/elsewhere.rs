@@ -273,6 +273,22 @@ fn what_reads_and_what_runs_there_works_as_here() {
 }
 
 #[test]
+fn an_address_that_somebody_has_there_is_found_beforehand() {
+    if !sshd::is_there() {
+        return;
+    }
+    let there = Elsewhere::new();
+    let live = there.world.live_address();
+    let doctor = || there.world.run(&["doctor", "--env", "staging"]);
+    doctor().says(&format!("{live} is free there"));
+    let holder = std::net::TcpListener::bind(&live).expect("it is free");
+    doctor().says("somebody listens there already");
+    drop(holder);
+    there.world.apply().code(0);
+    doctor().says_not(&live);
+}
+
+#[test]
 fn each_fault_on_the_way_is_said_with_what_to_do() {
     if !sshd::is_there() {
         return;

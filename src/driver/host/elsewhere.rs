@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use futures_util::stream::{BoxStream, StreamExt as _};
 use jiff::Timestamp;
 
+use crate::driver::host::listening::{listening, meet};
 use crate::driver::host::push::Wanted;
 use crate::driver::host::{HostEngine, Machine, Reached, examine};
 use crate::model::facts::Facts;
@@ -354,6 +355,16 @@ impl Engine for ElsewhereEngine {
             here.push(self.reached(address).await?);
         }
         Ok(here)
+    }
+
+    async fn occupied(&self, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, EngineError> {
+        let tunnel = self.machine.tunnel().await?;
+        // A busy machine's tables are long: those that listen are asked for alone.
+        let script = "grep -h ' 0A ' /proc/net/tcp /proc/net/tcp6";
+        let listed = tunnel.run(script, None, LOOK).await?;
+        let listening = listening(&String::from_utf8_lossy(&listed.answer));
+        let is_taken = |address: &&SocketAddr| listening.iter().any(|it| meet(*it, **address));
+        Ok(addresses.iter().filter(is_taken).copied().collect())
     }
 
     async fn command(

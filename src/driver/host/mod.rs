@@ -6,6 +6,7 @@ mod documents;
 mod elsewhere;
 mod examine;
 mod lines;
+mod listening;
 mod machine;
 mod push;
 pub mod tunnel;
