@@ -4,6 +4,8 @@
 //! ```text
 //! posture    what the agent makes of its own process: limits, umask, no core dumps
 //! server     gRPC over a Unix socket
+//!   received   images of clients on other machines
+//!   documents  the state of environments, for clients on several machines
 //!   engine     the engine port: permits, fingerprints, placements, the switch
 //!     environment_state  which instances there are and how they are; the one place that sets the router's table
 //!     held       the values of the services' secrets, in memory only
@@ -22,8 +24,10 @@
 //! Uses `model`, `port`, `proto` and `redact`. A service's processes do not need the agent: they
 //! outlive it, and the next agent takes them back.
 
+mod answer;
 mod clients;
 mod descriptors;
+mod documents;
 pub mod engine;
 mod family;
 mod front;
@@ -32,6 +36,7 @@ mod instance;
 pub mod launch;
 pub mod log;
 pub mod posture;
+mod received;
 mod rootfs;
 pub mod router;
 pub mod runtime;

@@ -5,11 +5,10 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt as _};
+use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
@@ -18,14 +17,15 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::agent::Directory;
+use crate::agent::answer::{Answer, Lines, Say, done, whole, with_progress, with_progress_until};
 use crate::agent::clients::clients;
 use crate::agent::engine::{Agent, deploy, task};
-use crate::agent::{home, posture};
+use crate::agent::{documents, home, posture, received};
 use crate::files;
 use crate::model::route::Route;
 use crate::model::secret::SecretValue;
 use crate::model::task::TaskId;
-use crate::model::{Period, Role};
+use crate::model::{Period, Platform, Role};
 use crate::port::engine::{Engine as _, EngineError, Incoming, LogQuery, Placement, Restart};
 use crate::proto::commands;
 use crate::proto::convert::{decode, encode, fingerprint, live_traffic, parse, slot};
@@ -73,6 +73,7 @@ pub async fn serve(
         agent: Arc::clone(&agent),
         started: Timestamp::now(),
         stop: stop.clone(),
+        documents: Arc::new(documents::Documents::new(directory.documents())),
     };
 
     let service = AgentServer::new(server)
@@ -128,15 +129,7 @@ struct Server {
     agent: Arc<Agent>,
     started: Timestamp,
     stop: CancellationToken,
-}
-
-type Answer<T> = Result<Response<T>, Status>;
-type Lines<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
-fn done(result: Result<(), EngineError>) -> Answer<v1::Done> {
-    result
-        .map(|()| Response::new(v1::Done {}))
-        .map_err(Into::into)
+    documents: Arc<documents::Documents>,
 }
 
 /// The values of secrets as a message has them, by name.
@@ -145,62 +138,6 @@ fn secrets(values: HashMap<String, String>) -> BTreeMap<String, SecretValue> {
     values
         .map(|(name, value)| (name, SecretValue::new(value)))
         .collect()
-}
-
-/// Runs a call in a task of its own. It goes on when its client goes away: half of it helps nobody.
-async fn whole<F>(work: F) -> Answer<v1::Done>
-where
-    F: Future<Output = Result<(), EngineError>> + Send + 'static,
-{
-    match tokio::spawn(work).await {
-        Ok(result) => done(result),
-        Err(error) => Err(Status::internal(format!("the call was not done: {error}"))),
-    }
-}
-
-/// Runs a call that says how far it is. It goes on when its client goes away: half a placement
-/// helps nobody.
-fn with_progress<F>(work: impl FnOnce(Say) -> F) -> Response<Lines<v1::Progress>>
-where
-    F: Future<Output = Result<(), EngineError>> + Send + 'static,
-{
-    with_progress_until(work, CancellationToken::new())
-}
-
-/// Says how far a call is.
-type Say = Box<dyn Fn(&str) + Send + Sync>;
-
-/// The same, and tells when the client has gone away.
-fn with_progress_until<F>(
-    work: impl FnOnce(Say) -> F,
-    gone: CancellationToken,
-) -> Response<Lines<v1::Progress>>
-where
-    F: Future<Output = Result<(), EngineError>> + Send + 'static,
-{
-    let (sender, receiver) = mpsc::channel(64);
-    let lines = sender.clone();
-    let say = Box::new(move |line: &str| {
-        // A reader that is slow misses lines, and not the result.
-        let _ = lines.try_send(Ok(v1::Progress {
-            line: line.to_owned(),
-        }));
-    });
-    let work = work(say);
-    tokio::spawn(async move {
-        let mut work = pin!(work);
-        let ended = tokio::select! {
-            ended = &mut work => ended,
-            () = sender.closed() => {
-                gone.cancel();
-                work.await
-            }
-        };
-        if let Err(error) = ended {
-            let _ = sender.send(Err(error.into())).await;
-        }
-    });
-    Response::new(Box::pin(ReceiverStream::new(receiver)))
 }
 
 #[tonic::async_trait]
@@ -213,6 +150,8 @@ impl Contract for Server {
             started: self.started.to_string(),
             directory: self.agent.directory().path().display().to_string(),
             scopes: self.agent.scopes().iter().map(Into::into).collect(),
+            platform: Platform::own().to_string(),
+            now: Timestamp::now().to_string(),
         }))
     }
 
@@ -496,5 +435,44 @@ impl Contract for Server {
         }
         self.stop.cancel();
         Ok(Response::new(v1::Done {}))
+    }
+
+    async fn missing_blobs(
+        &self,
+        request: Request<v1::MissingBlobsRequest>,
+    ) -> Answer<v1::MissingBlobsReply> {
+        received::missing(&self.agent, request.into_inner()).await
+    }
+
+    async fn send_blob(&self, request: Request<Streaming<v1::BlobPiece>>) -> Answer<v1::Done> {
+        received::blob(&self.agent, request.into_inner()).await
+    }
+
+    async fn read_document(
+        &self,
+        request: Request<v1::ReadDocumentRequest>,
+    ) -> Answer<v1::ReadDocumentReply> {
+        documents::read(&self.documents, request.into_inner()).await
+    }
+
+    async fn write_document(
+        &self,
+        request: Request<v1::WriteDocumentRequest>,
+    ) -> Answer<v1::WriteDocumentReply> {
+        documents::write(&self.documents, request.into_inner()).await
+    }
+
+    async fn delete_document(
+        &self,
+        request: Request<v1::DeleteDocumentRequest>,
+    ) -> Answer<v1::Done> {
+        documents::delete(&self.documents, request.into_inner()).await
+    }
+
+    async fn list_documents(
+        &self,
+        request: Request<v1::ListDocumentsRequest>,
+    ) -> Answer<v1::ListDocumentsReply> {
+        documents::list(&self.documents, request.into_inner()).await
     }
 }

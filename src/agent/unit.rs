@@ -1,9 +1,20 @@
-//! The systemd unit: an agent that starts with the machine, and whose restart refuses no
+//! The systemd units: an agent that starts with the machine, and whose restart refuses no
 //! connection.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
+
+/// Whose units they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnitOwner<'a> {
+    /// The machine's, for an agent that is root.
+    Root,
+    /// The machine's, for an agent that is this user.
+    User(&'a str),
+    /// A user's own.
+    Own,
+}
 
 /// A service unit and a socket unit, with how to install them. systemd keeps the listening sockets
 /// while the agent is away (`systemd.socket(5)`), and `KillMode=process` leaves the services alone.
@@ -15,13 +26,50 @@ pub fn units(program: &Path, directory: &Path, listeners: &[SocketAddr]) -> Stri
          # Make them again when listeners are added: `shipit agent unit`.\n\
          \n\
          # --- shipit-agent.service\n\
-         [Unit]\n\
+         {}\n\
+         # --- shipit-agent.socket\n",
+        service(program, directory, UnitOwner::Root, Sockets::Kept),
+    );
+    if listeners.is_empty() {
+        let none = "# ListenStream= lines come here once an environment has listeners.\n";
+        let socket = socket(&[]);
+        text.push_str(&socket.replacen("[Socket]\n", &format!("[Socket]\n{none}"), 1));
+    } else {
+        text.push_str(&socket(listeners));
+    }
+    text
+}
+
+/// Whether systemd keeps the agent's listeners. A socket unit without any is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sockets {
+    /// There is a socket unit.
+    Kept,
+    /// There is none.
+    None,
+}
+
+/// The service unit.
+#[must_use]
+pub fn service(program: &Path, directory: &Path, owner: UnitOwner<'_>, sockets: Sockets) -> String {
+    let requires = match sockets {
+        Sockets::Kept => "Requires=shipit-agent.socket\n",
+        Sockets::None => "",
+    };
+    let (user, target) = match owner {
+        UnitOwner::Root => (String::new(), "multi-user.target"),
+        UnitOwner::User(name) => (format!("User={name}\n"), "multi-user.target"),
+        UnitOwner::Own => (String::new(), "default.target"),
+    };
+    format!(
+        "[Unit]\n\
          Description=shipit agent: runs services and routes their traffic\n\
          After=network-online.target\n\
          Wants=network-online.target\n\
-         Requires=shipit-agent.socket\n\
+         {requires}\
          \n\
          [Service]\n\
+         {user}\
          ExecStart={program} agent run --agent-directory {directory}\n\
          Restart=always\n\
          RestartSec=200ms\n\
@@ -31,22 +79,18 @@ pub fn units(program: &Path, directory: &Path, listeners: &[SocketAddr]) -> Stri
          LimitNOFILE=1024:524288\n\
          \n\
          [Install]\n\
-         WantedBy=multi-user.target\n\
-         \n\
-         # --- shipit-agent.socket\n\
-         [Unit]\n\
-         Description=the listeners of the shipit agent\n\
-         \n\
-         [Socket]\n",
+         WantedBy={target}\n",
         program = program.display(),
         directory = directory.display(),
-    );
+    )
+}
 
+/// The socket unit.
+#[must_use]
+pub fn socket(listeners: &[SocketAddr]) -> String {
+    let mut text = "[Unit]\nDescription=the listeners of the shipit agent\n\n[Socket]\n".to_owned();
     for listener in listeners {
         let _ = writeln!(text, "ListenStream={listener}");
-    }
-    if listeners.is_empty() {
-        text.push_str("# ListenStream= lines come here once an environment has listeners.\n");
     }
     text.push_str("NoDelay=yes\nBacklog=1024\n\n[Install]\nWantedBy=sockets.target\n");
     text

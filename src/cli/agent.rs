@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use crate::cli::agent_elsewhere::{self, Elsewhere};
 use crate::cli::{Cx, signals};
 use crate::ops::agent::{self, RunningTasks};
 use crate::output::{Exit, Failure, Format, Kind, Page, Screen, agent as view};
@@ -17,6 +18,7 @@ Examples:
   shipit agent status            what it manages
   shipit agent stop              the services run on
   shipit agent stop --services   they do not
+  shipit agent install --at ssh://deploy@10.0.0.5
   shipit agent unit              units for systemd, with the listeners' sockets";
 
 /// The arguments.
@@ -54,6 +56,20 @@ pub(super) enum What {
         /// End tasks that run, too; without it the agent goes on while there are any.
         #[arg(long)]
         end_tasks: bool,
+    },
+    /// Put an agent on another machine by ssh, and start it.
+    #[command(after_help = "Examples:\n  \
+        shipit agent install --at ssh://deploy@10.0.0.5\n  \
+        shipit agent install --at ssh://deploy@10.0.0.5 --sudo")]
+    Install(Elsewhere),
+    /// Replace the agent of another machine by this version; its services run on.
+    #[command(after_help = "Examples:\n  shipit agent upgrade --at ssh://deploy@10.0.0.5")]
+    Upgrade {
+        #[command(flatten)]
+        elsewhere: Elsewhere,
+        /// Go on even where connections are refused for a moment.
+        #[arg(long)]
+        auto_approve: bool,
     },
     /// Show the log of the agent itself.
     #[command(after_help = "Examples:\n  shipit agent logs --tail 200")]
@@ -206,6 +222,15 @@ pub(super) async fn exec(cx: &Cx, args: Args) -> Result<Exit, Failure> {
             let document = json!({"stopped": stopped.is_some(), "services": services});
             let page = || Page::of(stopped.unwrap_or("No agent runs."));
             show(cx, Kind::Agent, &document, page);
+        }
+        What::Install(elsewhere) => {
+            return agent_elsewhere::install(cx, &elsewhere, directory).await;
+        }
+        What::Upgrade {
+            elsewhere,
+            auto_approve,
+        } => {
+            return agent_elsewhere::upgrade(cx, &elsewhere, directory, auto_approve).await;
         }
         What::Logs { tail } => {
             for line in agent::logs(directory, tail) {

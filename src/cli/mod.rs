@@ -4,6 +4,7 @@
 
 mod abort;
 mod agent;
+mod agent_elsewhere;
 mod apply;
 mod approve;
 mod arguments;

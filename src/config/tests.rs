@@ -2,6 +2,7 @@
 
 mod approvals;
 mod around;
+mod elsewhere;
 mod forms;
 mod kinds;
 mod limits;

@@ -81,6 +81,7 @@ fn meet(one: &Mount<'_>, other: &Mount<'_>) -> bool {
     let is_folder = one.from.starts_with('/');
     let is_one_engine = is_folder || one.host.runtime == other.host.runtime;
     one.environment != other.environment
+        && one.host.at == other.host.at
         && is_one_engine
         && one_holds_the_other(one.from, other.from)
 }

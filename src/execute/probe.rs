@@ -92,7 +92,7 @@ impl Session {
 /// What is asked. Without URLs that is nothing; the switch itself will say what is wrong with the
 /// engine.
 async fn targets(run: &Run) -> Vec<ProbeTarget> {
-    let urls = run.engine().urls(run.scope(), Role::Active).await;
+    let urls = run.engine().reachable_urls(run.scope(), Role::Active).await;
     // What the plan ends is not meant to answer afterwards.
     let target = run.plan().target.as_ref();
     let stays = |url: &Url| target.is_none_or(|it| it.workloads.contains_key(&url.service));

@@ -68,6 +68,7 @@ pub mod signature;
 pub mod size;
 pub mod slot;
 pub mod source;
+pub mod ssh;
 pub mod sshsig;
 pub mod state;
 pub mod task;

@@ -122,12 +122,27 @@ fn managed((name, facts): (String, Facts)) -> ManagedEnvironment {
         name,
         traffic: facts.traffic,
         instances: workloads.map(|workload| workload.instances.len()).sum(),
-        listeners: listeners(&facts).count(),
+        listeners: listeners_of(&facts).count(),
     }
 }
 
+/// The addresses at which an agent listens, for all of these environments.
+pub(super) async fn listening(
+    client: &mut Client,
+    scopes: Vec<v1::Scope>,
+) -> Result<Vec<SocketAddr>, Error> {
+    let environments = environments(client, scopes).await?;
+    let mut listeners: Vec<SocketAddr> = environments
+        .iter()
+        .flat_map(|(_, facts)| listeners_of(facts))
+        .collect();
+    listeners.sort();
+    listeners.dedup();
+    Ok(listeners)
+}
+
 /// Where the agent listens.
-fn listeners(facts: &Facts) -> impl Iterator<Item = SocketAddr> {
+fn listeners_of(facts: &Facts) -> impl Iterator<Item = SocketAddr> {
     let routes = facts.routes.values().filter_map(Route::listeners);
     routes.flat_map(|it| it.routed().into_iter().map(|listen| listen.address))
 }
@@ -208,12 +223,9 @@ pub async fn unit(directory: Option<PathBuf>) -> Result<String, Error> {
             .await
             .map_err(EngineError::from)?
             .into_inner();
-        for (_, facts) in environments(&mut client, info.scopes).await? {
-            listeners.extend(self::listeners(&facts));
-        }
+        listeners = listening(&mut client, info.scopes).await?;
     }
 
-    listeners.sort();
     let program = std::env::current_exe().unwrap_or_else(|_| "shipit".into());
     Ok(units::units(&program, directory.path(), &listeners))
 }

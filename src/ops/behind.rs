@@ -134,7 +134,7 @@ const fn is_of_a_folder(configuration: &EnvironmentConfig) -> bool {
     match configuration.state {
         // With another prefix a bucket has another history.
         StateConfig::Local(_) | StateConfig::S3(_) => true,
-        StateConfig::Kubernetes(_) => false,
+        StateConfig::Kubernetes(_) | StateConfig::Host(_) => false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use futures_util::future::join_all;
@@ -13,7 +14,7 @@ use crate::config::schema::{EnvironmentConfig, HostCluster, Runtime, StateConfig
 use crate::files;
 use crate::model::desired::{Desired, ImageSource};
 use crate::model::image::ImageHome;
-use crate::model::route::Route;
+use crate::model::route::{Listeners, Route};
 use crate::model::secret::SecretRef;
 use crate::model::task::TaskProgram;
 use crate::model::workload::UserNamespace;
@@ -34,13 +35,21 @@ pub async fn examine(session: &Session) -> Result<Vec<CheckResult>, Error> {
         session.project.name, session.environment
     ))];
     let environment = session.configuration()?;
-    if let Some(host) = environment.cluster.host() {
+    if let Some(host) = environment.cluster.host().filter(|host| host.at.is_none()) {
         found.extend(instances(session, environment, host).await);
     }
 
     found.extend(services_around(session, &desired).await);
+    if environment
+        .cluster
+        .host()
+        .is_some_and(|host| host.at.is_some())
+    {
+        found.extend(addresses_there(session, &desired).await);
+    }
     found.push(state(session).await);
     found.extend(folders(session, environment));
+    found.extend(state_of_a_folder(environment));
     let services = desired.services.values();
     let secrets: BTreeMap<&str, &SecretRef> = services
         .flat_map(|service| service.workload.secrets())
@@ -78,6 +87,38 @@ async fn services_around(session: &Session, desired: &Desired) -> Vec<CheckResul
         .map(|(service, wanted)| image(session, service, &wanted.image));
     found.extend(join_all(repositories).await);
     found
+}
+
+/// Whether the addresses of listeners that are not open yet are free on another machine. Where it
+/// does not answer, that is said already.
+async fn addresses_there(session: &Session, desired: &Desired) -> Vec<CheckResult> {
+    let engine = &session.ports.engine;
+    let Ok(facts) = engine.observe(&session.scope()).await else {
+        return Vec::new();
+    };
+    let addresses = |route: &Route| {
+        let routed = route.listeners().map(Listeners::routed).unwrap_or_default();
+        routed.into_iter().map(|it| it.address).collect::<Vec<_>>()
+    };
+    let open: Vec<SocketAddr> = facts.routes.values().flat_map(addresses).collect();
+    let routes = desired.services.values().filter_map(|it| it.route.as_ref());
+    let wanted: Vec<SocketAddr> = routes
+        .flat_map(addresses)
+        .filter(|address| !open.contains(address))
+        .collect();
+
+    let Ok(taken) = engine.occupied(&wanted).await else {
+        return Vec::new();
+    };
+    let told = wanted.into_iter().map(|address| {
+        let what = format!("{address} is free there");
+        if !taken.contains(&address) {
+            return ok(what);
+        }
+        let help = "stop who has it, or set another address under `traffic.listeners`";
+        failing(what, &"somebody listens there already", help)
+    });
+    told.collect()
 }
 
 /// Whether the registry that a service's image is in lets it be looked for.
@@ -141,12 +182,25 @@ fn folders(session: &Session, environment: &EnvironmentConfig) -> Vec<CheckResul
     let registry = &environment.registry;
     let layout = registry.is_layout().then(|| registry.path());
     let layout = layout.and_then(|path| folder("the registry", path));
-    let agent = environment.cluster.host().and_then(|host| {
+    let own = environment.cluster.host().filter(|host| host.at.is_none());
+    let agent = own.and_then(|host| {
         let directory = Directory::find(host.directory(&session.root));
         let what = format!("an agent can be started in {}", directory.path().display());
         unwritable(what, can_have_agent(&directory), AGENT_FOLDER)
     });
     state.into_iter().chain(layout).chain(agent).collect()
+}
+
+/// What somebody should know whose releases run elsewhere and whose history is here.
+fn state_of_a_folder(environment: &EnvironmentConfig) -> Option<CheckResult> {
+    let at = environment.cluster.host()?.at.as_ref()?;
+    let StateConfig::Local(_) = environment.state else {
+        return None;
+    };
+    Some(ok(format!(
+        "the history of {at} is in a folder of this machine: for those who deploy from others, \
+         `state: {{kind: host}}` keeps it there"
+    )))
 }
 
 async fn secret(session: &Session, name: &str, from: &SecretRef) -> CheckResult {

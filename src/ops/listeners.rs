@@ -21,7 +21,13 @@ pub async fn addresses_are_free(session: &Session, desired: &Desired) -> Result<
     let Some(own) = session.configuration()?.cluster.host() else {
         return Ok(());
     };
-    let agent = |host: &HostCluster| Directory::find(host.directory(&session.root));
+    let agent = |host: &HostCluster| {
+        if host.at.is_some() {
+            return (host.at.clone(), host.directory.clone());
+        }
+        let folder = Directory::find(host.directory(&session.root));
+        (None, Some(folder.path().to_owned()))
+    };
     let routes: Vec<&Route> = desired
         .services
         .values()
@@ -64,7 +70,9 @@ pub async fn addresses_are_free(session: &Session, desired: &Desired) -> Result<
 
 /// What has to be said of the plan's listeners.
 pub async fn notes(session: &Session, plan: &Plan, facts: &Facts) -> Result<Vec<String>, Error> {
-    let is_host = session.configuration()?.cluster.host().is_some();
+    let host = session.configuration()?.cluster.host();
+    // Whose the ports of another machine are is not seen from here.
+    let is_host = host.is_some_and(|host| host.at.is_none());
     let mut notes = unreached(session)?;
     if is_host {
         let opened = opened(plan, facts);

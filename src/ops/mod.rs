@@ -6,6 +6,7 @@
 pub mod abort;
 pub mod actor;
 pub mod agent;
+pub mod agent_elsewhere;
 pub mod alike;
 pub mod apply;
 pub mod approve;

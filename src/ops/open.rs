@@ -1,5 +1,8 @@
 //! `open`: where a release answers.
 
+use std::net::SocketAddr;
+
+use crate::config::schema::HostCluster;
 use crate::model::outcome::Url;
 use crate::model::{Role, Slot};
 use crate::ops::{Error, Session};
@@ -24,5 +27,25 @@ pub async fn urls(session: &Session, slot: Option<Slot>) -> Result<Vec<Url>, Err
             help: "`shipit status` shows what runs where".to_owned(),
         });
     }
+    let host = session.configuration()?.cluster.host();
+    if let Some(machine) = host.and_then(HostCluster::elsewhere)
+        && let Some(address) = urls.iter().find_map(loopback)
+    {
+        return Err(Error::Usage {
+            what: format!("{address} is the loopback of {machine}, and not this machine's"),
+            help: format!(
+                "`ssh -L {}:{address} {}` brings it here; `traffic.address` opens the listener",
+                address.port(),
+                machine.host()
+            ),
+        });
+    }
     Ok(urls)
+}
+
+/// The address of a URL that its own machine alone reaches.
+fn loopback(url: &Url) -> Option<SocketAddr> {
+    let (_, address) = url.url.split_once("://")?;
+    let address: SocketAddr = address.parse().ok()?;
+    address.ip().is_loopback().then_some(address)
 }

@@ -32,7 +32,9 @@ const NAMED: usize = 5;
 /// Fails when no agent runs on this machine and none can be started: known before a step is done,
 /// of which nothing could be taken back.
 pub fn can_begin(session: &Session) -> Result<(), Error> {
-    let Some(host) = session.configuration()?.cluster.host() else {
+    // One elsewhere is no matter of this machine's folders.
+    let host = session.configuration()?.cluster.host();
+    let Some(host) = host.filter(|host| host.at.is_none()) else {
         return Ok(());
     };
     let directory = Directory::find(host.directory(&session.root));
@@ -309,8 +311,11 @@ pub fn as_root(session: &Session, plan: &Plan) -> Vec<String> {
     };
 
     let is_plain = matches!(host.runtime, Runtime::Process | Runtime::Systemd);
-    let folder = Directory::find(host.directory(&session.root));
-    if !is_plain || !is_roots(&folder) {
+    let has_root = match host.elsewhere() {
+        Some(address) => address.user() == Some("root"),
+        None => is_roots(&Directory::find(host.directory(&session.root))),
+    };
+    if !is_plain || !has_root {
         return Vec::new();
     }
 

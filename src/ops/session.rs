@@ -12,6 +12,7 @@ use crate::config::{self, EnvironmentConfig, Project};
 use crate::desired::cluster::{self, Sources};
 use crate::desired::{self, DesiredError};
 use crate::driver::scm::git::Git;
+use crate::files::beneath;
 use crate::model::EnvironmentName;
 use crate::model::desired::Desired;
 use crate::model::kind::KindScopes;
@@ -89,6 +90,7 @@ impl Session {
             Err(error) => return Err(unless_left_out(error, &left_out(&scm).await).into()),
         };
         let configuration = of(&project, &environment)?;
+        known_by_the_repository(&root, &source, &environment, configuration)?;
         let ports = wiring::ports(&root, &project, &environment, configuration, redactor)?;
         learn(&root, &ports, configuration).await;
         Ok(Self {
@@ -258,6 +260,38 @@ fn is_at_hand(root: &Path, from: &SecretRef) -> bool {
     }
 }
 
+/// A change request names the host that it is planned for, and could bring the key that its own host
+/// is known by: what a plan asks the agent, it would ask there.
+fn known_by_the_repository(
+    root: &Path,
+    source: &Source,
+    environment: &EnvironmentName,
+    configuration: &EnvironmentConfig,
+) -> Result<(), Error> {
+    let Some(host) = configuration.cluster.host() else {
+        return Ok(());
+    };
+    let Some(known_hosts) = host.ssh.known_hosts.as_ref() else {
+        return Ok(());
+    };
+    let known_hosts = root.join(known_hosts);
+    let real = known_hosts.canonicalize().unwrap_or(known_hosts);
+    let repository = beneath::repository(root).unwrap_or_else(|_| root.to_owned());
+    if source.change.is_none() || !real.starts_with(repository) {
+        return Ok(());
+    }
+
+    Err(Error::Usage {
+        what: format!(
+            "{environment} is on a host that is known by a file of the repository, and this is a \
+             change request, which may have changed it"
+        ),
+        help: "name a file of the machine under `cluster.ssh.known_hosts`, or let it be known by \
+               ~/.ssh/known_hosts"
+            .to_owned(),
+    })
+}
+
 /// What `runtime: auto` means on this machine: a container where one can be made, else a process.
 fn choose_runtimes(root: &Path, project: &mut Project) {
     for environment in project.environments.values_mut() {
@@ -277,6 +311,10 @@ fn choose_runtimes(root: &Path, project: &mut Project) {
 /// Why instances cannot be started on this machine as its configuration asks for; none when they
 /// can.
 pub(super) fn unavailable(root: &Path, host: &HostCluster) -> Option<Unavailable> {
+    // What another machine can do, its agent says when it is asked to.
+    if host.at.is_some() {
+        return None;
+    }
     let no_container = |reason| Unavailable {
         reason,
         help: "`runtime: process` needs nothing, `docker` a Docker Engine".to_owned(),

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::schema::{
-    ClusterConfig, Conflicts, EcrRegistry, EksCluster, LayoutRegistry, OciRegistry, ReadyRule,
-    RegistryConfig, RemoteRegistry, Runtime, S3State, StateConfig,
+    ClusterConfig, Conflicts, EcrRegistry, EksCluster, HostCluster, LayoutRegistry, OciRegistry,
+    ReadyRule, RegistryConfig, RemoteRegistry, Runtime,
 };
 use crate::config::{EnvironmentConfig, Project};
 use crate::desired;
@@ -19,7 +19,8 @@ use crate::driver::builder::Builders;
 use crate::driver::check::Checks;
 use crate::driver::forge::RemoteForge;
 use crate::driver::hook::Hooks;
-use crate::driver::host::HostEngine;
+use crate::driver::host::tunnel::Destination;
+use crate::driver::host::{ElsewhereEngine, HostEngine, Machine};
 use crate::driver::kubernetes::client::{ClusterConnection, ClusterLogin, ClusterPlace};
 use crate::driver::kubernetes::engine::ready::Rule;
 use crate::driver::kubernetes::engine::{Conflict, KubernetesEngine, Settings};
@@ -30,21 +31,21 @@ use crate::driver::registry::layout::Layout;
 use crate::driver::registry::oci::remote::{Login, Remote, Trust, WrittenLogin};
 use crate::driver::registry::oci::{Location, Oci};
 use crate::driver::secret::{Secrets, Servers};
-use crate::driver::state::kubernetes::{ClusterLock, KubernetesStore};
-use crate::driver::state::s3::{Bucket, S3Store};
 use crate::files;
 use crate::model::EnvironmentName;
 use crate::model::secret::SecretValue;
+use crate::ops::state::wiring::store;
 use crate::ops::{Error, Session};
+use crate::port::engine::Scope;
 use crate::port::provider::NoProvider;
-use crate::port::{Engine, Forge, Ports, Provider, Registry, StateStore};
+use crate::port::{Engine, Forge, Ports, Provider, Registry};
 use crate::proto::Directory;
 use crate::redact::Redactor;
 
 pub use crate::driver::kubernetes::client::login_program;
 pub use crate::driver::render::{Chart, Recipe, render};
 pub use crate::driver::signer::sign;
-pub use crate::driver::state::local::LocalStore;
+pub use crate::ops::state::wiring::LocalStore;
 
 /// The largest certificate authority that is read.
 const LARGEST: u64 = 1 << 20;
@@ -63,20 +64,19 @@ pub fn ports(
     environment: &EnvironmentConfig,
     redactor: &Redactor,
 ) -> Result<Ports, Error> {
-    let amazon = Amazon::new(environment, redactor);
+    // What one of them learns of the cluster holds for the other.
+    let around = Around::of(root, environment, redactor)?;
     let servers = Servers {
         vault: environment.sources.vault.clone().unwrap_or_default(),
-        aws: amazon.secrets(environment),
+        aws: around.amazon.secrets(environment),
     };
     let secrets = Arc::new(Secrets::new(root.to_path_buf(), servers, redactor));
-    // What one of them learns of the cluster holds for the other.
-    let connection = connection(root, environment, &amazon)?;
-    let store = store(root, project, name, environment, (&connection, &amazon))?;
+    let store = store(root, project, name, environment, &around)?;
 
     Ok(Ports {
-        engine: engine(root, project, name, environment, &connection)?,
-        provider: amazon.provider(environment),
-        registry: registry(root, project, name, environment, &amazon)?,
+        engine: engine(root, project, name, environment, &around)?,
+        provider: around.amazon.provider(environment),
+        registry: registry(root, project, name, environment, &around.amazon)?,
         builder: Arc::new(Builders),
         store: Arc::new(RedactedStore::new(store, redactor.clone())),
         checker: Arc::new(Checks::default()),
@@ -84,6 +84,46 @@ pub fn ports(
         secrets: Arc::new(RememberedSecrets::new(secrets, redactor.clone())),
         redactor: redactor.clone(),
     })
+}
+
+/// What several drivers of an environment have in common.
+pub(super) struct Around {
+    /// The way to the cluster.
+    pub connection: ClusterConnection,
+    amazon: Amazon,
+    /// The machine that it is on, when it is another than this one.
+    pub machine: Option<Machine>,
+    /// What learns every secret.
+    pub redactor: Redactor,
+}
+
+impl Around {
+    pub fn of(
+        root: &Path,
+        environment: &EnvironmentConfig,
+        redactor: &Redactor,
+    ) -> Result<Self, Error> {
+        let amazon = Amazon::new(environment, redactor);
+        let host = environment.cluster.host();
+        Ok(Self {
+            connection: connection(root, environment, &amazon)?,
+            machine: host.and_then(|host| machine(root, host)),
+            amazon,
+            redactor: redactor.clone(),
+        })
+    }
+}
+
+/// The machine that a host is, when it is another than this one.
+fn machine(root: &Path, host: &HostCluster) -> Option<Machine> {
+    let file = |path: &Option<PathBuf>| path.as_ref().map(|path| root.join(path));
+    let to = Destination {
+        address: host.elsewhere()?,
+        config: None,
+        identity: file(&host.ssh.identity),
+        known_hosts: file(&host.ssh.known_hosts),
+    };
+    Some(Machine::new(to, host.directory.clone()))
 }
 
 /// Amazon's services in the regions that an environment names.
@@ -177,15 +217,24 @@ fn engine(
     project: &Project,
     name: &EnvironmentName,
     environment: &EnvironmentConfig,
-    connection: &ClusterConnection,
+    around: &Around,
 ) -> Result<Arc<dyn Engine>, Error> {
     let cluster = match &environment.cluster {
-        ClusterConfig::Host(host) => return Ok(Arc::new(HostEngine::new(host.directory(root)))),
+        ClusterConfig::Host(host) => {
+            let scope = Scope {
+                project: project.name.clone(),
+                environment: name.clone(),
+            };
+            return Ok(match &around.machine {
+                Some(machine) => Arc::new(ElsewhereEngine::new(machine.clone(), scope)),
+                None => Arc::new(HostEngine::new(host.directory(root))),
+            });
+        }
         ClusterConfig::Kubernetes(any, _) | ClusterConfig::Eks(any, _) => any,
     };
 
     let settings = Settings {
-        connection: connection.clone(),
+        connection: around.connection.clone(),
         namespaces: desired::cluster::namespaces(&project.name, name, environment)?,
         conflict: match cluster.conflicts {
             Conflicts::Stop => Conflict::Stop,
@@ -206,11 +255,14 @@ fn engine(
 pub fn looking_engine(session: &Session) -> Result<Arc<dyn Engine>, Error> {
     let engine = &session.ports.engine;
     Ok(match &session.configuration()?.cluster {
-        ClusterConfig::Host(host) => {
+        ClusterConfig::Host(host) if host.at.is_none() => {
             let engine = HostEngine::new(host.directory(&session.root));
             Arc::new(engine.never_starting())
         }
-        ClusterConfig::Kubernetes(..) | ClusterConfig::Eks(..) => Arc::clone(engine),
+        // None is started on another machine.
+        ClusterConfig::Host(_) | ClusterConfig::Kubernetes(..) | ClusterConfig::Eks(..) => {
+            Arc::clone(engine)
+        }
     })
 }
 
@@ -272,7 +324,9 @@ fn registry(
 
     Ok(Arc::new(match environment.cluster.host() {
         Some(host) if brings(environment) => {
-            oci.bringing(Directory::find(host.directory(root)).layout())
+            // For another machine they are brought to this user's own folder first.
+            let directory = host.directory(root).filter(|_| host.at.is_none());
+            oci.bringing(Directory::find(directory).layout())
         }
         _ => oci,
     }))
@@ -338,122 +392,6 @@ impl Distribution {
     }
 }
 
-/// A store, and who else has its lock.
-struct StoreAt {
-    store: Arc<dyn StateStore>,
-    /// Whether its lock is the one in the cluster that every run of the environment takes.
-    is_home: bool,
-}
-
-fn store(
-    root: &Path,
-    project: &Project,
-    name: &EnvironmentName,
-    environment: &EnvironmentConfig,
-    (connection, amazon): (&ClusterConnection, &Amazon),
-) -> Result<Arc<dyn StateStore>, Error> {
-    let at = store_alone(root, project, name, environment, (connection, amazon))?;
-    // State in the environment's home has its lock there.
-    if environment.cluster.host().is_some() || at.is_home {
-        return Ok(at.store);
-    }
-    let home = desired::cluster::namespaces(&project.name, name, environment)?.home;
-    let cluster = in_cluster(root, project, environment, connection, &home);
-    Ok(Arc::new(ClusterLock::new(at.store, cluster, name.clone())))
-}
-
-/// The store that the configuration names, with no lock but its own.
-fn store_alone(
-    root: &Path,
-    project: &Project,
-    name: &EnvironmentName,
-    environment: &EnvironmentConfig,
-    (connection, amazon): (&ClusterConnection, &Amazon),
-) -> Result<StoreAt, Error> {
-    let elsewhere = |store: Arc<dyn StateStore>| StoreAt {
-        store,
-        is_home: false,
-    };
-    Ok(match &environment.state {
-        StateConfig::Local(_) => elsewhere(Arc::new(local_store(root, environment))),
-        StateConfig::S3(bucket) => {
-            let store = s3(root, project, environment, bucket, &amazon.redactor);
-            elsewhere(Arc::new(store))
-        }
-        StateConfig::Kubernetes(state) => {
-            let home = desired::cluster::namespaces(&project.name, name, environment)?.home;
-            let namespace = state.namespace.as_ref().unwrap_or(&home);
-            let store = in_cluster(root, project, environment, connection, namespace);
-            StoreAt {
-                store: Arc::new(store),
-                is_home: *namespace == home,
-            }
-        }
-    })
-}
-
-fn in_cluster(
-    root: &Path,
-    project: &Project,
-    environment: &EnvironmentConfig,
-    connection: &ClusterConnection,
-    namespace: &str,
-) -> KubernetesStore {
-    let failures = root.join(environment.state.path());
-    let (connection, project) = (connection.clone(), project.name.clone());
-    KubernetesStore::new(connection, namespace.to_owned(), project, failures)
-}
-
-/// The store that an environment's state was in before.
-pub struct FormerStore {
-    /// The store, with no lock but its own.
-    pub store: Arc<dyn StateStore>,
-    /// Whether who has the lock of the store that the configuration names has this one's, too.
-    pub shares_lock: bool,
-}
-
-/// The store that the session's environment would have with this in its configuration.
-pub fn former_store(session: &Session, state: &StateConfig) -> Result<FormerStore, Error> {
-    let (root, project, name) = (&session.root, &session.project, &session.environment);
-    let redactor = &session.ports.redactor;
-    let before = EnvironmentConfig {
-        state: state.clone(),
-        ..session.configuration()?.clone()
-    };
-    if let (StateConfig::Kubernetes(_), Some(_)) = (state, before.cluster.host()) {
-        return Err(Error::Usage {
-            what: format!("{name} is on no cluster: its state was in none"),
-            help: "--from local:FOLDER and --from s3://BUCKET/PREFIX name other places".to_owned(),
-        });
-    }
-    let amazon = Amazon::new(&before, redactor);
-    let connection = connection(root, &before, &amazon)?;
-    let at = store_alone(root, project, name, &before, (&connection, &amazon))?;
-    Ok(FormerStore {
-        store: Arc::new(RedactedStore::new(at.store, redactor.clone())),
-        shares_lock: at.is_home,
-    })
-}
-
-/// State in a bucket, whose region may be another than those of registry and cluster.
-fn s3(
-    root: &Path,
-    project: &Project,
-    environment: &EnvironmentConfig,
-    state: &S3State,
-    redactor: &Redactor,
-) -> S3Store {
-    let bucket = Bucket {
-        name: state.bucket.clone().unwrap_or_default(),
-        prefix: state.prefix.clone().unwrap_or_else(|| "shipit".to_owned()),
-        endpoint: state.endpoint.clone(),
-        path_style: state.path_style,
-    };
-    let aws = Aws::new(state.region.clone(), redactor.clone());
-    let failures = root.join(environment.state.path());
-    S3Store::new(Arc::new(aws), bucket, project.name.clone(), failures)
-}
-
 fn connection(
     root: &Path,
     environment: &EnvironmentConfig,
@@ -479,10 +417,4 @@ fn connection(
         ClusterConfig::Eks(_, cluster) => connection.login = amazon.login(root, cluster)?,
     }
     Ok(connection)
-}
-
-/// The state store, with what only the local one can do.
-#[must_use]
-pub fn local_store(root: &Path, environment: &EnvironmentConfig) -> LocalStore {
-    LocalStore::new(root.join(environment.state.path()))
 }

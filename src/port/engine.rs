@@ -394,6 +394,12 @@ pub trait Engine: Send + Sync {
     /// Where services answer: through the live listener, or through the preview one.
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError>;
 
+    /// The same as this machine reaches it, for who asks there: an engine on another machine may be
+    /// reached through a connection alone.
+    async fn reachable_urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {
+        self.urls(scope, role).await
+    }
+
     /// Where a service answers in the slot with this role at one of its ports besides the one with
     /// the traffic: each of its instances, or what stands before all of them.
     async fn port_addresses(
@@ -404,6 +410,12 @@ pub trait Engine: Send + Sync {
     ) -> Result<Vec<SocketAddr>, EngineError> {
         let facts = self.observe(scope).await?;
         Ok(facts.port_addresses(role, service, port))
+    }
+
+    /// At which of these addresses somebody listens on the engine's machine, as far as it can be told.
+    async fn occupied(&self, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, EngineError> {
+        let _ = addresses;
+        Ok(Vec::new())
     }
 
     /// The addresses of the load balancers that a cloud has made for live traffic, whether they

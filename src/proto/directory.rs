@@ -204,6 +204,19 @@ impl Directory {
         self.0.join("layout")
     }
 
+    /// Where clients on other machines send an environment's images to, as an OCI image layout.
+    #[must_use]
+    pub fn sent(&self, scope: &Scope) -> PathBuf {
+        let environment = self.0.join("sent").join(scope.project.as_str());
+        environment.join(scope.environment.as_str())
+    }
+
+    /// Where the state of environments is kept for clients on several machines.
+    #[must_use]
+    pub fn documents(&self) -> PathBuf {
+        self.0.join("documents")
+    }
+
     /// Where the files of instances are that cannot be held in memory.
     #[must_use]
     pub fn files(&self) -> PathBuf {

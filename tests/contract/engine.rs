@@ -179,7 +179,7 @@ async fn tell(kind: &str, story: impl AsyncFnOnce(&Stage)) {
         .expect("deleted");
 }
 
-async fn start(directory: &Directory) -> Child {
+pub(crate) async fn start(directory: &Directory) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shipit"));
     command
         .args(["agent", "run", "--agent-directory"])

@@ -1,7 +1,9 @@
-//! The state store's contract, held by the local one, by the one in a cluster and by the one in a
-//! bucket.
+//! The state store's contract, held by the local one, by an agent's, by the one in a cluster and by
+//! the one in a bucket.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +12,13 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use jiff::Timestamp;
 use shipit::driver::aws::Aws;
+use shipit::driver::host::HostEngine;
 use shipit::driver::kubernetes::client::ClusterConnection;
+use shipit::driver::state::host as by_agent;
 use shipit::driver::state::kubernetes::KubernetesStore;
 use shipit::driver::state::local::LocalStore;
-use shipit::driver::state::s3::{Bucket, S3Store};
+use shipit::driver::state::objects::ObjectStore;
+use shipit::driver::state::s3::{self as in_bucket, Bucket};
 use shipit::model::command::{CommandRecord, RecordedPlace};
 use shipit::model::journal::{Direction, Journal, JournalEntry, What};
 use shipit::model::notice::{DeliveryStatus, Notice, NoticeEvent, OutboxEntry};
@@ -24,8 +29,10 @@ use shipit::model::state::{Migrated, State};
 use shipit::model::{ContentHash, EnvironmentName, ReleaseNumber, Slot};
 use shipit::port::StateStore;
 use shipit::port::store::{Lease, StoreError};
+use shipit::proto::Directory;
 
 use crate::cluster::Cluster;
+use crate::engine::start;
 use crate::support::actor;
 
 pub(crate) fn environment() -> EnvironmentName {
@@ -41,6 +48,17 @@ pub(crate) struct Place {
     cluster: Option<Cluster>,
     /// The client of the bucket, and its name.
     bucket: Option<(aws_sdk_s3::Client, String)>,
+    /// The agent that has it.
+    agent: Option<Child>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(agent) = &mut self.agent {
+            let _ = agent.kill();
+            let _ = agent.wait();
+        }
+    }
 }
 
 /// How a state is damaged.
@@ -88,7 +106,11 @@ impl Place {
             let damaged = serde_json::json!({"data": {"head": text}});
             cluster.patch(&path, "kim", &damaged);
         } else {
-            let path = self.folder.path().join("state/staging/state.json");
+            let path = match self.agent {
+                Some(_) => "a/documents/shop/staging/state.json",
+                None => "state/staging/state.json",
+            };
+            let path = self.folder.path().join(path);
             let text = std::fs::read_to_string(&path).expect("text");
             std::fs::write(&path, cut.of(&text)).expect("written");
         }
@@ -105,6 +127,18 @@ pub(crate) async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
             folder,
             cluster: None,
             bucket: None,
+            agent: None,
+        }
+    } else if kind == "host" {
+        let (agent, state) = (folder.path().join("a"), folder.path().join("state"));
+        let running = start(&Directory::find(Some(agent.clone()))).await;
+        Place {
+            named: format!("host\n{}\n{}", agent.display(), state.display()),
+            store: Arc::new(agents_store(agent, state)),
+            folder,
+            cluster: None,
+            bucket: None,
+            agent: Some(running),
         }
     } else if kind == "s3" {
         let Some((aws, bucket, s3)) = bucket().await else {
@@ -115,13 +149,14 @@ pub(crate) async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
         let state = folder.path().join("state");
         let named = format!("s3\n{endpoint}\n{}\n{}", bucket.name, state.display());
         let (project, failures) = ("shop".parse().expect("a name"), folder.path().join("state"));
-        let store = Arc::new(S3Store::new(aws, bucket, project, failures));
+        let store = Arc::new(in_bucket::store(aws, bucket, &project, failures));
         Place {
             store,
             named,
             folder,
             cluster: None,
             bucket: Some(client),
+            agent: None,
         }
     } else {
         let path = folder.path().to_owned();
@@ -146,6 +181,7 @@ pub(crate) async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
             folder,
             cluster: Some(cluster),
             bucket: None,
+            agent: None,
         }
     };
     told(&place).await;
@@ -155,15 +191,21 @@ pub(crate) async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
         .expect("deleted");
 }
 
+/// The store of the agent in a folder.
+pub(crate) fn agents_store(agent: PathBuf, failures: PathBuf) -> ObjectStore {
+    let project = "shop".parse().expect("a name");
+    by_agent::store(HostEngine::new(Some(agent)), &project, failures)
+}
+
 /// The store in a bucket that is there, for another process.
-pub(crate) fn bucket_at(endpoint: &str, name: &str, failures: &str) -> S3Store {
+pub(crate) fn bucket_at(endpoint: &str, name: &str, failures: &str) -> ObjectStore {
     let bucket = Bucket {
         name: name.to_owned(),
         ..new_bucket()
     };
     let aws = Arc::new(Aws::with(played(endpoint)));
     let project = "shop".parse().expect("a name");
-    S3Store::new(aws, bucket, project, failures.into())
+    in_bucket::store(aws, bucket, &project, failures.into())
 }
 
 /// How whoever plays Amazon is asked.
@@ -215,6 +257,7 @@ macro_rules! suite {
     ($($story:ident),* $(,)?) => {
         mod local { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("local", async |place| super::$story(place).await).await; })* }
         mod s3 { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("s3", async |place| super::$story(place).await).await; })* }
+        mod host { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("host", async |place| super::$story(place).await).await; })* }
         mod kubernetes { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("kubernetes", async |place| super::$story(place).await).await; })* }
     };
 }
@@ -276,7 +319,7 @@ async fn a_store_that_ignores_conditions_gives_no_lock() {
 }
 
 /// The store in a bucket of whoever answers there.
-fn store_at(endpoint: String, failures: &std::path::Path) -> S3Store {
+fn store_at(endpoint: String, failures: &std::path::Path) -> ObjectStore {
     let keys = Credentials::new("AKIAIOSFODNN7EXAMPLE", "secret", None, None, "test");
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -290,10 +333,10 @@ fn store_at(endpoint: String, failures: &std::path::Path) -> S3Store {
         path_style: true,
     };
     let project = "shop".parse().expect("a name");
-    S3Store::new(
+    in_bucket::store(
         Arc::new(Aws::with(config)),
         bucket,
-        project,
+        &project,
         failures.into(),
     )
 }
@@ -777,7 +820,7 @@ async fn what_is_known_about_a_failure_is_kept(place: &Place) {
             .keep_failure(&environment(), number, &files)
             .await
             .expect("kept");
-        let folder = std::path::PathBuf::from(kept.expect("a place"));
+        let folder = PathBuf::from(kept.expect("a place"));
         assert!(
             folder.ends_with("state/staging/failures/3"),
             "{}",

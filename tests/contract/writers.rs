@@ -16,7 +16,7 @@ use shipit::model::state::State;
 use shipit::port::StateStore;
 use shipit::port::store::StoreError;
 
-use crate::store::{Place, bucket_at, environment, suite, tell};
+use crate::store::{Place, agents_store, bucket_at, environment, suite, tell};
 use crate::support::actor;
 
 /// How many write at once.
@@ -174,6 +174,7 @@ fn named_store(named: &str) -> Arc<dyn StateStore> {
     let project = "shop".parse().expect("a name");
     match parts[..] {
         ["local", folder] => Arc::new(LocalStore::new(PathBuf::from(folder))),
+        ["host", agent, failures] => Arc::new(agents_store(agent.into(), failures.into())),
         ["s3", endpoint, name, failures] => Arc::new(bucket_at(endpoint, name, failures)),
         ["kubernetes", kubeconfig, namespace, failures] => {
             let connection = ClusterConnection {

@@ -94,6 +94,14 @@ const COMMANDS: &[(&[&str], Option<&str>)] = &[
     (&["agent", "status"], Some("agent")),
     (&["agent", "logs"], Some("log")),
     (&["agent", "unit"], Some("agent_units")),
+    (
+        &["agent", "install", "--at", "ssh://127.0.0.1:1"],
+        Some("error"),
+    ),
+    (
+        &["agent", "upgrade", "--at", "ssh://127.0.0.1:1"],
+        Some("error"),
+    ),
     (&["destroy", "--auto-approve"], Some("event")),
     (&["agent", "stop", "--services"], Some("agent")),
 ];

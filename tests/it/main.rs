@@ -21,6 +21,7 @@ mod discover;
 mod docker;
 mod documents;
 mod drift;
+mod elsewhere;
 mod examples;
 mod exclusive;
 mod failures;

@@ -13,6 +13,17 @@ fn world(user: &'static str) -> Option<(World, Machine)> {
 
 /// The same, whose commands have these variables of whoever runs them.
 pub fn world_with(user: &'static str, variables: Vec<String>) -> Option<(World, Machine)> {
+    let machine = Machine {
+        variables,
+        ..machine(user)?
+    };
+    let mut world = World::on(machine.clone());
+    world.project = vec!["cluster: {runtime: systemd}".to_owned()];
+    Some((world, machine))
+}
+
+/// That machine, for one of its users.
+pub fn machine(user: &'static str) -> Option<Machine> {
     let folder = std::env::var_os("SHIPIT_TEST_SYSTEMD");
     assert!(
         folder.is_some() || std::env::var_os("SHIPIT_TEST_REAL").is_none(),
@@ -25,15 +36,12 @@ pub fn world_with(user: &'static str, variables: Vec<String>) -> Option<(World, 
         return None;
     };
     let name = std::fs::read_to_string(Path::new(&folder).join("name")).expect("its name");
-    let machine = Machine {
+    Some(Machine {
         name: name.trim().to_owned(),
         folder: folder.into(),
         user,
-        variables,
-    };
-    let mut world = World::on(machine.clone());
-    world.project = vec!["cluster: {runtime: systemd}".to_owned()];
-    Some((world, machine))
+        variables: Vec::new(),
+    })
 }
 
 /// What a shell on the machine says.

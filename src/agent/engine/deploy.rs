@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::engine::environment_state::{InstanceKey, Serving};
 use crate::agent::engine::held::Held;
-use crate::agent::engine::images::fetch;
+use crate::agent::engine::images::{self, fetch};
 use crate::agent::engine::record::{EnvironmentRecord, SlotRecord, WorkloadRecord};
 use crate::agent::engine::{Agent, Environment, Work, failed, moved};
 use crate::agent::instance::{InstanceSpec, Supervisor};
@@ -88,6 +88,7 @@ pub(in crate::agent) async fn deploy(
     drop(work);
 
     agent.sweep().await;
+    images::prune_sent(agent, &permit.scope).await;
     deployed
 }
 

@@ -52,6 +52,12 @@ impl Agent {
         }
     }
 
+    /// Whether a permit would be let in.
+    pub(in crate::agent) fn check(&self, permit: &Permit) -> Result<(), EngineError> {
+        let record = self.environment(&permit.scope).state.record();
+        permit.enters(record.owner(), record.fence, record.changed_by.as_ref())
+    }
+
     /// Lets a permit in: the lineage must own the environment, and the fence must not be behind.
     /// What it brings is recorded before anything is done under it.
     pub(super) async fn enter<'a>(

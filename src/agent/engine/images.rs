@@ -4,7 +4,7 @@ use crate::agent::engine::{Agent, failed};
 use crate::agent::rootfs;
 use crate::model::workload::Workload;
 use crate::port::Progress;
-use crate::port::engine::{EngineError, Incoming, Pull};
+use crate::port::engine::{EngineError, Incoming, Pull, Scope};
 
 /// Whether the images that are not there yet have room, all together.
 pub(in crate::agent) async fn room(
@@ -23,6 +23,25 @@ pub(in crate::agent) async fn room(
         .map_err(|error| error.to_string())
         .flatten()
         .map_err(|reason| failed("looking for room for the images", &reason))
+}
+
+/// Takes away what clients on other machines have sent for an environment and no slot has.
+pub(super) async fn prune_sent(agent: &Agent, scope: &Scope) {
+    let layout = agent.folder().sent(scope);
+    if !layout.exists() {
+        return;
+    }
+    let record = agent.environment(scope).state.record();
+    let workloads = record
+        .slots
+        .values()
+        .flat_map(|slot| slot.workloads.values());
+    let images = workloads.filter_map(|workload| workload.spec.image.value().cloned());
+    let images = images.collect();
+    let pruned = tokio::task::spawn_blocking(move || rootfs::sent::prune(&layout, &images)).await;
+    if let Err(error) = pruned {
+        tracing::warn!(%error, "old images were not deleted");
+    }
 }
 
 /// Every blob is read and verified before anything is stopped or started.

@@ -77,6 +77,11 @@ impl Limits {
     }
 
     /// What a layer of this size may become.
+    /// The most bytes that an image may become.
+    pub const fn bytes(&self) -> u64 {
+        self.of_all.bytes
+    }
+
     pub fn expands_to(&self, packed: u64) -> u64 {
         if self.suspicious {
             packed.saturating_mul(EXPANSION).saturating_add(ANY)

@@ -9,6 +9,7 @@ mod fetch;
 mod limits;
 mod meta;
 mod seal;
+pub(in crate::agent) mod sent;
 mod space;
 #[cfg(test)]
 mod tests;

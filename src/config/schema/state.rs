@@ -20,6 +20,8 @@ by_kind! {
         /// Objects of a bucket of S3, or of a store that speaks its language and keeps to its
         /// conditions of a write.
         "s3" => S3(bucket: S3State),
+        /// Documents of the host's agent: one history and one lock for everybody who deploys there.
+        "host" => Host(host: HostState),
     }
 }
 
@@ -39,6 +41,16 @@ pub struct ClusterState {
     /// The namespace; the environment's own without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+    /// The folder for what is recorded about failures, relative to the project's; `state` without
+    /// it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+}
+
+/// Documents of the agent of the host that the environment is on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct HostState {
     /// The folder for what is recorded about failures, relative to the project's; `state` without
     /// it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,7 +136,7 @@ fn is_bucket(name: &str) -> bool {
 /// Why a text names no place of a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no place of a state: `local:FOLDER`, `kubernetes:NAMESPACE`, or `s3://BUCKET/PREFIX`, behind which `?region=NAME&endpoint=URL&path_style=true` may stand"
+    "`{0}` is no place of a state: `local:FOLDER`, `host:`, `kubernetes:NAMESPACE`, or `s3://BUCKET/PREFIX`, behind which `?region=NAME&endpoint=URL&path_style=true` may stand"
 )]
 pub struct StatePlaceError(String);
 
@@ -143,6 +155,7 @@ impl FromStr for StateConfig {
                 namespace: named,
                 path: None,
             })),
+            "host" if named.is_none() => Some(Self::Host(HostState::default())),
             "s3" => bucket(text).map(Self::S3),
             _ => None,
         }
@@ -178,6 +191,7 @@ impl StateConfig {
             Self::Local(local) => &local.path,
             Self::Kubernetes(cluster) => &cluster.path,
             Self::S3(bucket) => &bucket.path,
+            Self::Host(host) => &host.path,
         };
         path.as_deref().unwrap_or(Path::new("state"))
     }
@@ -187,10 +201,17 @@ impl StateConfig {
             (Self::Kubernetes(_), ClusterConfig::Host(_)) => findings.add(
                 &["state", "kind"],
                 "there is no cluster to keep the state in",
-                "`local` keeps it in a folder",
+                "`host` keeps it with the agent, `local` in a folder",
             ),
+            (Self::Host(_), ClusterConfig::Kubernetes(..) | ClusterConfig::Eks(..)) => findings
+                .add(
+                    &["state", "kind"],
+                    "a cluster has no agent to keep the state",
+                    "`kubernetes` keeps it in the cluster",
+                ),
             (Self::S3(bucket), _) => bucket.check(findings),
             (Self::Local(_), _)
+            | (Self::Host(_), ClusterConfig::Host(_))
             | (Self::Kubernetes(_), ClusterConfig::Kubernetes(..) | ClusterConfig::Eks(..)) => {}
         }
     }

@@ -1,6 +1,15 @@
-//! The engine `host`: this machine, through the agent. Without an agent the first call starts one.
+//! The engine `host`: this machine, through the agent; without an agent the first call starts one.
+//! Another machine is the same through a connection of ssh ([`ElsewhereEngine`], [`tunnel`]).
 
 mod connect;
+mod documents;
+mod elsewhere;
+mod examine;
+mod lines;
+mod listening;
+mod machine;
+mod push;
+pub mod tunnel;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,8 +21,8 @@ use futures_util::stream::{BoxStream, StreamExt as _};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Request;
 use tonic::transport::Channel;
-use tonic::{Request, Status, Streaming};
 
 use crate::model::facts::Facts;
 use crate::model::outcome::Url;
@@ -27,13 +36,16 @@ use crate::port::engine::{
     RunningCommand, Scope, TaskEnd, TaskRun, WAITING,
 };
 use crate::proto::commands;
-use crate::proto::convert::{decode, encode, parse};
+use crate::proto::convert::{decode, encode};
 use crate::proto::tasks::{self, TaskPiece};
 use crate::proto::v1::agent_client::AgentClient;
 use crate::proto::{Directory, v1};
 
 pub use connect::{Starting, connect, connect_any};
 use connect::{found, listens};
+pub use elsewhere::ElsewhereEngine;
+use lines::{follow, log_line};
+pub use machine::{Machine, Reached};
 
 /// How long a call may take that only looks or flips something.
 const SHORT: Duration = Duration::from_secs(30);
@@ -44,14 +56,21 @@ const LONG: Duration = Duration::from_mins(10);
 /// The largest message.
 const MESSAGE_LIMIT: usize = 16 << 20;
 
-/// This machine.
+/// A machine with an agent.
 #[derive(Clone)]
 pub struct HostEngine {
-    directory: Directory,
-    /// Whether one is started where none runs.
-    starting: Starting,
+    place: AgentPlace,
     /// The agent that was reached last.
     client: Arc<Mutex<Option<AgentClient<Channel>>>>,
+}
+
+/// Where the agent is.
+#[derive(Clone)]
+enum AgentPlace {
+    /// On this machine, in this folder.
+    Here(Directory, Starting),
+    /// On another one. None is started there: what would it be started from?
+    There(Machine),
 }
 
 impl HostEngine {
@@ -59,8 +78,16 @@ impl HostEngine {
     #[must_use]
     pub fn new(directory: Option<PathBuf>) -> Self {
         Self {
-            directory: Directory::find(directory),
-            starting: Starting::IfNeeded,
+            place: AgentPlace::Here(Directory::find(directory), Starting::IfNeeded),
+            client: Arc::default(),
+        }
+    }
+
+    /// The agent of another machine.
+    #[must_use]
+    pub fn on(machine: Machine) -> Self {
+        Self {
+            place: AgentPlace::There(machine),
             client: Arc::default(),
         }
     }
@@ -69,20 +96,28 @@ impl HostEngine {
     /// seen.
     #[must_use]
     pub fn never_starting(self) -> Self {
-        Self {
-            starting: Starting::Never,
-            ..self
-        }
+        let place = match self.place {
+            AgentPlace::Here(directory, _) => AgentPlace::Here(directory, Starting::Never),
+            AgentPlace::There(machine) => AgentPlace::There(machine),
+        };
+        Self { place, ..self }
     }
 
     /// For what only looks: none when there is neither an agent nor anything of this environment
     /// that one would take back. To look at nothing starts nothing.
     async fn reader(&self, scope: &Scope) -> Result<Option<AgentClient<Channel>>, EngineError> {
         let mut reached = self.client.lock().await;
-        if reached.is_some() || self.directory.record(scope).exists() {
+        let directory = match &self.place {
+            AgentPlace::Here(directory, _) if reached.is_none() => directory,
+            // What another machine has is not known while nobody answers there.
+            AgentPlace::Here(..) | AgentPlace::There(_) => {
+                return self.reach(&mut reached).await.map(Some);
+            }
+        };
+        if directory.record(scope).exists() {
             return self.reach(&mut reached).await.map(Some);
         }
-        (*reached).clone_from(&found(&self.directory).await?);
+        (*reached).clone_from(&found(directory).await?);
         Ok(reached.clone())
     }
 
@@ -97,13 +132,17 @@ impl HostEngine {
         &self,
         reached: &mut Option<AgentClient<Channel>>,
     ) -> Result<AgentClient<Channel>, EngineError> {
+        let (directory, starting) = match &self.place {
+            AgentPlace::Here(directory, starting) => (directory, *starting),
+            AgentPlace::There(machine) => return Ok(machine.agent().await?.client),
+        };
         if let Some(client) = reached
-            && listens(&self.directory).await
+            && listens(directory).await
         {
             return Ok(client.clone());
         }
 
-        let client = connect(&self.directory, self.starting).await?;
+        let client = connect(directory, starting).await?;
         *reached = Some(client.clone());
         Ok(client)
     }
@@ -113,18 +152,6 @@ fn request<T>(message: T, limit: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(limit);
     request
-}
-
-/// Reads a call's progress to its end.
-async fn follow(
-    lines: Result<tonic::Response<Streaming<v1::Progress>>, Status>,
-    say: Progress<'_>,
-) -> Result<(), EngineError> {
-    let mut lines = lines?.into_inner();
-    while let Some(line) = lines.message().await? {
-        say(&line.line);
-    }
-    Ok(())
 }
 
 #[async_trait]
@@ -468,13 +495,4 @@ impl Engine for HostEngine {
             .map(|line| log_line(line?).map_err(Into::into))
             .boxed())
     }
-}
-
-fn log_line(line: v1::LogLine) -> Result<LogLine, Status> {
-    Ok(LogLine {
-        slot: parse("slot", &line.slot)?,
-        service: parse("service", &line.service)?,
-        instance: u16::try_from(line.instance).unwrap_or(u16::MAX),
-        text: line.text,
-    })
 }

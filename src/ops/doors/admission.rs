@@ -65,6 +65,7 @@ fn folders(environment: &EnvironmentConfig) -> Vec<&Path> {
     let agent = environment
         .cluster
         .host()
+        .filter(|host| host.at.is_none())
         .and_then(|host| host.directory.as_deref());
     let mut folders = vec![environment.state.path(), environment.registry.path()];
     folders.extend(agent);
@@ -237,7 +238,7 @@ impl Asking {
 
     fn state(&mut self, state: &StateConfig) {
         let bucket = match state {
-            StateConfig::Local(_) | StateConfig::Kubernetes(_) => return,
+            StateConfig::Local(_) | StateConfig::Kubernetes(_) | StateConfig::Host(_) => return,
             StateConfig::S3(bucket) => bucket,
         };
         let name = bucket.bucket.as_deref().unwrap_or_default();
@@ -258,6 +259,8 @@ impl Asking {
                 network,
                 user_namespace: _,
                 directory: _,
+                at,
+                ssh,
             }) => {
                 let is_open = match runtime {
                     Runtime::Process | Runtime::Systemd | Runtime::Auto => true,
@@ -268,7 +271,12 @@ impl Asking {
                 self.when(is_open, "cluster.runtime", what);
                 let what = "a network of this machine";
                 self.when(network.is_some(), "cluster.network", what);
-                "host".to_owned()
+                self.when(ssh.identity.is_some(), "cluster.ssh.identity", FILE);
+                self.when(ssh.known_hosts.is_some(), "cluster.ssh.known_hosts", FILE);
+                match at {
+                    Some(at) => format!("host:{at}"),
+                    None => "host".to_owned(),
+                }
             }
             ClusterConfig::Eks(_, eks) => {
                 let (gets, ca) = (

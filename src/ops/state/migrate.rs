@@ -15,7 +15,8 @@ use crate::model::EnvironmentName;
 use crate::model::release::{Actor, Release};
 use crate::model::state::{Migrated, State};
 use crate::ops::state::change::{Asked, change};
-use crate::ops::{Error, Session, wiring};
+use crate::ops::state::wiring;
+use crate::ops::{Error, Session};
 use crate::policy::Refusal;
 use crate::port::StateStore;
 use crate::port::store::{Lease, StoreError};
@@ -59,11 +60,13 @@ pub async fn former(session: &Session, named: Option<StateConfig>) -> Result<Sta
     if let Some(named) = named {
         return Ok(named);
     }
-    let missing = || Error::Usage {
+    let missing = || {
+        Error::Usage {
         what: "nothing says where the state was before".to_owned(),
         help:
-            "name it: --from local:FOLDER, --from kubernetes:NAMESPACE, --from s3://BUCKET/PREFIX"
+            "name it: --from local:FOLDER, --from host:, --from kubernetes:NAMESPACE, --from s3://BUCKET/PREFIX"
                 .to_owned(),
+    }
     };
     let local = StateConfig::Local(LocalState::default());
     if let StateConfig::Local(_) = session.configuration()?.state {

@@ -5,6 +5,7 @@ mod change;
 mod list;
 mod migrate;
 mod remove;
+pub(in crate::ops) mod wiring;
 
 pub use list::list;
 pub use migrate::{Migrating, Migration, former, migrate};
@@ -20,8 +21,8 @@ use crate::config::schema::StateConfig;
 use crate::files;
 use crate::model::state::{FORMAT, State};
 use crate::ops::state::change::{Asked, change};
-use crate::ops::wiring::LocalStore;
-use crate::ops::{Error, Session, behind, wiring};
+use crate::ops::state::wiring::LocalStore;
+use crate::ops::{Error, Session, behind};
 use crate::policy::Refusal;
 use crate::port::StateStore as _;
 use crate::port::store::StoreError;
@@ -166,7 +167,7 @@ fn local(session: &Session) -> Result<LocalStore, Error> {
                    object's version before is one"
                 .to_owned(),
         }),
-        StateConfig::Kubernetes(_) => Err(Error::Usage {
+        StateConfig::Kubernetes(_) | StateConfig::Host(_) => Err(Error::Usage {
             what: "only a state in a folder is mended this way".to_owned(),
             help: "`shipit state push FILE --force` puts a copy in its place".to_owned(),
         }),

@@ -8,6 +8,8 @@ mod parts;
 #[allow(dead_code)] // each test binary uses its own part of it
 pub mod receivers;
 mod said;
+#[allow(dead_code)] // each test binary uses its own part of it
+pub mod sshd;
 pub mod tls;
 #[allow(dead_code)] // each test binary uses its own part of it
 pub mod vault;
@@ -140,6 +142,17 @@ impl World {
             std::os::unix::fs::chown(folder.path(), Some(1000), Some(1000)).expect("it is theirs");
         }
         Self::within(folder, Some(machine))
+    }
+
+    /// The same on this machine, in a folder that another one has, too.
+    pub fn shared_with(machine: &Machine) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("w")
+            .tempdir_in(&machine.folder)
+            .expect("a folder");
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(folder.path(), open).expect("it is ours");
+        Self::within(folder, None)
     }
 
     fn within(folder: TempDir, machine: Option<Machine>) -> Self {

@@ -5,46 +5,20 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 
 use crate::driver::aws;
+use crate::driver::state::objects::{Found, Guard, Written};
 use crate::port::store::StoreError;
 
 /// The largest object that is read: a state of some ten thousand releases.
 const LIMIT: usize = 64 << 20;
 
-/// An object, as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
-    pub bytes: Vec<u8>,
-    /// Its `ETag`.
-    pub version: String,
-}
-
-/// What must be there for a write to happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Guard<'a> {
-    /// No object.
-    Absent,
-    /// The object in this version.
-    Is(&'a str),
-}
-
-/// What became of a write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use]
-pub(super) enum Written {
-    /// It happened, and this is the version since.
-    As(String),
-    /// Its condition did not hold.
-    Moved,
-}
-
 /// A bucket.
 #[derive(Debug, Clone)]
-pub(super) struct Objects {
+pub(super) struct BucketObjects {
     client: Client,
     bucket: String,
 }
 
-impl Objects {
+impl BucketObjects {
     pub const fn new(client: Client, bucket: String) -> Self {
         Self { client, bucket }
     }

@@ -1,13 +1,14 @@
 //! Whether a store keeps to the conditions of a write. One that does not would give a lock to two.
 
-use crate::driver::state::s3::objects::{Guard, Objects, Written};
+use crate::driver::state::objects::{Guard, Written};
+use crate::driver::state::s3::objects::BucketObjects;
 use crate::port::store::StoreError;
 
 /// A version that no object has.
 const NEVER: &str = "\"00000000000000000000000000000000\"";
 
 /// Writes an object of its own under conditions that hold and that do not, and takes it away again.
-pub(super) async fn keeps_conditions(objects: &Objects, key: &str) -> Result<(), StoreError> {
+pub(super) async fn keeps_conditions(objects: &BucketObjects, key: &str) -> Result<(), StoreError> {
     let key = format!("{key}-{}", uuid::Uuid::new_v4().simple());
     let tried = tried(objects, &key).await;
     // Whatever came out, nothing stays.
@@ -15,7 +16,7 @@ pub(super) async fn keeps_conditions(objects: &Objects, key: &str) -> Result<(),
     tried.and(deleted)
 }
 
-async fn tried(objects: &Objects, key: &str) -> Result<(), StoreError> {
+async fn tried(objects: &BucketObjects, key: &str) -> Result<(), StoreError> {
     let write = async |guard| objects.put(key, b"shipit\n".to_vec(), guard).await;
     // A write whose answer was lost is in its own way when it is sent again. Nobody else knows the
     // key: what is there is this one's.

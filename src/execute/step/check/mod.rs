@@ -80,7 +80,7 @@ async fn hold_all(
 }
 
 async fn check_target(run: &Run, role: Role) -> Result<CheckTarget, StepError> {
-    let urls = run.engine().urls(run.scope(), role).await?;
+    let urls = run.engine().reachable_urls(run.scope(), role).await?;
     let mut env = BTreeMap::from([(
         "SHIPIT_ENVIRONMENT".to_owned(),
         run.plan().environment.to_string(),

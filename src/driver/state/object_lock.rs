@@ -1,9 +1,10 @@
-//! The lock as an object of a bucket.
+//! The lock as an object with a version.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::driver::state::lock::Lock;
-use crate::driver::state::s3::objects::{Guard, Objects, Written};
+use crate::driver::state::objects::{Guard, Objects, Written};
 use crate::driver::state::versioned::{LockDocument, Versioned};
 use crate::model::EnvironmentName;
 use crate::port::store::StoreError;
@@ -11,13 +12,17 @@ use crate::port::store::StoreError;
 /// Where the lock of an environment is.
 #[derive(Clone)]
 pub(super) struct LockObject {
-    objects: Objects,
+    objects: Arc<dyn Objects>,
     key: String,
     environment: EnvironmentName,
 }
 
 impl LockObject {
-    pub fn place(objects: Objects, key: String, environment: EnvironmentName) -> Versioned<Self> {
+    pub fn place(
+        objects: Arc<dyn Objects>,
+        key: String,
+        environment: EnvironmentName,
+    ) -> Versioned<Self> {
         Versioned::of(Self {
             objects,
             key,
@@ -46,7 +51,7 @@ impl LockDocument for LockObject {
         };
         // A holder that cannot be read is not taken for none.
         let lock = serde_json::from_slice(&found.bytes).map_err(|error| StoreError::Damaged {
-            path: self.key.clone(),
+            path: self.objects.place(&self.key),
             reason: format!("it does not say who holds the lock: {error}"),
             help: "make sure that no shipit runs for this environment, then delete the object"
                 .to_owned(),

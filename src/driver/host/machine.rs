@@ -1,0 +1,265 @@
+//! Another machine: its agent, reached through one connection of ssh that is made when it is first
+//! needed, and again when it has ended.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::driver::host::tunnel::{Destination, Tunnel, quoted};
+use crate::model::ssh::SshAddress;
+use crate::port::engine::EngineError;
+use crate::proto::CONTRACT;
+use crate::proto::v1::agent_client::AgentClient;
+use crate::proto::v1::{InfoReply, InfoRequest};
+
+/// How long an agent may take to say who it is.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long one that is just being started anew is waited for.
+const RESTART: Duration = Duration::from_secs(3);
+
+/// How often it is looked for meanwhile.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How long it takes at the most to see that a connection has ended, once nothing comes through it.
+const SEEN: Duration = Duration::from_millis(500);
+
+/// A machine, and the connection to it that a whole run uses.
+#[derive(Clone)]
+pub struct Machine {
+    to: Destination,
+    /// The agent's folder there; that user's own without it.
+    folder: Option<PathBuf>,
+    open: Arc<Mutex<Option<Open>>>,
+}
+
+/// A connection, and the agent behind it once one has answered.
+struct Open {
+    tunnel: Arc<Tunnel>,
+    agent: Option<Reached>,
+}
+
+/// An agent that answers.
+#[derive(Clone)]
+pub struct Reached {
+    /// Its client.
+    pub client: AgentClient<Channel>,
+    /// What it says of itself.
+    pub info: InfoReply,
+}
+
+impl Machine {
+    /// A machine that nobody has connected to yet.
+    #[must_use]
+    pub fn new(to: Destination, folder: Option<PathBuf>) -> Self {
+        Self {
+            to,
+            folder,
+            open: Arc::default(),
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub const fn address(&self) -> &SshAddress {
+        &self.to.address
+    }
+
+    /// How somebody logs in there by hand.
+    #[must_use]
+    pub fn by_hand(&self) -> String {
+        self.to.by_hand()
+    }
+
+    /// The connection.
+    pub async fn tunnel(&self) -> Result<Arc<Tunnel>, EngineError> {
+        let mut open = self.open.lock().await;
+        if let Some(open) = open.as_ref().filter(|open| open.tunnel.is_open()) {
+            return Ok(Arc::clone(&open.tunnel));
+        }
+        let tunnel = Arc::new(Tunnel::open(self.to.clone()).await?);
+        *open = Some(Open {
+            tunnel: Arc::clone(&tunnel),
+            agent: None,
+        });
+        Ok(tunnel)
+    }
+
+    /// The agent that has answered through the connection that is there. Its client makes a new
+    /// connection to its socket by itself when the agent was started anew.
+    async fn known(&self) -> Option<Reached> {
+        let open = self.open.lock().await;
+        let open = open.as_ref().filter(|open| open.tunnel.is_open())?;
+        open.agent.clone()
+    }
+
+    async fn remember(&self, agent: &Reached) {
+        if let Some(open) = self.open.lock().await.as_mut() {
+            open.agent = Some(agent.clone());
+        }
+    }
+
+    /// Asks anew who the agent is: it may be another one since.
+    pub async fn forget_agent(&self) {
+        if let Some(open) = self.open.lock().await.as_mut() {
+            open.agent = None;
+        }
+    }
+
+    /// The agent's folder there.
+    pub async fn folder(&self) -> Result<String, EngineError> {
+        Ok(match &self.folder {
+            Some(folder) => folder.to_string_lossy().into_owned(),
+            None => self.tunnel().await?.about().agent_folder(),
+        })
+    }
+
+    /// The agent there, of this contract.
+    pub async fn agent(&self) -> Result<Reached, EngineError> {
+        if let Some(known) = self.known().await {
+            return Ok(known);
+        }
+        let Some(reached) = self.any_agent().await? else {
+            return Err(self.no_agent().await);
+        };
+        if reached.info.contract == CONTRACT {
+            self.remember(&reached).await;
+            return Ok(reached);
+        }
+
+        let info = reached.info;
+        Err(EngineError::Unreachable {
+            what: format!("asking the agent on {}", self.address()),
+            reason: format!(
+                "it is shipit {} and speaks contract {}, not {CONTRACT}",
+                info.version, info.contract
+            ),
+            help: format!(
+                "`shipit agent upgrade --at {}` puts this version there: the services stay up",
+                self.address()
+            ),
+        })
+    }
+
+    /// The agent there, of whichever version; none when there is none.
+    pub async fn any_agent(&self) -> Result<Option<Reached>, EngineError> {
+        let deadline = tokio::time::Instant::now() + RESTART;
+        loop {
+            let found = self.attempt().await?;
+            if found.is_some() || tokio::time::Instant::now() >= deadline {
+                return Ok(found);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn attempt(&self) -> Result<Option<Reached>, EngineError> {
+        let tunnel = self.tunnel().await?;
+        let there = format!("{}/agent.sock", self.folder().await?.trim_end_matches('/'));
+        if !is_plain(&there) {
+            return Err(EngineError::Unreachable {
+                what: format!("asking the agent on {}", self.address()),
+                reason: format!("ssh cannot forward `{there}`"),
+                help: "name a folder without `:` there with `cluster.directory`".to_owned(),
+            });
+        }
+        let socket = tunnel.socket("a", &there).await?;
+        let asked = tokio::time::timeout(ANSWER, ask(socket)).await;
+        match asked {
+            Ok(Some(reached)) => Ok(Some(reached)),
+            Ok(None) => match tunnel.fault_within(SEEN).await {
+                Some(fault) => Err(fault),
+                None => Ok(None),
+            },
+            // A dead link is found later than this.
+            Err(_) => Err(match tunnel.fault_within(ANSWER).await {
+                Some(fault) => fault,
+                None => EngineError::Unreachable {
+                    what: format!("asking the agent on {}", self.address()),
+                    reason: format!("connected, no answer within {} s", ANSWER.as_secs()),
+                    help: "look at its log there: `shipit agent logs`".to_owned(),
+                },
+            }),
+        }
+    }
+
+    /// Why there is no agent, and what to do.
+    async fn no_agent(&self) -> EngineError {
+        let what = format!("asking the agent on {}", self.address());
+        let folder = self.folder().await.unwrap_or_default();
+        let install = format!("shipit agent install --at {}", self.address());
+        let socket = format!("{}/agent.sock", folder.trim_end_matches('/'));
+        match self.has(&socket).await {
+            Err(error) => error,
+            // sshd says the same of a socket that nobody has and of one that it may not forward.
+            Ok(true) => EngineError::Unreachable {
+                what,
+                reason: format!(
+                    "{socket} is there and nothing comes through: the agent was killed, or its sshd forwards no sockets"
+                ),
+                help: format!(
+                    "its sshd_config must say `AllowStreamLocalForwarding yes` for this user; `{install}` starts an \
+                     agent where none runs"
+                ),
+            },
+            Ok(false) => EngineError::Unreachable {
+                what,
+                reason: format!("no agent of that user answers in {folder} there"),
+                help: format!("`{install}` puts one there and starts it"),
+            },
+        }
+    }
+
+    /// Whether there is a socket of this name.
+    async fn has(&self, socket: &str) -> Result<bool, EngineError> {
+        let script = format!("test -S {}", quoted(socket));
+        let done = self.tunnel().await?.run(&script, None, ANSWER).await?;
+        Ok(done.status.success())
+    }
+
+    /// An error of a call, or what is behind it: that the connection has ended.
+    pub(super) async fn explained(&self, error: EngineError) -> EngineError {
+        if !matches!(error, EngineError::Unreachable { .. }) {
+            return error;
+        }
+        let open = self.open.lock().await;
+        let tunnel = open.as_ref().map(|open| Arc::clone(&open.tunnel));
+        drop(open);
+        let fault = match tunnel {
+            Some(tunnel) => tunnel.fault_within(SEEN).await,
+            None => None,
+        };
+        fault.unwrap_or(error)
+    }
+}
+
+/// Whether ssh takes a path to forward.
+fn is_plain(path: &str) -> bool {
+    path.starts_with('/') && !path.contains([':', '%', '\n'])
+}
+
+/// The agent behind a socket, if one answers.
+async fn ask(socket: PathBuf) -> Option<Reached> {
+    // The URI is not used: the connector knows the way.
+    let endpoint = Endpoint::from_static("http://agent").connect_timeout(ANSWER);
+    let connector = tower::service_fn(move |_: Uri| {
+        let socket = socket.clone();
+        async move {
+            let stream = UnixStream::connect(&socket).await?;
+            Ok::<_, io::Error>(TokioIo::new(stream))
+        }
+    });
+    let channel = endpoint.connect_with_connector(connector).await.ok()?;
+    let mut client = AgentClient::new(channel)
+        .max_decoding_message_size(super::MESSAGE_LIMIT)
+        .max_encoding_message_size(super::MESSAGE_LIMIT);
+    let asked = client.info(super::request(InfoRequest {}, ANSWER)).await;
+    let info = asked.ok()?.into_inner();
+    Some(Reached { client, info })
+}

@@ -1,0 +1,206 @@
+//! Starting the agent of another machine, by systemd or without, and starting it anew.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::{COMMAND, Reached, Rights, Supervision, Work, quoted};
+use crate::agent::unit::{self, Sockets, UnitOwner};
+use crate::ops::Error;
+use crate::port::engine::EngineError;
+use crate::proto::v1;
+
+/// A login without PAM has no folder of its session in its environment.
+const SYSTEMCTL_USER: &str =
+    "XDG_RUNTIME_DIR=\"${XDG_RUNTIME_DIR:-/run/user/$(id -u)}\" systemctl --user";
+
+impl Work<'_> {
+    /// Starts the agent where none runs.
+    pub(super) async fn start(&self, listeners: &[SocketAddr]) -> Result<(), Error> {
+        match self.setup.supervision {
+            Supervision::Systemd => self.write_units(listeners).await?,
+            Supervision::None => self.start_detached().await?,
+        }
+        self.answers().await.map(drop)
+    }
+
+    /// As a local command starts one: with a log of its own, and without what the login has in its
+    /// environment.
+    async fn start_detached(&self) -> Result<(), Error> {
+        let folder = self.machine.folder().await?;
+        let script = format!(
+            "set -e; umask 077; d={folder}; mkdir -p \"$d\"; cd /; \
+             nohup env -i PATH=\"$PATH\" HOME=\"$HOME\" USER=\"$(id -un)\" LOGNAME=\"$(id -un)\" \
+             {program} agent run --detached --agent-directory \"$d\" \
+             </dev/null >>\"$d/agent.log\" 2>&1 &",
+            folder = quoted(&folder),
+            program = quoted(&self.program()),
+        );
+        let done = self.tunnel.run(&script, None, COMMAND).await?;
+        if done.status.success() {
+            return Ok(());
+        }
+        Err(self.failed("starting the agent", &done.beside))
+    }
+
+    /// What `systemctl` is called with, and where its units are.
+    fn systemd(&self) -> (&'static str, String) {
+        match self.setup.rights {
+            Rights::Sudo => ("systemctl", "/etc/systemd/system".to_owned()),
+            Rights::Own if self.tunnel.about().is_root() => {
+                ("systemctl", "/etc/systemd/system".to_owned())
+            }
+            Rights::Own => {
+                let home = self.tunnel.about().home();
+                (SYSTEMCTL_USER, format!("{home}/.config/systemd/user"))
+            }
+        }
+    }
+
+    async fn write_units(&self, listeners: &[SocketAddr]) -> Result<(), Error> {
+        let (systemctl, folder) = self.systemd();
+        let about = self.tunnel.about();
+        let owner = if systemctl != "systemctl" {
+            UnitOwner::Own
+        } else if about.is_root() {
+            UnitOwner::Root
+        } else {
+            UnitOwner::User(about.user())
+        };
+        let sockets = if listeners.is_empty() {
+            Sockets::None
+        } else {
+            Sockets::Kept
+        };
+        let (program, agent) = (self.program(), self.machine.folder().await?);
+        let service = unit::service(Path::new(&program), Path::new(&agent), owner, sockets);
+
+        self.write_unit(&folder, "shipit-agent.service", service)
+            .await?;
+        let mut units = "shipit-agent.service".to_owned();
+        if sockets == Sockets::Kept {
+            self.write_unit(&folder, "shipit-agent.socket", unit::socket(listeners))
+                .await?;
+            units = format!("shipit-agent.socket {units}");
+        }
+        (self.say)("starting the agent by systemd");
+        let script = format!(
+            "set -e; {systemctl} daemon-reload; {systemctl} enable {units}; {systemctl} start {units}"
+        );
+        self.must("starting the units", &script, None).await?;
+        if owner == UnitOwner::Own {
+            self.linger().await?;
+        }
+        Ok(())
+    }
+
+    async fn write_unit(&self, folder: &str, name: &str, text: String) -> Result<(), Error> {
+        let script = format!(
+            "set -e; umask 022; d={}; mkdir -p \"$d\"; cat > \"$d/{name}.new\"; mv -f \"$d/{name}.new\" \"$d/{name}\"",
+            quoted(folder)
+        );
+        self.must("writing a unit", &script, Some(text.into_bytes()))
+            .await
+            .map(drop)
+    }
+
+    /// A user's own units end with its last login unless they are let linger.
+    async fn linger(&self) -> Result<(), Error> {
+        let script = "test -e \"/var/lib/systemd/linger/$(id -un)\" || loginctl enable-linger";
+        let done = self.tunnel.run(script, None, COMMAND).await?;
+        if done.status.success() {
+            return Ok(());
+        }
+        Err(self.failed("`loginctl enable-linger`", &done.beside))
+    }
+
+    /// The addresses at which systemd listens for the agent.
+    pub(super) async fn kept_sockets(&self) -> Result<Vec<SocketAddr>, Error> {
+        let (systemctl, _) = self.systemd();
+        if !self.tunnel.about().has_systemd() {
+            return Ok(Vec::new());
+        }
+        let script = format!(
+            "{systemctl} is-active -q shipit-agent.socket && {systemctl} show -p Listen shipit-agent.socket"
+        );
+        let done = self.tunnel.run(&script, None, COMMAND).await?;
+        Ok(addresses(&String::from_utf8_lossy(&done.answer)))
+    }
+
+    /// Has the agent that runs end, and one of the new program start. Its services run on, and the
+    /// next agent takes them back.
+    pub(super) async fn restart(
+        &self,
+        agent: Reached,
+        listeners: &[SocketAddr],
+    ) -> Result<(), Error> {
+        (self.say)("starting the agent anew; its services run on");
+        let kept = self.kept_sockets().await?;
+        let all_kept = listeners.iter().all(|listener| kept.contains(listener));
+        let (systemctl, _) = self.systemd();
+        let is_supervised = self.setup.supervision == Supervision::Systemd
+            && self
+                .tunnel
+                .run(
+                    &format!("{systemctl} is-active -q shipit-agent.service"),
+                    None,
+                    COMMAND,
+                )
+                .await?
+                .status
+                .success();
+        self.machine.forget_agent().await;
+        if is_supervised && all_kept {
+            let script = format!("{systemctl} restart shipit-agent.service");
+            self.must("starting the agent anew", &script, None).await?;
+        } else {
+            self.end(agent, is_supervised.then_some(systemctl)).await?;
+            match self.setup.supervision {
+                Supervision::Systemd => self.write_units(listeners).await?,
+                Supervision::None => self.start_detached().await?,
+            }
+        }
+        self.answers().await.map(drop)
+    }
+
+    async fn end(&self, agent: Reached, systemctl: Option<&str>) -> Result<(), Error> {
+        let pid = agent.info.pid;
+        if let Some(systemctl) = systemctl {
+            let script = format!("{systemctl} stop shipit-agent.socket shipit-agent.service");
+            // A socket unit that is not there is none to stop.
+            let _ = self.run(&script, None, COMMAND).await?;
+        } else {
+            let message = v1::ShutdownRequest {
+                stop_services: false,
+                end_tasks: false,
+            };
+            let ended = agent.client.clone().shutdown(message).await;
+            ended.map_err(EngineError::from)?;
+        }
+        let script = format!(
+            "n=0; while kill -0 {pid} 2>/dev/null && test $n -lt 150; do n=$((n+1)); sleep 0.1; done"
+        );
+        self.must("waiting for the agent's end", &script, None)
+            .await
+            .map(drop)
+    }
+}
+
+/// The addresses in what `systemctl show -p Listen` prints: `Listen=127.0.0.1:8080 (Stream)`.
+fn addresses(shown: &str) -> Vec<SocketAddr> {
+    let words = shown.split_whitespace();
+    let words = words.map(|word| word.trim_start_matches("Listen="));
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sockets_that_systemd_keeps_are_read_from_what_it_shows() {
+        let shown =
+            "Listen=127.0.0.1:8080 (Stream)\nListen=[::]:443 (Stream)\nListen=/run/x (Stream)\n";
+        let found: Vec<String> = addresses(shown).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["127.0.0.1:8080", "[::]:443"]);
+    }
+}
