@@ -62,9 +62,9 @@ impl Limits {
     }
 }
 
-/// For the agent: as many open files and as large ones as it may have, no core dump, which would have secrets in it,
-/// and files that nobody else may read. For the whole process, so called once and before there are
-/// others.
+/// For the agent: as many open files and as large ones as it may have, no core dump, which would
+/// have secrets in it, and files that nobody else may read. For the whole process, so called once
+/// and before there are others.
 pub fn take() {
     let before = *STARTED_WITH.get_or_init(Limits::now);
     umask(Mode::RWXG | Mode::RWXO);
@@ -78,7 +78,8 @@ pub fn take() {
     let (was, _) = before.files;
     lift(Resource::Nofile, before.files, "open files");
     let now = getrlimit(Resource::Nofile).current;
-    tracing::info!(limit = %shown(now), was = %shown(was), "open files: services have the limit that was");
+    tracing::info!(limit = %shown(now), was = %shown(was), "open files: services have the limit \
+        that was");
 }
 
 /// The soft limit is the hard one from here on.

@@ -21,9 +21,9 @@ pub enum UnitOwner<'a> {
 #[must_use]
 pub fn units(program: &Path, directory: &Path, listeners: &[SocketAddr]) -> String {
     let mut text = format!(
-        "# Save the two parts as /etc/systemd/system/shipit-agent.service and shipit-agent.socket, then:\n\
-         #   systemctl daemon-reload && systemctl enable --now shipit-agent.socket shipit-agent.service\n\
-         # Make them again when listeners are added: `shipit agent unit`.\n\
+        "# Save the two parts as /etc/systemd/system/shipit-agent.service and shipit-agent.socket, \
+         then:\n#   systemctl daemon-reload && systemctl enable --now shipit-agent.socket \
+         shipit-agent.service\n# Make them again when listeners are added: `shipit agent unit`.\n\
          \n\
          # --- shipit-agent.service\n\
          {}\n\

@@ -34,8 +34,8 @@ pub struct Elsewhere {
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
 
-    /// Use root's rights there, by `sudo -n`: the program in /usr/local/bin, units of the machine's.
-    /// Without it both are that user's own.
+    /// Use root's rights there, by `sudo -n`: the program in /usr/local/bin, units of the
+    /// machine's. Without it both are that user's own.
     #[arg(long)]
     sudo: bool,
 

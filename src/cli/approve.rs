@@ -30,8 +30,8 @@ pub struct Args {
     #[arg(value_name = "PLANFILE")]
     plan: PathBuf,
 
-    /// The SSH key that signs: a private one, or the public one of a key that the agent has. Without
-    /// it the one in ~/.ssh that stands under `approvers`.
+    /// The SSH key that signs: a private one, or the public one of a key that the agent has.
+    /// Without it the one in ~/.ssh that stands under `approvers`.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 

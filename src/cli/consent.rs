@@ -202,7 +202,8 @@ fn approve(
     if !ask::is_possible() {
         return Err(Error::NotApproved {
             what: "nobody is here to approve the plan; nothing was changed".to_owned(),
-            help: "look at it with `shipit plan`, then give --auto-approve; a plan file does not stand for an approval"
+            help: "look at it with `shipit plan`, then give --auto-approve; a plan file does not \
+                   stand for an approval"
                 .to_owned(),
         });
     }

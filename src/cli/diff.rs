@@ -13,7 +13,8 @@ const EXAMPLES: &str = "\
 Examples:
   shipit diff                              what apply would change about the services
   shipit diff --detailed-exitcode          exit with 2 when something differs
-  shipit diff staging --with production    whether the two are alike; exit with 2 when they are not";
+  shipit diff staging --with production    whether the two are alike; exit with 2 when they are \
+  not";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

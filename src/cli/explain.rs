@@ -126,7 +126,8 @@ fn engine(error: &EngineError) -> Failure {
         EngineError::Foreign { scope, .. } => (
             Exit::Failed,
             format!(
-                "use the state folder that {scope} was made with, or delete it there with `shipit destroy`"
+                "use the state folder that {scope} was made with, or delete it there with `shipit \
+                 destroy`"
             ),
         ),
         EngineError::NotReady { slot, .. } => (
@@ -145,15 +146,17 @@ fn store(error: &StoreError) -> Failure {
     let (exit, help) = match error {
         StoreError::Locked { .. } => (
             Exit::Locked,
-            "wait for it with --lock-timeout 5m, stop it with `shipit abort`, or take the lock with `shipit unlock`"
+            "wait for it with --lock-timeout 5m, stop it with `shipit abort`, or take the lock \
+             with `shipit unlock`"
                 .to_owned(),
         ),
-        StoreError::Lost { .. } => (Exit::Locked, "look at `shipit status`, then run the command again".to_owned()),
+        StoreError::Lost { .. } => (Exit::Locked, "look at `shipit status`, then run the command \
+            again".to_owned()),
         StoreError::Moved { .. } => (Exit::Stale, "run the command again".to_owned()),
         StoreError::Migrated { .. } => (
             Exit::Failed,
-            "the `state:` of this checkout names the place of before: bring the checkout up to date; `shipit state \
-             migrate --from` brings a state back"
+            "the `state:` of this checkout names the place of before: bring the checkout up to \
+             date; `shipit state migrate --from` brings a state back"
                 .to_owned(),
         ),
         StoreError::Damaged { help, .. } | StoreError::Remote { help, .. } => {
@@ -170,7 +173,8 @@ fn store(error: &StoreError) -> Failure {
         ),
         StoreError::Io { .. } => (
             Exit::Failed,
-            "look at the disk and the folder's permissions, then run the command again: it goes on where it was"
+            "look at the disk and the folder's permissions, then run the command again: it goes on \
+             where it was"
                 .to_owned(),
         ),
     };

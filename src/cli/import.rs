@@ -165,7 +165,8 @@ async fn list(cx: &Cx) -> Result<Exit, Failure> {
     page.line(if found.is_empty() {
         "Nothing that the configuration names belongs to others."
     } else {
-        "`shipit import KIND/NAME` takes one over, `shipit import --all` all of them. What they say stays as it is."
+        "`shipit import KIND/NAME` takes one over, `shipit import --all` all of them. What they \
+         say stays as it is."
     });
     cx.screen.show(&page);
     Ok(Exit::Done)

@@ -181,8 +181,8 @@ pub enum Command {
     Diff(diff::Args),
     /// Show what moved since shipit acted last, and who moved it; exit with 2 when something did.
     ///
-    /// It writes nothing, builds nothing and starts no agent. It ends with 1 when it could not look,
-    /// and with 4 while a run has the lock.
+    /// It writes nothing, builds nothing and starts no agent. It ends with 1 when it could not
+    /// look, and with 4 while a run has the lock.
     Drift(drift::Args),
     /// Print what should run, with templates and defaults filled in.
     Render(render::Args),

@@ -44,12 +44,15 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let (cx, wanted) = match (&args.what, &args.to) {
         (None, _) => (cx.clone(), Request::Promote(None)),
         (Some(slot), None) => {
-            let slot: Slot = slot.parse().map_err(|error: crate::model::slot::SlotError| {
-                usage(
-                    error.to_string(),
-                    "an environment is promoted with --to: `shipit promote staging --to production`",
-                )
-            })?;
+            let slot: Slot = slot
+                .parse()
+                .map_err(|error: crate::model::slot::SlotError| {
+                    usage(
+                        error.to_string(),
+                        "an environment is promoted with --to: `shipit promote staging --to \
+                     production`",
+                    )
+                })?;
             (cx.clone(), Request::Promote(Some(slot)))
         }
         (Some(from), Some(to)) => {

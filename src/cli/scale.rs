@@ -48,8 +48,9 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         "the number of instances is part of the configuration, and not set by hand: the next apply \
          would undo it",
         format!(
-            "write `services: {{{name}: {{replicas: {count}}}}}` into environments/{environment}.yaml, \
-             then `shipit apply`; on a cluster an autoscaler may have it"
+            "write `services: {{{name}: {{replicas: {count}}}}}` into \
+             environments/{environment}.yaml, then `shipit apply`; on a cluster an autoscaler may \
+             have it"
         ),
     ))
 }

@@ -37,7 +37,8 @@ pub struct Args {
 enum What {
     /// List what shipit holds here: releases, slots, services, entry points, objects, resources.
     #[command(
-        after_help = "Examples:\n  shipit state list --env staging\n  shipit state list --output json"
+        after_help = "Examples:\n  shipit state list --env staging\n  shipit state list --output \
+                      json"
     )]
     List,
     /// Print the state.
@@ -48,7 +49,9 @@ enum What {
     Pull,
     /// Bring a state to where the configuration keeps it now.
     #[command(
-        after_help = "Examples:\n  shipit state pull > state.json           before `state:` is changed\n  shipit state push state.json             after it was\n  shipit state push state.json --force     in place of one that is damaged"
+        after_help = "Examples:\n  shipit state pull > state.json           before `state:` is \
+                      changed\n  shipit state push state.json             after it was\n  shipit \
+                      state push state.json --force     in place of one that is damaged"
     )]
     Push {
         /// What `state pull` has printed.
@@ -64,7 +67,8 @@ enum What {
     },
     /// Forget a release or an object, and leave it as it is.
     #[command(
-        after_help = "Examples:\n  shipit state rm release.3\n  shipit state rm object.v1/ConfigMap/shop/settings --auto-approve"
+        after_help = "Examples:\n  shipit state rm release.3\n  shipit state rm \
+                      object.v1/ConfigMap/shop/settings --auto-approve"
     )]
     Rm {
         /// Its address, as `state list` prints it.
@@ -78,12 +82,16 @@ enum What {
     },
     /// Migrate the state from the store of before to the one that the configuration names now.
     #[command(
-        after_help = "Examples:\n  shipit state migrate --from local                 from the folder `state`\n  shipit state migrate --from local:old             from another folder\n  shipit state migrate --from kubernetes:shop-home  from a cluster\n  shipit state migrate --from s3://shop/shipit           from a bucket"
+        after_help = "Examples:\n  shipit state migrate --from local                 from the \
+                      folder `state`\n  shipit state migrate --from local:old             from \
+                      another folder\n  shipit state migrate --from kubernetes:shop-home  from a \
+                      cluster\n  shipit state migrate --from s3://shop/shipit           from a \
+                      bucket"
     )]
     Migrate {
-        /// Where it was: `local:FOLDER`, `kubernetes:NAMESPACE` or `s3://BUCKET/PREFIX`, behind which
-        /// `?region=NAME&endpoint=URL&path_style=true` may stand. Without it the folder `state`,
-        /// where one is there.
+        /// Where it was: `local:FOLDER`, `kubernetes:NAMESPACE` or `s3://BUCKET/PREFIX`, behind
+        /// which `?region=NAME&endpoint=URL&path_style=true` may stand. Without it the folder
+        /// `state`, where one is there.
         #[arg(long, value_name = "PLACE")]
         from: Option<StateConfig>,
 

@@ -30,7 +30,8 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
     let environment = session.environment.as_str();
     let question = format!(
-        "The run that holds the lock of {environment} is stopped at its next step. Type {environment} to take it"
+        "The run that holds the lock of {environment} is stopped at its next step. Type \
+         {environment} to take it"
     );
     if ask::is_possible() && !args.approval.auto_approve && !ask::name(&question, environment) {
         let refused = Error::NotApproved {

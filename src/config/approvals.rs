@@ -1,5 +1,5 @@
-//! What approvers and approvals must hold besides their types: that as many people as are wanted can
-//! give them.
+//! What approvers and approvals must hold besides their types: that as many people as are wanted
+//! can give them.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +55,8 @@ fn one(findings: &mut Findings<'_>, given: &Approvers, approver: &Approver) {
     for name in names.filter(|name| !is_name(name)) {
         let message = format!("`{name}` is no name");
         let help = format!(
-            "write one of letters, digits, `-`, `_`, `.` and `@`, of {LONGEST_NAME} bytes at the most"
+            "write one of letters, digits, `-`, `_`, `.` and `@`, of {LONGEST_NAME} bytes at the \
+             most"
         );
         findings.add(&at, message, help);
     }

@@ -72,8 +72,8 @@ fn one_at_a_time(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
             &["services", name, "volumes", &inside.to_string_lossy()],
             format!("{from} is for one instance at a time, and {who}"),
             format!(
-                "write `{{from: {from}, shared: true}}` if the service can, or `strategy: recreate` \
-                 for it, with one replica"
+                "write `{{from: {from}, shared: true}}` if the service can, or `strategy: \
+                 recreate` for it, with one replica"
             ),
         );
     }

@@ -1,5 +1,5 @@
-//! Maps in which one of several keys says the form: a secret comes from a `file`, a variable (`env`)
-//! or a program (`run`), a health check asks a `path` or is a command (`run`).
+//! Maps in which one of several keys says the form: a secret comes from a `file`, a variable
+//! (`env`) or a program (`run`), a health check asks a `path` or is a command (`run`).
 //!
 //! An environment that says one form means it instead of the project's. Both would stand in the
 //! merged map, so the project's is taken out first ([`give_way`]).

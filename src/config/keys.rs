@@ -32,8 +32,8 @@ pub(super) fn read(root: &Path, environment: &mut EnvironmentConfig, tree: &Node
                     Err(reason) => {
                         let (index, number) = (index.to_string(), number.to_string());
                         let path = ["promotion", stage, &index, "signature", "keys", &number];
-                        let help = "name a file that `cosign generate-key-pair` or `cosign public-key` wrote, \
-                            relative to the project's folder";
+                        let help = "name a file that `cosign generate-key-pair` or `cosign \
+                            public-key` wrote, relative to the project's folder";
                         findings.add(&path, format!("{}: {reason}", key.file.display()), help);
                     }
                 }

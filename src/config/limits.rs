@@ -39,7 +39,10 @@ fn environment_name(
     if length > LONGEST {
         findings.add(
             &["project"],
-            format!("`{project}-{name}` has {length} characters, and a namespace and a label have {LONGEST} at most"),
+            format!(
+                "`{project}-{name}` has {length} characters, and a namespace and a label have \
+                     {LONGEST} at most"
+            ),
             format!("shorten one of the names by {}", length - LONGEST),
         );
     }
@@ -56,7 +59,10 @@ fn service_name(findings: &mut Findings<'_>, environment: &EnvironmentConfig, na
     if length > LONGEST {
         findings.add(
             &["services", name.as_str()],
-            format!("`{name}-green` has {length} characters, and the name of a Service has {LONGEST} at most"),
+            format!(
+                "`{name}-green` has {length} characters, and the name of a Service has \
+                     {LONGEST} at most"
+            ),
             format!("a service's name has {} here", LONGEST - ending),
         );
     }

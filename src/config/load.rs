@@ -151,7 +151,8 @@ impl Reading<'_> {
             ConfigError::absent(
                 name,
                 format!("{} cannot be read: {error}", path.display()),
-                "it must be a file of the repository, of one mebibyte at the most, that you can read",
+                "it must be a file of the repository, of one mebibyte at the most, that you can \
+                 read",
             )
         };
         let Some(bytes) = files::read_if_there(&path, FILE_LIMIT).map_err(unreadable)? else {
@@ -448,12 +449,15 @@ pub(super) fn describe(error: &Error, tree: &Node) -> Problem {
     let problem = Problem::new(at, format!("{place}{error}"));
     match &error.kind {
         Kind::UnknownField { field, expected } => problem.help(suggest(field, expected, "keys")),
-        Kind::UnknownVariant { variant, expected } => problem.help(suggest(variant, expected, "values")),
+        Kind::UnknownVariant { variant, expected } => {
+            problem.help(suggest(variant, expected, "values"))
+        }
         Kind::MissingField(_) => {
             problem.help("add it, or look at the indentation: it may stand under another key")
         }
         Kind::WrongType { expected, .. } if expected == "a text" => problem.help(
-            "durations and sizes carry a unit, as `30s` and `10MiB`; a text that looks like a number is quoted",
+            "durations and sizes carry a unit, as `30s` and `10MiB`; a text that looks like a \
+             number is quoted",
         ),
         Kind::Forms { given, .. } if given.len() > 1 => problem.help("keep one of them"),
         Kind::WrongType { .. } | Kind::Forms { .. } | Kind::Other(_) => problem,

@@ -138,8 +138,8 @@ impl Node {
         }
     }
 
-    /// Gives the key that a path ends with another name; true when it was there, and no other key of
-    /// its map has that name.
+    /// Gives the key that a path ends with another name; true when it was there, and no other key
+    /// of its map has that name.
     pub fn rename(&mut self, path: &[String], to: &str) -> bool {
         let Some((last, parents)) = path.split_last() else {
             return false;
@@ -307,7 +307,8 @@ fn in_own_words(error: &serde_saphyr::Error) -> Option<(String, String)> {
         ),
         serde_saphyr::Error::UnsupportedTag { tag, .. } => (
             format!("the tag `{tag}` has no meaning here"),
-            "take it out; a text that begins with `!` is quoted, and a secret is named in `secrets`",
+            "take it out; a text that begins with `!` is quoted, and a secret is named in \
+             `secrets`",
         ),
         serde_saphyr::Error::MultipleDocuments { .. }
         | serde_saphyr::Error::Budget {

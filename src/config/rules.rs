@@ -55,8 +55,8 @@ pub struct Rules {
     pub places: Places,
 }
 
-/// The rules in the text of a `shipit.yaml`, and in that of an environment's file which lies over it.
-/// The files' names are for whoever reads what is wrong with them.
+/// The rules in the text of a `shipit.yaml`, and in that of an environment's file which lies over
+/// it. The files' names are for whoever reads what is wrong with them.
 ///
 /// # Errors
 /// What is wrong with the rules, or why the texts are no YAML.

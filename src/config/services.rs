@@ -62,7 +62,8 @@ fn image(findings: &mut Findings<'_>, own: &EnvironmentName, name: &str, service
         (None, None) => findings.add(
             &["services", name],
             "nothing says which image it runs",
-            "add `build: {kind: pack, copy: {…}}`, or `image: nginx:1.27` for one that is there already",
+            "add `build: {kind: pack, copy: {…}}`, or `image: nginx:1.27` for one that is there \
+             already",
         ),
         (Some(_), Some(_)) => findings.add(
             &at,

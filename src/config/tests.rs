@@ -24,7 +24,8 @@ use super::load;
 use super::load::project;
 use super::schema::BuildConfig;
 
-const GOOD: &str = "version: 1\nproject: shop\nservices:\n  web:\n    build: {kind: pack, copy: {a: /a}, entrypoint: [/a]}\n    port: 8080\n";
+const GOOD: &str = "version: 1\nproject: shop\nservices:\n  web:\n    build: {kind: pack, copy: \
+                    {a: /a}, entrypoint: [/a]}\n    port: 8080\n";
 
 fn write(root: &Path, file: &str, text: &str) {
     let path = root.join(file);
@@ -124,12 +125,15 @@ fn all_faults_of_two_files_are_said_in_the_order_of_their_places() {
         faults(&shipit, staging),
         [
             "shipit.yaml:6:5: services.web.prot: unknown key `prot` | did you mean `port`?",
-            "shipit.yaml:7:15: services.web.replicas: this is the text `many`, and a whole number from 0 to 65535 \
-             is needed | ",
-            "environments/staging.yaml:1:11: strategy: unknown value `blue-green` | did you mean `blue_green`?",
-            "environments/staging.yaml:2:28: promotion.keep_previous: this is the number 10, and a text is needed | \
-             durations and sizes carry a unit, as `30s` and `10MiB`; a text that looks like a number is quoted",
-            "environments/staging.yaml:3:15: secrets.a.fiel: unknown key `fiel` | did you mean `file`?",
+            "shipit.yaml:7:15: services.web.replicas: this is the text `many`, and a whole number \
+             from 0 to 65535 is needed | ",
+            "environments/staging.yaml:1:11: strategy: unknown value `blue-green` | did you mean \
+             `blue_green`?",
+            "environments/staging.yaml:2:28: promotion.keep_previous: this is the number 10, and a \
+             text is needed | durations and sizes carry a unit, as `30s` and `10MiB`; a text that \
+             looks like a number is quoted",
+            "environments/staging.yaml:3:15: secrets.a.fiel: unknown key `fiel` | did you mean \
+             `file`?",
         ]
     );
 }
@@ -251,7 +255,8 @@ fn what_is_no_registry_s_address_or_name_is_said_before_the_network_is_asked() {
         ),
         (
             "kind: oci, endpoint: a, endpoint_gets_credentials: true",
-            "registry.endpoint_gets_credentials: `endpoint_gets_credentials` belongs to `kind: ecr`",
+            "registry.endpoint_gets_credentials: `endpoint_gets_credentials` belongs to `kind: \
+             ecr`",
         ),
     ];
     for (registry, message) in cases {
@@ -259,7 +264,8 @@ fn what_is_no_registry_s_address_or_name_is_said_before_the_network_is_asked() {
         assert!(said.contains(message), "{registry}: {said}");
     }
     for registry in [
-        "kind: oci, endpoint: \"[::1]:5000\", repository: \"{{ project }}/{{ service }}\", auth_hosts: [\"auth.example.com:8443\"]",
+        "kind: oci, endpoint: \"[::1]:5000\", repository: \"{{ project }}/{{ service }}\", \
+         auth_hosts: [\"auth.example.com:8443\"]",
         "kind: oci, endpoint: localhost, repository: \"{% if service == 'web' %}A{% endif %}\"",
         "auth_hosts: [auth.example.com]",
     ] {
@@ -297,7 +303,8 @@ fn what_traffic_asks_for_lets_somebody_through_and_believes_somebody_named() {
         ),
         (
             "cluster: {kind: kubernetes}\ntraffic: {kind: service, trusted_proxies: [10.0.0.0/8]}",
-            "traffic.trusted_proxies: `trusted_proxies` belongs to `kind: embedded` and `kind: nginx`",
+            "traffic.trusted_proxies: `trusted_proxies` belongs to `kind: embedded` and `kind: \
+             nginx`",
         ),
     ];
     for (overlay, expected) in cases {
@@ -339,23 +346,28 @@ fn what_is_named_must_be_there() {
         ),
         (
             "cluster: {runtime: docker}\nservices: {web: {volumes: {/data: d}}}",
-            "services.web.volumes./data: d is for one instance at a time, and two releases would have it at once",
+            "services.web.volumes./data: d is for one instance at a time, and two releases would \
+             have it at once",
         ),
         (
-            "cluster: {runtime: docker}\nstrategy: recreate\nservices: {web: {replicas: 2, volumes: {/data: d}}}",
+            "cluster: {runtime: docker}\nstrategy: recreate\nservices: {web: {replicas: 2, \
+             volumes: {/data: d}}}",
             "2 instances would have it at once",
         ),
         (
-            "cluster: {runtime: docker}\nservices: {web: {strategy: recreate, replicas: 2, volumes: {/data: d}}}",
+            "cluster: {runtime: docker}\nservices: {web: {strategy: recreate, replicas: 2, \
+             volumes: {/data: d}}}",
             "2 instances would have it at once",
         ),
         (
-            "cluster: {runtime: docker}\nstrategy: recreate\nservices: {web: {strategy: rolling, volumes: {/data: d}}}",
+            "cluster: {runtime: docker}\nstrategy: recreate\nservices: {web: {strategy: rolling, \
+             volumes: {/data: d}}}",
             "two releases would have it at once",
         ),
         (
             "services: {web: {strategy: rolling}}",
-            "services.web.strategy: a service of a blue/green environment comes up beside the live one",
+            "services.web.strategy: a service of a blue/green environment comes up beside the live \
+             one",
         ),
         (
             "strategy: rolling\nservices: {web: {strategy: blue_green}}",
@@ -366,7 +378,8 @@ fn what_is_named_must_be_there() {
             "services.web.volumes./data: a path inside, and a volume or a folder",
         ),
         (
-            "cluster: {runtime: docker}\nservices: {web: {volumes: {/data: {from: d, sharde: true}}}}",
+            "cluster: {runtime: docker}\nservices: {web: {volumes: {/data: {from: d, sharde: \
+             true}}}}",
             "did you mean `shared`?",
         ),
         (
@@ -382,7 +395,8 @@ fn what_is_named_must_be_there() {
             "services.web.build.inputs: `[` is not a glob",
         ),
         (
-            "cluster: {kind: kubernetes}\nservices: {web: {replicas: 2, autoscale: {min: 1, max: 3, cpu: 50}}}",
+            "cluster: {kind: kubernetes}\nservices: {web: {replicas: 2, autoscale: {min: 1, max: \
+             3, cpu: 50}}}",
             "services.web.replicas: how many pods there are is `autoscale`'s matter here",
         ),
     ];
@@ -485,7 +499,8 @@ proptest! {
 
 #[test]
 fn a_misspelled_key_is_one_fault_and_what_is_below_it_is_read() {
-    let checks = "promotion: {before: [{http: {path: /}}]}\ntraffic: {listeners: {web: {live: 8080, preview: 8081}}}\n";
+    let checks = "promotion: {before: [{http: {path: /}}]}\ntraffic: {listeners: {web: {live: \
+                  8080, preview: 8081}}}\n";
     let overlay = "services: {web: {replicas: 2}}\n";
 
     let of_the_base = GOOD.replace("services:", "servises:") + checks;

@@ -30,7 +30,8 @@ impl ServiceTraffic {
         if is_apart(environment) && self.reach != ServiceReach::ClusterIp {
             findings.add(
                 &["traffic", "type"],
-                "where slots have namespaces of their own the live Service is a name for another one",
+                "where slots have namespaces of their own the live Service is a name for another \
+                 one",
                 "take `slots` out, or write `traffic: {kind: ingress}` or `{kind: gateway}`",
             );
         }
@@ -69,7 +70,8 @@ impl IngressTraffic {
         if is_apart(environment) {
             findings.add(
                 &["traffic", "controller"],
-                "a load balancer's target groups are of pods in the Ingress's own namespace, and slots have others",
+                "a load balancer's target groups are of pods in the Ingress's own namespace, and \
+                 slots have others",
                 "take `slots` out: both slots are then in `cluster.namespace`",
             );
         }

@@ -36,14 +36,14 @@ pub(super) fn of_several(
         findings.add(
             &["services", mount.service, "volumes", &mount.inside],
             format!(
-                "{} of {environment} would have {from}, and {} of {} has {} already: on one machine both write the same \
-                 files",
+                "{} of {environment} would have {from}, and {} of {} has {} already: on one \
+                 machine both write the same files",
                 mount.service, other.service, other.environment, other.from
             ),
             format!(
                 "name another volume in environments/{environment}.yaml, or write \
-                 `{{from: {from}, shared: true}}` if several instances may have it at once; on different machines \
-                 nothing is wrong"
+                 `{{from: {from}, shared: true}}` if several instances may have it at once; on \
+                 different machines nothing is wrong"
             ),
         );
         notes.extend(findings.done());

@@ -1,4 +1,5 @@
-//! Where a service's image comes from and how it is made, with templates rendered and secrets found.
+//! Where a service's image comes from and how it is made, with templates rendered and secrets
+//! found.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

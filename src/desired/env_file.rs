@@ -123,8 +123,8 @@ impl<'a> EnvFile<'a> {
 
         let Some(end) = statement.find(['=', ':']) else {
             let reason = format!("{} has no value", shown(statement.trim()));
-            let help = "write `NAME=value`; variables of the machine are not read, for the same files are the same \
-                        release everywhere";
+            let help = "write `NAME=value`; variables of the machine are not read, for the same \
+                        files are the same release everywhere";
             return wrong(reason, help);
         };
         let name = statement[..end].trim();

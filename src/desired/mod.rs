@@ -318,11 +318,13 @@ fn value(
     match secret(project, configuration, name)? {
         SecretRef::Kubernetes(other) => Err(DesiredError::new(
             format!(
-                "{at}: the secret `{name}` is the Secret/{} of the cluster, whose value shipit does not read",
+                "{at}: the secret `{name}` is the Secret/{} of the cluster, whose value shipit \
+                 does not read",
                 other.secret
             ),
             format!(
-                "name it where it is used (`secretKeyRef: {{name: {}, key: {}}}`), or give `{name}` another source",
+                "name it where it is used (`secretKeyRef: {{name: {}, key: {}}}`), or give \
+                 `{name}` another source",
                 other.secret, other.key
             ),
         )),

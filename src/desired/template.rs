@@ -14,16 +14,16 @@ use crate::model::source::Source;
 use crate::model::{EnvironmentName, Period, ProjectName, ServiceName, Slot, identity};
 
 /// What the templates of a service see.
-const SEEN: &str = "templates see project, environment, service, commit, branch and vars; slot, release and image \
-                    are told to the service as SHIPIT_SLOT and SHIPIT_RELEASE";
+const SEEN: &str = "templates see project, environment, service, commit, branch and vars; slot, \
+                    release and image are told to the service as SHIPIT_SLOT and SHIPIT_RELEASE";
 
 /// What a text sees that may differ by slot.
-const SEEN_BY_SLOT: &str = "templates see project, environment, slot, service, image, release, commit, branch and \
-                            vars, and secret('NAME')";
+const SEEN_BY_SLOT: &str = "templates see project, environment, slot, service, image, release, \
+                            commit, branch and vars, and secret('NAME')";
 
 /// What a proxy's template sees.
-const SEEN_BY_PROXY: &str = "it sees project, environment, service, slot, listen, upstream, vars, server_names, \
-                             trusted_proxies, identity_headers and limits";
+const SEEN_BY_PROXY: &str = "it sees project, environment, service, slot, listen, upstream, vars, \
+                             server_names, trusted_proxies, identity_headers and limits";
 
 /// What the file of a proxy is made from.
 pub(super) struct ProxyView<'a> {

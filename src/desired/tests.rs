@@ -13,8 +13,8 @@ use crate::model::workload::EnvValue;
 fn project(extra: &str, env: &str) -> Project {
     let folder = tempfile::tempdir().expect("a folder");
     let yaml = format!(
-        "version: 1\nproject: shop\n{extra}\nservices:\n  web:\n    build: {{kind: pack, copy: {{a: /a}}, entrypoint: \
-         [/a]}}\n    port: 8080\n    env: {{{env}}}\n"
+        "version: 1\nproject: shop\n{extra}\nservices:\n  web:\n    build: {{kind: pack, copy: \
+         {{a: /a}}, entrypoint: [/a]}}\n    port: 8080\n    env: {{{env}}}\n"
     );
     fs::write(folder.path().join("shipit.yaml"), yaml).expect("a file");
     fs::create_dir(folder.path().join("environments")).expect("a folder");

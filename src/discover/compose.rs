@@ -118,8 +118,8 @@ impl Places {
         if !is_open && !self.open.is_empty() {
             let names: Vec<String> = self.open.into_iter().collect();
             proposal.remark(format!(
-                "{} could be reached from other machines, and the listeners are of this machine alone: \
-                 `traffic: {{address: 0.0.0.0}}` opens all of them",
+                "{} could be reached from other machines, and the listeners are of this machine \
+                 alone: `traffic: {{address: 0.0.0.0}}` opens all of them",
                 names.join(", ")
             ));
         }
@@ -147,8 +147,8 @@ fn one(
     let mut service = ServiceProposal::default();
     for name in &missing {
         service.remark(format!(
-            "${{{name}}} is not filled in: the output of `docker compose config` is, and can be given \
-             with --from -"
+            "${{{name}}} is not filled in: the output of `docker compose config` is, and can be \
+             given with --from -"
         ));
     }
     image(&mut service, &filled);
@@ -216,8 +216,8 @@ fn command(service: &mut ServiceProposal, definition: &Value) {
     let (entrypoint, command) = (of("entrypoint"), of("command"));
     if entrypoint.is_empty() && !command.is_empty() {
         service.remark(
-            "command: here it stands for the image's entrypoint as well: write that in front, if the \
-             image has one",
+            "command: here it stands for the image's entrypoint as well: write that in front, if \
+             the image has one",
         );
     }
     service.command = [entrypoint, command].concat();
@@ -345,7 +345,8 @@ fn of_project(proposal: &mut Proposal, document: &Map<String, Value>) {
     for (name, definition) in entries(document.get("volumes")) {
         if definition.get("driver").is_some() || definition.get("driver_opts").is_some() {
             proposal.remark(format!(
-                "the volume {name} has a driver of its own: it has to be there before the first apply"
+                "the volume {name} has a driver of its own: it has to be there before the first \
+                 apply"
             ));
         }
     }
@@ -364,8 +365,8 @@ fn of_project(proposal: &mut Proposal, document: &Map<String, Value>) {
     }
     if proposal.services.len() > 1 {
         proposal.remark(
-            "in Compose services find each other by name; here by their listeners: look at variables \
-             such as DB_HOST",
+            "in Compose services find each other by name; here by their listeners: look at \
+             variables such as DB_HOST",
         );
     }
 }

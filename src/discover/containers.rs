@@ -98,7 +98,8 @@ pub fn of_containers(
 
     services(&mut proposal, &others);
     proposal.remark(
-        "what runs has its ports: stop it just before the first apply, or give the listeners others",
+        "what runs has its ports: stop it just before the first apply, or give the listeners \
+         others",
     );
     Ok(proposal)
 }

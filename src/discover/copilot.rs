@@ -119,7 +119,8 @@ fn image(proposal: &mut Proposal, service: &mut ServiceProposal, manifest: &Valu
             repository: None,
         });
         proposal.remark(
-            "registry: Copilot's repository is in ECR: `registry: {kind: ecr, region: …, account: …}`",
+            "registry: Copilot's repository is in ECR: `registry: {kind: ecr, region: …, account: \
+             …}`",
         );
     }
     if let Some(check) = image.get("healthcheck") {

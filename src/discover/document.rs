@@ -63,8 +63,8 @@ pub(super) fn read(from: &str, text: &str) -> Result<Map<String, Value>, Discove
         Err(error) => Err(DiscoverError::new(
             from,
             format!("it cannot be read: {error}"),
-            "look at it with the tool that it is for; `docker compose config` prints a Compose file \
-             with everything filled in",
+            "look at it with the tool that it is for; `docker compose config` prints a Compose \
+             file with everything filled in",
         )),
     }
 }

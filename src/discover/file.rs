@@ -24,8 +24,8 @@ pub fn of_file(path: &Path, folder: &str, text: &str) -> Result<Proposal, Discov
         Err(DiscoverError::new(
             &from,
             "no tool that is known writes such a file",
-            "a Compose file has `services`, a Kamal `deploy.yml` has `service` and `servers`, and a \
-             Copilot `manifest.yml` has `name` and `type`",
+            "a Compose file has `services`, a Kamal `deploy.yml` has `service` and `servers`, and \
+             a Copilot `manifest.yml` has `name` and `type`",
         ))
     }
 }

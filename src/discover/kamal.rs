@@ -348,7 +348,8 @@ fn registry(proposal: &mut Proposal, whole: &Value, roles: usize) {
         }
     } else if let Some(image) = text_at(whole, "image") {
         proposal.remark(format!(
-            "images stay on this machine: {image} was pushed to Docker Hub, and `registry:` names one"
+            "images stay on this machine: {image} was pushed to Docker Hub, and `registry:` names \
+             one"
         ));
     }
     if of.get("username").is_some() || of.get("password").is_some() {

@@ -87,8 +87,8 @@ pub fn of_namespace(
                 objects.unseen.join("; ")
             );
         }
-        let help = "look at it with `kubectl get deployments,statefulsets`, and at the rights of who \
-                    runs this";
+        let help = "look at it with `kubectl get deployments,statefulsets`, and at the rights of \
+                    who runs this";
         return Err(DiscoverError::new(&from, reason, help));
     }
     ingress(&mut proposal, objects);
@@ -123,8 +123,8 @@ fn workloads<'a>(proposal: &mut Proposal, objects: &'a Objects) -> Vec<&'a Value
             workloads.push(object);
         } else {
             proposal.remark(format!(
-                "left out: StatefulSet {name}: it has claims with data: it stays as it is, or goes under \
-                 the environment's own `manifests:`"
+                "left out: StatefulSet {name}: it has claims with data: it stays as it is, or goes \
+                 under the environment's own `manifests:`"
             ));
         }
     }
@@ -296,8 +296,8 @@ fn ingress(proposal: &mut Proposal, objects: &Objects) {
     if objects.ingresses.len() > 1 {
         let names: Vec<String> = objects.ingresses.iter().skip(1).map(name).collect();
         proposal.remark(format!(
-            "left out: the Ingresses {}: their class and their certificates, for the first one's hold \
-             for all",
+            "left out: the Ingresses {}: their class and their certificates, for the first one's \
+             hold for all",
             names.join(", ")
         ));
     }

@@ -78,8 +78,8 @@ pub fn of_repositories(
     });
     if !has_template {
         proposal.remark(
-            "registry: the names follow no pattern with one service each: `registry.repository` names \
-             where images go that are built",
+            "registry: the names follow no pattern with one service each: `registry.repository` \
+             names where images go that are built",
         );
     }
     Ok(proposal)

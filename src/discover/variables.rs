@@ -15,8 +15,8 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Adds a variable to a service: as it is, or as a secret. `None` for a value means that it comes
-    /// from where the tool was started.
+    /// Adds a variable to a service: as it is, or as a secret. `None` for a value means that it
+    /// comes from where the tool was started.
     pub fn variable(
         &mut self,
         proposal: &mut Proposal,
@@ -29,8 +29,8 @@ impl Found {
         }
         let Some(value) = value else {
             service.remark(format!(
-                "{name} came from the environment of whoever started it: here it is a secret of the \
-                 same name"
+                "{name} came from the environment of whoever started it: here it is a secret of \
+                 the same name"
             ));
             let secret = self.secret(proposal, called, name, "\0from outside");
             service

@@ -25,7 +25,8 @@ pub(super) fn add(service: &mut ServiceProposal, mount: &Mount<'_>) {
     if from.starts_with(['.', '~']) {
         service.left_out(
             &of,
-            "files of the project are no volume: `files:` mounts texts, and `build:` copies the rest",
+            "files of the project are no volume: `files:` mounts texts, and `build:` copies the \
+             rest",
         );
     } else if is_read_only {
         service.left_out(&of, "it was read only, and a volume can be written here");

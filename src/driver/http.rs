@@ -1,6 +1,6 @@
-//! The client that servers are spoken to with (registries, Vault, Amazon), and what all of them keep
-//! to: a limit of time for a connection, nothing said of where a request comes from, a bound on
-//! what is read, and the proxies that the environment names, but none to this very machine.
+//! The client that servers are spoken to with (registries, Vault, Amazon), and what all of them
+//! keep to: a limit of time for a connection, nothing said of where a request comes from, a bound
+//! on what is read, and the proxies that the environment names, but none to this very machine.
 //!
 //! Redirects, certificates and limits of time for answers are each driver's own. Start with
 //! [`client`].

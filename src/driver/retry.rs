@@ -37,7 +37,8 @@ pub(in crate::driver) struct Attempts {
 }
 
 impl Attempts {
-    /// `patience`: how long a server is waited for that says when to come back, all pauses together.
+    /// `patience`: how long a server is waited for that says when to come back, all pauses
+    /// together.
     pub const fn within(patience: Duration) -> Self {
         Self {
             failed: 0,

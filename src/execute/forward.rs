@@ -184,8 +184,8 @@ impl<'a> Forward<'a> {
         Ok(false)
     }
 
-    /// Whether live traffic may be touched, asked before the first step that does. Once it is begun,
-    /// it is better to come to its end.
+    /// Whether live traffic may be touched, asked before the first step that does. Once it is
+    /// begun, it is better to come to its end.
     fn may_touch(&mut self, step: &Step) -> Result<(), String> {
         let gate = self.run.job.gate.as_ref().filter(|_| !self.has_touched);
         let Some(gate) = gate else {
@@ -257,8 +257,8 @@ impl<'a> Forward<'a> {
                     self.call(HookPoint::after(stage)).await?;
                 }
             }
-            // Nothing of what is left behind comes back by moving traffic: the new release is live and
-            // verified, and the next apply tries again.
+            // Nothing of what is left behind comes back by moving traffic: the new release is live
+            // and verified, and the next apply tries again.
             Err(error)
                 if self.rollout.may_begin()
                     && is_left_behind(self.run.plan(), &self.begun, step)

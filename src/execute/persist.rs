@@ -8,9 +8,9 @@ use crate::port::store::{Lease, StoreError};
 use crate::rollout::record::{Ended, record};
 use crate::rollout::{End, Traffic};
 
-/// Records what came of a run in the state and in its journal. What was cut off is not recorded: its
-/// journal stays open, and the next run finds out what stands. Gives how it ended, and the state
-/// after it.
+/// Records what came of a run in the state and in its journal. What was cut off is not recorded:
+/// its journal stays open, and the next run finds out what stands. Gives how it ended, and the
+/// state after it.
 ///
 /// # Errors
 /// The lock is lost, or the store does not take it.

@@ -118,8 +118,8 @@ fn target(run: &Run, url: Url) -> ProbeTarget {
         .clone()
         .or_else(|| health?.path.clone())
         .unwrap_or_else(|| "/".to_owned());
-    // Of what speaks no HTTP no path can be asked, and of another port than the one with the traffic
-    // none is known.
+    // Of what speaks no HTTP no path can be asked, and of another port than the one with the
+    // traffic none is known.
     let asked = match url.url.split_once("://") {
         Some(("tcp", _)) => url.url,
         Some((_, address)) if url.port.is_some() => format!("tcp://{address}"),

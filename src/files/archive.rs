@@ -44,7 +44,8 @@ pub enum Exceeded {
     #[error("more than {} MiB come out of it", .0 >> 20)]
     Bytes(u64),
     /// Of what one archive may become.
-    #[error("more than {} MiB come out of one archive, which is far more than it is itself", .0 >> 20)]
+    #[error("more than {} MiB come out of one archive, which is far more than it is \
+             itself", .0 >> 20)]
     Expansion(u64),
     /// Of the entries.
     #[error("it has more than {0} entries")]
@@ -271,8 +272,8 @@ pub fn each<E: From<io::Error>>(
     }
 }
 
-/// The name of an entry whose content is a map of a sparse file, and its parts: the `tar` crate would
-/// give that out as if it were the file.
+/// The name of an entry whose content is a map of a sparse file, and its parts: the `tar` crate
+/// would give that out as if it were the file.
 fn sparse_by_records(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<String>> {
     let Some(records) = entry.pax_extensions()? else {
         return Ok(None);

@@ -38,7 +38,8 @@ pub fn obstacle(program: &Path, folder: &Path, error: &io::Error) -> Option<Stri
             (meta.permissions().mode() & 0o111 == 0).then(|| {
                 let shown = program.display();
                 format!(
-                    "{shown} is not executable: `chmod +x {shown}`, and in Git `git update-index --chmod=+x`"
+                    "{shown} is not executable: `chmod +x {shown}`, and in Git `git update-index \
+                     --chmod=+x`"
                 )
             })
         }
@@ -64,8 +65,8 @@ pub fn is_cut_off(program: &Path) -> bool {
     segments_end(&head).is_none_or(|end| end > size)
 }
 
-/// Where the table of segments ends that an ELF file's head speaks of (`elf(5)`); none when the head
-/// is not whole.
+/// Where the table of segments ends that an ELF file's head speaks of (`elf(5)`); none when the
+/// head is not whole.
 fn segments_end(head: &[u8]) -> Option<u64> {
     // Where the table begins and how wide that number is, the size of an entry, and how many.
     let (offset, width, entry, count) = match head.get(4)? {
@@ -105,7 +106,9 @@ fn missing(program: &Path) -> Option<String> {
     let Some(line) = head.strip_prefix(b"#!") else {
         let is_elf = head.starts_with(b"\x7fELF");
         return is_elf.then(|| {
-            "it is there, and what loads it is not: it was made for another C library or another machine".to_owned()
+            "it is there, and what loads it is not: it was made for another C library or another \
+             machine"
+                .to_owned()
         });
     };
 
@@ -114,7 +117,9 @@ fn missing(program: &Path) -> Option<String> {
     let interpreter = line.split_whitespace().next()?;
     if line.ends_with('\r') {
         return Some(format!(
-            "its first line asks for `{interpreter}` and ends as on Windows (CR LF), so that `{interpreter}\\r` is looked for: write it with LF (`*.sh text eol=lf` in .gitattributes)"
+            "its first line asks for `{interpreter}` and ends as on Windows (CR LF), so that \
+             `{interpreter}\\r` is looked for: write it with LF (`*.sh text eol=lf` in \
+             .gitattributes)"
         ));
     }
     let is_there = Path::new(interpreter).exists();

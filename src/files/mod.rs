@@ -4,8 +4,8 @@
 //! neither ([`replace`]); reading them without being held up or filled up by what is no file
 //! ([`read`]); locks that go with their process. A path that somebody else wrote is opened by
 //! [`beneath`], and a tar read by [`archive`]. A program whose answer is what it prints is waited
-//! for by [`program`], and what it prints meanwhile is made lines of by [`lines`]. What a command itself writes into the project's folder is told by
-//! [`outputs`].
+//! for by [`program`], and what it prints meanwhile is made lines of by [`lines`]. What a command
+//! itself writes into the project's folder is told by [`outputs`].
 
 pub mod archive;
 pub mod beneath;
@@ -81,8 +81,8 @@ pub fn close_to_others(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a folder that only its owner can enter, with those above it that are not there, unless it is there; one of ours that others can
-/// enter is closed to them.
+/// Makes a folder that only its owner can enter, with those above it that are not there, unless it
+/// is there; one of ours that others can enter is closed to them.
 pub fn private_folder(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent().filter(|path| !path.as_os_str().is_empty()) {
         folders(parent, 0o700)?;

@@ -33,7 +33,9 @@ pub enum Address {
 /// Why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not an address: `image.SERVICE`, `route.SERVICE`, `workload.SLOT/SERVICE`, `task.SLOT/TASK`, `slot.SLOT`, `object.GROUP/VERSION/KIND/NAMESPACE/NAME`, `KIND.NAME` of a provider, or `traffic`"
+    "`{0}` is not an address: `image.SERVICE`, `route.SERVICE`, `workload.SLOT/SERVICE`, \
+     `task.SLOT/TASK`, `slot.SLOT`, `object.GROUP/VERSION/KIND/NAMESPACE/NAME`, `KIND.NAME` of a \
+     provider, or `traffic`"
 )]
 pub struct AddressError(String);
 

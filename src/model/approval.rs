@@ -42,8 +42,8 @@ pub struct Approved {
     pub consents: Consents,
 }
 
-/// What is signed. It is never kept: whoever looks at a signature makes it again, from the file that
-/// the signature is in.
+/// What is signed. It is never kept: whoever looks at a signature makes it again, from the file
+/// that the signature is in.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Statement {

@@ -22,8 +22,8 @@ pub struct Allowances {
     /// Globs of secrets, each with its source in front: `env:SHOP_*`, `file:/run/secrets/shop/*`,
     /// `vault:shop/*`.
     pub secrets: Vec<String>,
-    /// Registries and what their repositories begin with, `registry.example.com/shop`; `layout` is a
-    /// folder of the checkout, `ecr` Amazon's.
+    /// Registries and what their repositories begin with, `registry.example.com/shop`; `layout` is
+    /// a folder of the checkout, `ecr` Amazon's.
     pub registries: Vec<String>,
     /// Clusters: `host`, `eks`, `kubernetes`, or `kubernetes:CONTEXT`.
     pub clusters: Vec<String>,

@@ -129,8 +129,8 @@ pub struct HttpCheck {
     /// Which service is asked; may be left out when only one has a port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceName>,
-    /// One of its `ports` that gets no traffic, by its name: on a host each instance is asked there,
-    /// on a cluster the slot's own Service. Without it the port with the traffic.
+    /// One of its `ports` that gets no traffic, by its name: on a host each instance is asked
+    /// there, on a cluster the slot's own Service. Without it the port with the traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<PortName>,
     /// The header `Host` of the request. Without it that of the address that is asked.
@@ -159,8 +159,8 @@ pub struct TcpCheck {
     /// Which service is asked; may be left out when only one has a port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceName>,
-    /// One of its `ports` that gets no traffic, by its name: on a host each instance is asked there,
-    /// on a cluster the slot's own Service. Without it the port with the traffic.
+    /// One of its `ports` that gets no traffic, by its name: on a host each instance is asked
+    /// there, on a cluster the slot's own Service. Without it the port with the traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<PortName>,
     /// How long the connection may take.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{EnvironmentName, ProjectName};
 
-/// Fields in which environments may differ: a field's path, in which `*` stands for any text. What is
-/// beneath it is meant, too.
+/// Fields in which environments may differ: a field's path, in which `*` stands for any text. What
+/// is beneath it is meant, too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct FieldPattern(String);

@@ -62,8 +62,8 @@ pub struct MovedField {
     pub was: Option<String>,
     /// What is there; none when that is nothing.
     pub is: Option<String>,
-    /// Who moved it; none when nobody is known to have. On a cluster it is a program that the server
-    /// names, elsewhere who acted with shipit last.
+    /// Who moved it; none when nobody is known to have. On a cluster it is a program that the
+    /// server names, elsewhere who acted with shipit last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     /// When they wrote last.

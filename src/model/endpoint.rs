@@ -84,7 +84,8 @@ pub fn repository_problem(name: &str) -> Option<&'static str> {
     }
     let fits = name.split('/').all(is_part);
     (!fits).then_some(
-        "a repository has parts of letters and digits, with `.`, `_`, `__` or `-` between them, and `/` between parts",
+        "a repository has parts of letters and digits, with `.`, `_`, `__` or `-` between them, \
+         and `/` between parts",
     )
 }
 

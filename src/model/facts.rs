@@ -180,8 +180,8 @@ impl Facts {
         urls.collect()
     }
 
-    /// Where the instances of a service in the slot with this role answer at one of its ports besides
-    /// the one with the traffic.
+    /// Where the instances of a service in the slot with this role answer at one of its ports
+    /// besides the one with the traffic.
     #[must_use]
     pub fn port_addresses(
         &self,
@@ -323,8 +323,9 @@ pub struct WorkloadFacts {
     /// What of its objects can hold something, and what goes with each when it is taken out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<Held>,
-    /// What stands for the values that its secrets were given, by name: keyed hashes of the engine's
-    /// ([`HashKey`](crate::model::secret::HashKey)). Not known of a secret that is not here.
+    /// What stands for the values that its secrets were given, by name: keyed hashes of the
+    /// engine's ([`HashKey`](crate::model::secret::HashKey)). Not known of a secret that is not
+    /// here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, String>,
 }

@@ -12,7 +12,8 @@ pub struct Host(String);
 
 /// Why a text is no host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no host: write `shop.example.com`, or with a port `shop.example.com:8080`", .0.escape_debug())]
+#[error("`{}` is no host: write `shop.example.com`, or with a port \
+         `shop.example.com:8080`", .0.escape_debug())]
 pub struct NoHost(String);
 
 impl Host {

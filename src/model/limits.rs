@@ -30,16 +30,16 @@ pub struct Limits {
     /// How long a request waits for a ready instance when there is none, or for one that has room;
     /// then 503. A connection to a `tcp` port waits as long, and is reset then.
     pub hold: Period,
-    /// How long requests in flight have to finish on the old slot after a switch, and connections to
-    /// a `tcp` port; those are closed then.
+    /// How long requests in flight have to finish on the old slot after a switch, and connections
+    /// to a `tcp` port; those are closed then.
     pub drain: Period,
     /// How many requests an instance is given at a time; more wait for `hold`. Without it a quarter
     /// of what the agent's file descriptors allow in all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_requests: Option<u32>,
     /// How many connections one client may have; more are refused with 429. As many again may be to
-    /// `tcp` ports; more are reset. A client is an address, of IPv6 a /64. Trusted proxies have no such limit. Without it a quarter of what the agent's
-    /// file descriptors allow in all.
+    /// `tcp` ports; more are reset. A client is an address, of IPv6 a /64. Trusted proxies have no
+    /// such limit. Without it a quarter of what the agent's file descriptors allow in all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_connections: Option<u32>,
     /// How many requests of one client may be in flight; more are refused with 429. Without it as

@@ -26,8 +26,8 @@ pub fn problem(key: &str) -> Option<&'static str> {
     }
     if name.is_empty() || name.len() > LONGEST || !is_word(name) {
         return Some(
-            "a key is `NAME` or `DNS.NAME/NAME`, its name of 1 to 63 letters and digits, with `-`, `_` and `.` \
-             between them",
+            "a key is `NAME` or `DNS.NAME/NAME`, its name of 1 to 63 letters and digits, with `-`, \
+             `_` and `.` between them",
         );
     }
     None

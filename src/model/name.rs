@@ -22,7 +22,8 @@ pub enum NameError {
     },
     /// A character outside `[a-z0-9-]`, or a dash at an end.
     #[error(
-        "{kind} name `{value}` is not a DNS label: only a-z, 0-9 and `-`, starting and ending with a letter or digit"
+        "{kind} name `{value}` is not a DNS label: only a-z, 0-9 and `-`, starting and ending with \
+         a letter or digit"
     )]
     NotALabel {
         /// Which kind of name was asked for.

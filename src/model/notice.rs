@@ -300,8 +300,8 @@ pub enum DeliveryStatus {
     GivenUp,
 }
 
-/// Where a message stands, so that later ones can be put below it: Slack's names of a channel and of
-/// a message in it.
+/// Where a message stands, so that later ones can be put below it: Slack's names of a channel and
+/// of a message in it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Receipt {
     /// The channel.

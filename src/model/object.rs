@@ -52,8 +52,9 @@ pub mod mark {
     pub const PART_OF: &str = "applyset.kubernetes.io/part-of";
 }
 
-/// Whose an object is, `PROJECT/ENVIRONMENT`, when its labels say that it is not this environment's:
-/// `shop` with `eu-prod` and `shop-eu` with `prod` are one name when they are joined.
+/// Whose an object is, `PROJECT/ENVIRONMENT`, when its labels say that it is not this
+/// environment's: `shop` with `eu-prod` and `shop-eu` with `prod` are one name when they are
+/// joined.
 #[must_use]
 pub fn another(
     object: &Value,

@@ -101,7 +101,8 @@ impl fmt::Display for ObjectKey {
 /// Why a text is not an object's key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not an object: it is written `GROUP/VERSION/KIND/NAMESPACE/NAME`, with an empty namespace for none"
+    "`{0}` is not an object: it is written `GROUP/VERSION/KIND/NAMESPACE/NAME`, with an empty \
+     namespace for none"
 )]
 pub struct ObjectKeyError(String);
 

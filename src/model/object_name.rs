@@ -90,13 +90,13 @@ fn check(rule: Rule, name: &str, of: impl Fn() -> String) -> Result<(), NameErro
     let (is_well, rule) = match rule {
         Rule::Label => (
             is_label(name),
-            "it is made of small letters, digits and `-`, begins and ends with a letter or digit, and has at \
-             most 63 of them",
+            "it is made of small letters, digits and `-`, begins and ends with a letter or digit, \
+             and has at most 63 of them",
         ),
         Rule::Subdomain => (
             name.len() <= LONGEST && name.split('.').all(is_part),
-            "it is made of small letters, digits, `-` and `.`, each part begins and ends with a letter or digit, \
-             and it has at most 253 of them",
+            "it is made of small letters, digits, `-` and `.`, each part begins and ends with a \
+             letter or digit, and it has at most 253 of them",
         ),
         Rule::Segment => (
             is_segment(name),

@@ -87,7 +87,8 @@ impl Pipeline {
         for (name, value) in &self.parameters {
             if !is_variable(name) || value.contains('\0') {
                 return Err(format!(
-                    "`{name}` is no parameter: letters, digits and `_`, and none that begins with SHIPIT_ or LD_"
+                    "`{name}` is no parameter: letters, digits and `_`, and none that begins with \
+                     SHIPIT_ or LD_"
                 ));
             }
         }

@@ -262,8 +262,8 @@ pub enum Action {
         /// The inputs' hash; checked again before the build.
         inputs: ContentHash,
     },
-    /// Bring an image that somebody else has made to where the engine fetches it; for an engine that
-    /// fetches it from its own registry, look that it is there.
+    /// Bring an image that somebody else has made to where the engine fetches it; for an engine
+    /// that fetches it from its own registry, look that it is there.
     Fetch {
         /// What it is named by.
         name: ImageName,
@@ -321,7 +321,8 @@ pub enum Action {
     Undeploy,
     /// Take every workload out of a slot that has no live traffic.
     Clear,
-    /// Run a task of a release, unless that is done; what a run that died has begun is gone on with.
+    /// Run a task of a release, unless that is done; what a run that died has begun is gone on
+    /// with.
     Task(Box<ReleaseTask>),
     /// Wait until every instance in the slot can take traffic.
     WaitUntilReady {

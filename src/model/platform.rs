@@ -34,7 +34,8 @@ pub struct Platform {
 pub enum PlatformError {
     /// It has another form.
     #[error(
-        "`{0}` is not a platform: write the system and the architecture, as `linux/amd64` or `linux/arm/v7`"
+        "`{0}` is not a platform: write the system and the architecture, as `linux/amd64` or \
+         `linux/arm/v7`"
     )]
     Form(String),
     /// Its system is another one.

@@ -17,7 +17,8 @@ checked_text!(
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PortNameError {
     /// Nothing, or more than 15 characters.
-    #[error("`{0}` has {length} characters, and a port's name has 1 to 15", length = .0.chars().count())]
+    #[error("`{0}` has {length} characters, and a port's name has 1 to \
+             15", length = .0.chars().count())]
     Length(String),
     /// A character that it has not, or a `-` where none can be.
     #[error(

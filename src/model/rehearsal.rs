@@ -79,7 +79,8 @@ impl Default for FaultSpec {
 /// Why a text asks for no faults.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` names no faults: STEP, KIND or STEP:KIND, where STEP is a number or an address of the plan or `all`, and KIND `error`, `kill`, `slow`, `lost-reply` or `all`"
+    "`{0}` names no faults: STEP, KIND or STEP:KIND, where STEP is a number or an address of the \
+     plan or `all`, and KIND `error`, `kill`, `slow`, `lost-reply` or `all`"
 )]
 pub struct FaultSpecError(String);
 

@@ -173,8 +173,8 @@ pub struct Release {
 }
 
 impl Release {
-    /// Whether it has tasks that wait until no earlier release is kept, and are not settled yet; none
-    /// where nobody knows its tasks.
+    /// Whether it has tasks that wait until no earlier release is kept, and are not settled yet;
+    /// none where nobody knows its tasks.
     #[must_use]
     pub fn waits_with_tasks(&self) -> Option<bool> {
         let mut tasks = self.declared.as_ref()?.iter();

@@ -427,15 +427,15 @@ impl ObjectsRoute {
             .collect()
     }
 
-    /// That the pods of the live release are led to at a number which they do not have: they are led
-    /// to by a number, and it is another one.
+    /// That the pods of the live release are led to at a number which they do not have: they are
+    /// led to by a number, and it is another one.
     fn pods_lost(&self, next: &Self) -> Option<String> {
         let (own, next) = (self.pod_port()?, next.pod_port()?);
         (own != next).then(|| format!("port {own} of its pods"))
     }
 
-    /// The number by which the slots' Services lead to the port with the traffic; none where they go
-    /// by its name.
+    /// The number by which the slots' Services lead to the port with the traffic; none where they
+    /// go by its name.
     fn pod_port(&self) -> Option<u64> {
         let services = self.fixed.iter().filter(|one| one.kind() == "Service");
         let mut ports = services.filter_map(|one| one.body().pointer("/spec/ports/0/targetPort"));

@@ -329,9 +329,10 @@ mod tests {
     use super::*;
     use cyclonedx_bom::prelude::Validate as _;
 
-    const STATUS: &str = "Package: libc6\nStatus: install ok installed\nArchitecture: amd64\nSource: glibc (2.41)\n\
-        Version: 2.41-12\nDescription: C library\n It goes on: here\n\nPackage: gone\nStatus: deinstall ok config-files\n\
-        Version: 1\n\nPackage: tzdata\nStatus: install ok installed\nArchitecture: all\nVersion: 2025b-4+deb13u1\n";
+    const STATUS: &str = "Package: libc6\nStatus: install ok installed\nArchitecture: \
+        amd64\nSource: glibc (2.41)\nVersion: 2.41-12\nDescription: C library\n It goes on: \
+        here\n\nPackage: gone\nStatus: deinstall ok config-files\nVersion: 1\n\nPackage: \
+        tzdata\nStatus: install ok installed\nArchitecture: all\nVersion: 2025b-4+deb13u1\n";
 
     #[test]
     fn databases_say_what_is_installed() {

@@ -24,7 +24,8 @@ pub struct ByteSize(u64);
 /// Why a text is not a size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a size: write a whole number and a unit (B, kB, MB, GB, KiB, MiB, GiB), as `10MiB`"
+    "`{0}` is not a size: write a whole number and a unit (B, kB, MB, GB, KiB, MiB, GiB), as \
+     `10MiB`"
 )]
 pub struct SizeError(String);
 

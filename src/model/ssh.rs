@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-/// Where a machine is that is reached by ssh: `ssh://deploy@10.0.0.5:22`. Nothing in it can be taken
-/// for an option of the ssh program.
+/// Where a machine is that is reached by ssh: `ssh://deploy@10.0.0.5:22`. Nothing in it can be
+/// taken for an option of the ssh program.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SshAddress {
     user: Option<String>,
@@ -98,7 +98,8 @@ impl FromStr for SshAddress {
         let is_address = place.starts_with('[') && host.parse::<Ipv6Addr>().is_ok();
         if !is_address && !is_name(host) {
             return Err(wrong(
-                "a host is a name or an address (one of IPv6 in brackets), and does not begin with `-`",
+                "a host is a name or an address (one of IPv6 in brackets), and does not begin with \
+                 `-`",
             ));
         }
         Ok(Self {

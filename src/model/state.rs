@@ -130,9 +130,9 @@ impl State {
             .find(|release| release.status == ReleaseStatus::Live)
     }
 
-    /// The release that had live traffic last before `number`: where `rollback` goes. By the order of
-    /// the switches; the time is for records of versions that kept no order. Where a run was killed
-    /// behind its switch it is the one that is still recorded as live.
+    /// The release that had live traffic last before `number`: where `rollback` goes. By the order
+    /// of the switches; the time is for records of versions that kept no order. Where a run was
+    /// killed behind its switch it is the one that is still recorded as live.
     #[must_use]
     pub fn previous_good(&self, number: ReleaseNumber) -> Option<&Release> {
         self.releases

@@ -70,8 +70,8 @@ pub enum TaskSlot {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum TaskMoment {
-    /// Before live traffic is switched to the release. One that is `run` ends before any instance of
-    /// the release starts; one that is `exec` begins when all of them are ready.
+    /// Before live traffic is switched to the release. One that is `run` ends before any instance
+    /// of the release starts; one that is `exec` begins when all of them are ready.
     BeforeSwitch,
     /// After the switch, once the checks of live traffic hold.
     AfterSwitch,
@@ -217,8 +217,8 @@ pub struct TaskId(String);
 const NAME: usize = 15;
 
 impl TaskId {
-    /// The id of an attempt in an environment of this lineage: one that is deleted and made anew has
-    /// another, and its own release 1. The workload's image must be known by now: another image
+    /// The id of an attempt in an environment of this lineage: one that is deleted and made anew
+    /// has another, and its own release 1. The workload's image must be known by now: another image
     /// under the same number is another release.
     #[must_use]
     pub fn of(lineage: &str, name: &TaskName, attempt: &ReleaseTask) -> Self {

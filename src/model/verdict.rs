@@ -1,5 +1,5 @@
-//! What the rules of a project say, one thing at a time: all of it is said at once, whether it holds
-//! or not.
+//! What the rules of a project say, one thing at a time: all of it is said at once, whether it
+//! holds or not.
 
 use std::fmt;
 

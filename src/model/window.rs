@@ -110,7 +110,10 @@ impl std::str::FromStr for Days {
             let name = name.trim().to_ascii_lowercase();
             let found = WEEK.iter().position(|(day, _)| *day == name);
             found.ok_or_else(|| {
-                format!("`{name}` is no day: write `mon`, `tue`, `wed`, `thu`, `fri`, `sat` or `sun`, as `mon-thu` or `sat, sun`")
+                format!(
+                    "`{name}` is no day: write `mon`, `tue`, `wed`, `thu`, `fri`, `sat` or \
+                         `sun`, as `mon-thu` or `sat, sun`"
+                )
             })
         };
         let mut days = Vec::new();

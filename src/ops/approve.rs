@@ -1,5 +1,5 @@
-//! `approve`: a signature of a plan file. It needs the configuration, Git and a key, and neither the
-//! cluster nor the state: whoever approves need not be able to deploy.
+//! `approve`: a signature of a plan file. It needs the configuration, Git and a key, and neither
+//! the cluster nor the state: whoever approves need not be able to deploy.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -184,7 +184,8 @@ impl Approving {
                     self.wants()
                 ),
                 help: format!(
-                    "name one by --key KEY, or add yours under `approvers` in shipit.yaml{}; `ssh-keygen -t ed25519` makes one",
+                    "name one by --key KEY, or add yours under `approvers` in shipit.yaml{}; \
+                     `ssh-keygen -t ed25519` makes one",
                     self.on_branch()
                 ),
             })),
@@ -205,7 +206,8 @@ impl Approving {
         let signature = signed.map_err(|what| Error::NotApproved {
             what: format!("the plan was not signed: {what}"),
             help: format!(
-                "look at the key {}; where there is no ssh-keygen, `shipit approve {} --print` says what to sign elsewhere",
+                "look at the key {}; where there is no ssh-keygen, `shipit approve {} --print` \
+                 says what to sign elsewhere",
                 key.path.display(),
                 self.path.display()
             ),
@@ -289,7 +291,8 @@ impl Approving {
             Error::Refused(Refusal {
                 what: format!("the signature does not count: {what}"),
                 help: format!(
-                    "nothing was changed; sign what `shipit approve {} --print` prints, for the namespace {NAMESPACE}",
+                    "nothing was changed; sign what `shipit approve {} --print` prints, for the \
+                     namespace {NAMESPACE}",
                     self.path.display()
                 ),
             })

@@ -47,8 +47,8 @@ pub enum Origin {
 /// The files of a configuration that is proposed, by their paths below the project's folder.
 pub type Files = Vec<(PathBuf, String)>;
 
-/// Looks, and proposes a configuration that can be read. The folder gives the project its name where
-/// nothing else does.
+/// Looks, and proposes a configuration that can be read. The folder gives the project its name
+/// where nothing else does.
 pub async fn discover(
     root: &Path,
     origin: &Origin,
@@ -141,8 +141,8 @@ fn unreadable(path: &Path, reason: &str) -> Error {
     DiscoverError {
         from: path.display().to_string(),
         reason: format!("it cannot be read: {reason}"),
-        help: "give the path of a Compose file, a Kamal `deploy.yml` or a Copilot `manifest.yml`, or - \
-               for the standard input"
+        help: "give the path of a Compose file, a Kamal `deploy.yml` or a Copilot `manifest.yml`, \
+               or - for the standard input"
             .to_owned(),
     }
     .into()
@@ -160,7 +160,8 @@ fn is_valid(files: &Files) -> Result<(), Error> {
         Ok(_) => Ok(()),
         Err(error) => Err(Error::Usage {
             what: format!("what is proposed is no configuration: {error}"),
-            help: "that is a fault of shipit's: report it with the source, without what is secret in it"
+            help: "that is a fault of shipit's: report it with the source, without what is secret \
+                   in it"
                 .to_owned(),
         }),
     }

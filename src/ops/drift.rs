@@ -36,8 +36,8 @@ pub async fn drift(session: &Session) -> Result<DriftReport, Error> {
 }
 
 /// Looks while no run is under way: what a run is about to move has not drifted. Where one began or
-/// ended meanwhile, what was seen is of two moments, and it is looked again, as well when `look` says
-/// so by giving none.
+/// ended meanwhile, what was seen is of two moments, and it is looked again, as well when `look`
+/// says so by giving none.
 async fn undisturbed<T>(
     store: &dyn StateStore,
     scope: &Scope,

@@ -67,8 +67,8 @@ pub(super) async fn missing(
     }))
 }
 
-/// The namespace of a slot does not move under the release that is live in it: where its pods are, and
-/// what leads to them, would be looked for in the other one.
+/// The namespace of a slot does not move under the release that is live in it: where its pods are,
+/// and what leads to them, would be looked for in the other one.
 fn stays_in_its_slot(
     release: &Release,
     then: &BTreeSet<String>,
@@ -84,8 +84,8 @@ fn stays_in_its_slot(
             "release {number} is live in {there}, and the configuration says that {slot} is {own}"
         ),
         help: format!(
-            "set `slots: {{{slot}: {{namespace: {there}}}}}`; to move it, `shipit destroy` it there \
-             first, or give {own} to an environment of its own"
+            "set `slots: {{{slot}: {{namespace: {there}}}}}`; to move it, `shipit destroy` it \
+             there first, or give {own} to an environment of its own"
         ),
     })
 }

@@ -39,7 +39,8 @@ pub enum Error {
         note: String,
     },
     /// A plan must not be carried out.
-    #[error("the plan cannot be carried out: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("the plan cannot be carried out: \
+             {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Faulty(Vec<PlanFault>),
     /// A plan was made for another state of the world.
     #[error("the plan is stale: {reason}")]

@@ -112,7 +112,8 @@ pub(super) async fn called(session: &Session, plan: &Plan) -> Result<BTreeSet<Ho
     Ok(called.map(|hook| hook.name.clone()).collect())
 }
 
-/// Whether a run that did not come to its end has called a hook for this release, and it ended well.
+/// Whether a run that did not come to its end has called a hook for this release, and it ended
+/// well.
 fn has_called(journal: &Journal, hook: &Hook, release: Option<ReleaseNumber>) -> bool {
     let target = journal.plan().and_then(|plan| plan.target.as_ref());
     if !journal.is_cut_off() || release.is_none() || target.map(|it| it.release) != release {

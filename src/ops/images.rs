@@ -109,7 +109,8 @@ pub async fn garbage(
     if session.configuration()?.registry.ecr().is_some() {
         return Err(Error::Usage {
             what: "in ECR the lifecycle policy of a repository deletes images".to_owned(),
-            help: "`registry.retention` says how many are kept, and `shipit plan` shows what that changes"
+            help: "`registry.retention` says how many are kept, and `shipit plan` shows what that \
+                   changes"
                 .to_owned(),
         });
     }
@@ -325,8 +326,8 @@ async fn of_environment(session: &Session, environment: &EnvironmentName) -> Res
         let place = store.place(environment);
         return Err(Error::Usage {
             what: format!(
-                "it has releases, and there is no state in {place}: `shipit state migrate --env {environment}` \
-                 brings it along"
+                "it has releases, and there is no state in {place}: `shipit state migrate --env \
+                 {environment}` brings it along"
             ),
             help: String::new(),
         });

@@ -171,8 +171,8 @@ pub enum Overwrite {
     No,
 }
 
-const STATE_README: &str = "The state of this project's environments: history, journals, locks, and by default the \
-                            images.\nKept out of Git; kept by `shipit`.\n";
+const STATE_README: &str = "The state of this project's environments: history, journals, locks, \
+                            and by default the images.\nKept out of Git; kept by `shipit`.\n";
 
 fn put(root: &Path, path: &Path, content: &[u8]) -> Result<(), Error> {
     files::replace(&root.join(path), content).map_err(|source| {
@@ -228,7 +228,8 @@ fn ignore(root: &Path, kind: &Kind) -> Result<bool, Error> {
 
 fn project_file(found: &ProjectFound, answers: &Answers) -> String {
     let mut text = format!(
-        "# What this project is and where it goes. `shipit validate` checks it, `shipit plan` shows what it means.\nversion: 1\nproject: {}\n\n",
+        "# What this project is and where it goes. `shipit validate` checks it, `shipit plan` \
+         shows what it means.\nversion: 1\nproject: {}\n\n",
         scalar(answers.project.as_str())
     );
     if !found.branches.is_empty() {
@@ -244,7 +245,8 @@ fn project_file(found: &ProjectFound, answers: &Answers) -> String {
     let _ = write!(text, "services:\n  {service}:\n{}", build(found));
     let _ = write!(
         text,
-        "    port: {}                  # told to the service as PORT\n    health: {{start_within: 60s}}    # add `path: /healthz` if there is one\n",
+        "    port: {}                  # told to the service as PORT\n    health: {{start_within: \
+         60s}}    # add `path: /healthz` if there is one\n",
         answers.port
     );
     text
@@ -254,16 +256,21 @@ fn build(found: &ProjectFound) -> String {
     let body = match &found.kind {
         Kind::Docker { .. } => return "    build: {kind: docker, context: .}\n".to_owned(),
         Kind::Cargo(program) => {
-            let (made, there) = (format!("target/release/{program}"), format!("/app/{program}"));
+            let (made, there) = (
+                format!("target/release/{program}"),
+                format!("/app/{program}"),
+            );
             let (made, there) = (scalar(&made), scalar(&there));
             format!(
-                "      run: cargo build --release --target-dir target\n      copy: {{{made}: {there}}}\n      entrypoint: [{there}]\n"
+                "      run: cargo build --release --target-dir target\n      copy: {{{made}: \
+                 {there}}}\n      entrypoint: [{there}]\n"
             )
         }
         Kind::Go(package) => {
             let run = scalar(&format!("CGO_ENABLED=0 go build -o bin/app {package}"));
             format!(
-                "      run: {{shell: {run}}}\n      copy: {{bin/app: /app/app}}\n      entrypoint: [/app/app]\n"
+                "      run: {{shell: {run}}}\n      copy: {{bin/app: /app/app}}\n      entrypoint: \
+                 [/app/app]\n"
             )
         }
         Kind::Npm {
@@ -277,24 +284,28 @@ fn build(found: &ProjectFound) -> String {
                 (*install).to_owned()
             };
             format!(
-                "      run: {run}\n      copy: {{.: /app}}\n      workdir: /app\n      entrypoint: [node, {}]\n",
+                "      run: {run}\n      copy: {{.: /app}}\n      workdir: /app\n      entrypoint: \
+                 [node, {}]\n",
                 scalar(main)
             )
         }
         Kind::Python { install, main } => {
             let run = install.map_or_else(String::new, |install| format!("      run: {install}\n"));
             format!(
-                "{run}      copy: {{.: /app}}\n      workdir: /app\n      env: {{PYTHONPATH: /app/{PACKAGES}}}\n      entrypoint: [python3, {}]\n",
+                "{run}      copy: {{.: /app}}\n      workdir: /app\n      env: {{PYTHONPATH: \
+                 /app/{PACKAGES}}}\n      entrypoint: [python3, {}]\n",
                 scalar(main)
             )
         }
-        Kind::Plain => "      copy: {.: /app}\n      workdir: /app\n      entrypoint: [./start]          # what starts the service\n".to_owned(),
+        Kind::Plain => "      copy: {.: /app}\n      workdir: /app\n      entrypoint: \
+                        [./start]          # what starts the service\n"
+            .to_owned(),
     };
     format!("    build:\n      kind: pack\n{body}")
 }
 
-/// Where an environment is reached on this machine: near the service's own port, where there is room
-/// for all of them.
+/// Where an environment is reached on this machine: near the service's own port, where there is
+/// room for all of them.
 fn live_port(port: u16, environments: usize, index: usize) -> usize {
     let base = usize::from(port);
     let last = base + environments * 10;
@@ -337,8 +348,9 @@ fn environment_file(
     };
     format!(
         "# The environment {environment}. Anything of shipit.yaml may be overridden here.\n\
-         {cluster}promotion:\n  mode: {mode}                  # auto: apply switches traffic; manual: shipit promote does\n\
-         traffic:\n  listeners:\n    {}: {{live: {live}, preview: {}}}\n",
+         {cluster}promotion:\n  mode: {mode}                  # auto: apply switches traffic; \
+         manual: shipit promote does\ntraffic:\n  listeners:\n    {}: {{live: {live}, preview: \
+         {}}}\n",
         scalar(answers.service.as_str()),
         live + 1
     )

@@ -99,7 +99,8 @@ impl Ruled {
     pub async fn of(session: &Session, plan: &Plan) -> Result<Self, Error> {
         let state = session.state().await?;
         let mut verdicts = policy::of_plan(session, plan, &state).await?;
-        // A project that has no rules of its own is not held up by those of a branch that is not here.
+        // A project that has no rules of its own is not held up by those of a branch that is not
+        // here.
         let has_own = !session.configuration()?.policy.is_empty();
         let is_refused = verdicts.iter().any(|verdict| match verdict.ruling {
             Ruling::Passed => false,

@@ -3,8 +3,8 @@
 //! A plan file brings nothing in. When it is applied, the plan is made again, from the
 //! configuration, the rules and the world as they are then; the file only says what that plan has
 //! to be equal to, and what is carried out is the one that was made. Nor does it say that anything
-//! may be done: approval is another thing ([`crate::model::approval`]). Signatures may be in it; what
-//! they are worth is said by whoever knows the keys.
+//! may be done: approval is another thing ([`crate::model::approval`]). Signatures may be in it;
+//! what they are worth is said by whoever knows the keys.
 
 use std::collections::BTreeMap;
 
@@ -215,7 +215,8 @@ pub(super) async fn draw_again(
         Some(Difference::Moved(reason)) => Err(Error::Stale { reason }),
         Some(Difference::Unfounded(what)) => Err(Error::PlanFile {
             reason: format!(
-                "it says something else than the configuration does about {what}: it was edited, or made from another one"
+                "it says something else than the configuration does about {what}: it was edited, \
+                 or made from another one"
             ),
         }),
     }
@@ -277,7 +278,8 @@ pub(super) fn is_for(session: &Session, plan: &Plan, state: &State) -> Result<()
     }
     match (&plan.state.lineage, &state.lineage) {
         (Some(then), Some(now)) if then != now => foreign(format!(
-            "it was made with another state of {environment}: its lineage is {then}, and this one's is {now}"
+            "it was made with another state of {environment}: its lineage is {then}, and this \
+             one's is {now}"
         )),
         _ => Ok(()),
     }
@@ -524,9 +526,11 @@ mod tests {
                 (1_usize..10_000).prop_map(|depth| "{\"steps\":".repeat(depth).into_bytes()),
                 (1_usize..100_000).prop_map(|digits| {
                     let digits = "9".repeat(digits);
-                    file().text().replace("\"serial\": 7", &format!("\"serial\": {digits}e9")).into_bytes()
+                    file().text().replace("\"serial\": 7", &format!("\"serial\": \
+                        {digits}e9")).into_bytes()
                 }),
-                Just(file().text().replacen("\"format\":", "\"format\": 1, \"format\":", 1).into_bytes()),
+                Just(file().text().replacen("\"format\":", "\"format\": \
+                    1, \"format\":", 1).into_bytes()),
             ],
         ) {
             prop_assert!(PlanFile::read(&bytes).is_err());

@@ -336,7 +336,8 @@ pub fn as_root(session: &Session, plan: &Plan) -> Vec<String> {
         })
         .map(|service| {
             format!(
-                "{service} runs as root, as the agent does: `build: {{user: \"65532\"}}` gives it a user of its own"
+                "{service} runs as root, as the agent does: `build: {{user: \"65532\"}}` gives it \
+                 a user of its own"
             )
         })
         .collect()

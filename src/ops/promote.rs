@@ -1,5 +1,5 @@
-//! Images that are live in another environment: all of them by `promote A --to B`, or a service's by
-//! `image: {from: A}`, without a build.
+//! Images that are live in another environment: all of them by `promote A --to B`, or a service's
+//! by `image: {from: A}`, without a build.
 
 use std::collections::BTreeMap;
 

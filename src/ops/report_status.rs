@@ -158,8 +158,8 @@ fn public(forge: ForgeKind) -> Option<String> {
     }
 }
 
-/// What a build server says. Gitea's and Forgejo's runners speak as GitHub's do, and say besides who
-/// they are.
+/// What a build server says. Gitea's and Forgejo's runners speak as GitHub's do, and say besides
+/// who they are.
 fn facts(variables: Variables<'_>) -> Facts {
     let said = |name: &str| variables(name).filter(|value| !value.trim().is_empty());
     let is_set = |name: &str| said(name).as_deref() == Some("true");

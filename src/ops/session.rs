@@ -260,8 +260,8 @@ fn is_at_hand(root: &Path, from: &SecretRef) -> bool {
     }
 }
 
-/// A change request names the host that it is planned for, and could bring the key that its own host
-/// is known by: what a plan asks the agent, it would ask there.
+/// A change request names the host that it is planned for, and could bring the key that its own
+/// host is known by: what a plan asks the agent, it would ask there.
 fn known_by_the_repository(
     root: &Path,
     source: &Source,
@@ -347,7 +347,8 @@ fn unless_left_out(error: DesiredError, files: &[String]) -> DesiredError {
         return error;
     }
     let help = format!(
-        "{}; or is it one that the sparse checkout leaves out ({})? `git sparse-checkout add environments`",
+        "{}; or is it one that the sparse checkout leaves out ({})? `git sparse-checkout add \
+         environments`",
         error.help,
         files.join(", ")
     );

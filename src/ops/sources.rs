@@ -207,8 +207,8 @@ fn wrong(what: String, help: &str) -> DesiredError {
 fn unreadable(error: &BeneathError) -> DesiredError {
     let help = match error {
         BeneathError::Link { .. } | BeneathError::Outside { .. } => {
-            "copy the file into the project: what is rendered comes from the project alone, so that a plan shows \
-             nothing else of the machine that makes it"
+            "copy the file into the project: what is rendered comes from the project alone, so \
+             that a plan shows nothing else of the machine that makes it"
         }
         BeneathError::OfGit { .. } => "name a file of the project",
         BeneathError::TooLarge { .. } => "name the right files",

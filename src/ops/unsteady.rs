@@ -51,8 +51,8 @@ pub(super) async fn note(session: &Session) -> Result<Option<String>, Error> {
     };
     unsteady.truncate(NAMED);
     Ok(Some(format!(
-        "the chart renders another value each time, and every plan has changes: {}{more}; give it the \
-         value with `values:`",
+        "the chart renders another value each time, and every plan has changes: {}{more}; give it \
+         the value with `values:`",
         unsteady.join(", ")
     )))
 }

@@ -1,4 +1,5 @@
-//! The versions of secrets that a plan needs or leaves behind: whether their sources still have them.
+//! The versions of secrets that a plan needs or leaves behind: whether their sources still have
+//! them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,8 +127,8 @@ fn lost(release: ReleaseNumber, (name, from): &Versioned<'_>, fate: Fate) -> Opt
             let version = from.version().map(|version| version.to_string());
             let version = version.unwrap_or_default();
             Some(format!(
-                "release {release} cannot be deployed again after {until:.0}: its source deletes {version} of the \
-                 secret `{name}` then"
+                "release {release} cannot be deployed again after {until:.0}: its source deletes \
+                 {version} of the secret `{name}` then"
             ))
         }
     }

@@ -52,10 +52,10 @@ fn ending(outcome: &Outcome) -> Page {
             format!("It was left as it is; {active}. Look at a new plan with `shipit plan`.")
                 .into(),
         ],
-        Ending::LockLost => vec![
-            bad("Lock lost:")
-                .text("another run has the lock now, or it could not be renewed in time; this one stopped before its next effect."),
-        ],
+        Ending::LockLost => vec![bad("Lock lost:").text(
+            "another run has the lock now, or it could not be renewed in time; this one \
+                       stopped before its next effect.",
+        )],
         Ending::Killed => {
             vec![odd("Stopped at once:").text("run the same command again to go on.")]
         }
@@ -99,7 +99,8 @@ fn done(outcome: &Outcome, active: &str) -> Page {
             format!("release {waiting} waits in {slot}: ")
         };
         page.line(format!(
-            "Next: {which}`shipit promote {slot}` gives it live traffic, `shipit abort` gives it up."
+            "Next: {which}`shipit promote {slot}` gives it live traffic, `shipit abort` gives it \
+             up."
         ));
     }
 

@@ -181,8 +181,8 @@ impl Screen {
         shown.concat()
     }
 
-    /// Whether nobody takes results any more: the reader went away, or there is no room. What goes on
-    /// for ever ends then.
+    /// Whether nobody takes results any more: the reader went away, or there is no room. What goes
+    /// on for ever ends then.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)

@@ -47,7 +47,8 @@ pub fn section(verdicts: &[Verdict]) -> Page {
     section
 }
 
-/// All verdicts for a comment. What comes from outside is in a fence, where nothing of it is markup.
+/// All verdicts for a comment. What comes from outside is in a fence, where nothing of it is
+/// markup.
 #[must_use]
 pub fn markdown(title: &str, verdicts: &[Verdict]) -> Page {
     let mut page = Page::of(format!("### {title}"));

@@ -1,6 +1,6 @@
-//! Whether two environments are alike: what is configured in both and what is live in both, field by
-//! field, as the diff of a plan tells fields. What names an environment differs by itself: a field
-//! that is the same but for the environments' own names is the same.
+//! Whether two environments are alike: what is configured in both and what is live in both, field
+//! by field, as the diff of a plan tells fields. What names an environment differs by itself: a
+//! field that is the same but for the environments' own names is the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 

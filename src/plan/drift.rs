@@ -72,12 +72,14 @@ impl Look<'_> {
         let (facts, state) = (self.facts, self.state);
         if state.lineage.is_none() {
             return self.note(
-                "there is no history here: whether slots and live traffic are as they were left is not known",
+                "there is no history here: whether slots and live traffic are as they were left is \
+                 not known",
             );
         }
         if let LastRun::CutOff(_) = last_run {
             return self.note(
-                "the last run was cut off: slots and live traffic are as it left them, and `shipit apply` goes on",
+                "the last run was cut off: slots and live traffic are as it left them, and `shipit \
+                 apply` goes on",
             );
         }
 
@@ -239,8 +241,8 @@ impl Look<'_> {
         }
         if configured > 0 {
             self.note(format!(
-                "{configured} more of the objects' fields, or objects, differ because the configuration does: \
-                 `shipit plan` shows them"
+                "{configured} more of the objects' fields, or objects, differ because the \
+                 configuration does: `shipit plan` shows them"
             ));
         }
     }
@@ -267,7 +269,8 @@ impl Look<'_> {
         let left = found.iter().filter(|facts| !facts.wanted).count();
         if left > 0 {
             self.note(format!(
-                "{left} of the provider's resources left the configuration: `shipit plan` shows them"
+                "{left} of the provider's resources left the configuration: `shipit plan` shows \
+                 them"
             ));
         }
     }

@@ -15,8 +15,8 @@ use crate::model::{Address, Digest, ServiceName};
 use crate::plan::draft::{Draft, Proposal};
 use crate::plan::secrets;
 
-/// The desired workloads, with the images that are there already and the versions that their secrets
-/// have now.
+/// The desired workloads, with the images that are there already and the versions that their
+/// secrets have now.
 #[must_use]
 pub fn known(desired: &Desired, observed: &Observed) -> BTreeMap<ServiceName, Workload> {
     let mut workloads = BTreeMap::new();
@@ -143,8 +143,8 @@ fn fetch(
     Some(draft.add(Proposal::new(address, action, reason)))
 }
 
-/// How a tag differs from what it was in the live release; none when it is another one, or was never
-/// live.
+/// How a tag differs from what it was in the live release; none when it is another one, or was
+/// never live.
 fn moved(named: &Named<'_>, image: &Digest, observed: &Observed, state: &State) -> Option<String> {
     let (_, live) = observed.facts.live()?;
     let before = live.workloads.get(named.service)?.spec.image.value()?;

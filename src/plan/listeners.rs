@@ -144,7 +144,8 @@ impl Listeners {
         let left: Vec<&ServiceName> = self.next.keys().filter(is_left).collect();
         if !left.is_empty() {
             notes.push(format!(
-                "the listeners of {} change once the release is live: promote it, then `shipit apply` again",
+                "the listeners of {} change once the release is live: promote it, then `shipit \
+                 apply` again",
                 words(&left)
             ));
         }

@@ -361,7 +361,8 @@ fn scaled(manifest: &Manifest) -> Option<String> {
     let scaler = manifest.body()["metadata"]["annotations"][mark::SCALED_BY].as_str()?;
     let short = manifest.key().short();
     Some(format!(
-        "{short}: the number of its pods is left to {scaler}, and the one in its manifest is what it begins with"
+        "{short}: the number of its pods is left to {scaler}, and the one in its manifest is what \
+         it begins with"
     ))
 }
 
@@ -405,7 +406,8 @@ fn too_small(key: &ObjectKey, claims: &[&Claim], wanted: Option<&str>) -> Option
     };
 
     Some(format!(
-        "{}: its template asks for {wanted}, and that is for new claims only: {} stay as they are; {how}",
+        "{}: its template asks for {wanted}, and that is for new claims only: {} stay as they are; \
+         {how}",
         key.short(),
         names.join(", ")
     ))

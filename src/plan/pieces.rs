@@ -6,9 +6,9 @@ use crate::model::workload::Workload;
 use crate::model::{Address, Period, Slot};
 use crate::plan::draft::Proposal;
 
-/// What puts a slot back as it is now: its workloads, and the end that it has. What never runs twice
-/// at once does not run in a slot without live traffic, even if a run that died has left it so: a
-/// rollback starts it where traffic is.
+/// What puts a slot back as it is now: its workloads, and the end that it has. What never runs
+/// twice at once does not run in a slot without live traffic, even if a run that died has left it
+/// so: a rollback starts it where traffic is.
 pub(super) fn restore(facts: &Facts, slot: Slot, there: &SlotFacts) -> Vec<Proposal> {
     let specs = there.workloads.iter();
     let specs = specs.map(|(name, old)| (name.clone(), old.spec.clone()));

@@ -193,13 +193,15 @@ fn open_again(
         let configured = || desired.services.get(name)?.route.as_ref();
         let Some(route) = state.closed(release.number, name).or_else(configured) else {
             draft.notes.push(format!(
-                "nothing listens for {name}: no record has its listeners, and neither has the configuration; `shipit apply` of one that has {name} opens them"
+                "nothing listens for {name}: no record has its listeners, and neither has the \
+                 configuration; `shipit apply` of one that has {name} opens them"
             ));
             continue;
         };
         if let Some(other) = facts.routes.values().find(|other| other.overlaps(route)) {
             draft.notes.push(format!(
-                "nothing listens for {name}: {} has its address now ({route}); give one of them another address, then `shipit apply`",
+                "nothing listens for {name}: {} has its address now ({route}); give one of them \
+                 another address, then `shipit apply`",
                 other.service
             ));
             continue;

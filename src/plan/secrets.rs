@@ -39,8 +39,8 @@ pub(super) fn pin(desired: &Desired, observed: &Observed, workloads: &mut Worklo
     }
 }
 
-/// The workloads as a slot has them, when they differ from those in nothing but secrets whose rotation
-/// is no reason for a release.
+/// The workloads as a slot has them, when they differ from those in nothing but secrets whose
+/// rotation is no reason for a release.
 fn unrotated(desired: &Desired, slot: &SlotFacts, workloads: &Workloads) -> Option<Workloads> {
     let mut kept = workloads.clone();
     for (service, workload) in &mut kept {

@@ -302,8 +302,8 @@ pub fn task(
     let kept = kept(facts, slot).filter(|_| task.class == TaskClass::Contract);
     draft.rollback_blockers.extend(kept.map(|(kept, until)| {
         format!(
-            "the task {name} is `contract`, and release {kept} is kept until {until:.0}: it may not \
-             work any more once the task has begun"
+            "the task {name} is `contract`, and release {kept} is kept until {until:.0}: it may \
+             not work any more once the task has begun"
         )
     }));
     Ok(draft.finish(&subject, Intent::Task(name.clone()), None))

@@ -1051,7 +1051,8 @@ fn a_set_in_a_slot_is_said_to_find_the_data_of_the_release_before() {
     );
     assert_eq!(
         notes[0],
-        "StatefulSet/db-blue starts with the data that is in its claims already: data-db-blue-0 (1Gi)"
+        "StatefulSet/db-blue starts with the data that is in its claims already: data-db-blue-0 \
+         (1Gi)"
     );
     assert!(
         notes[1].contains("asks for 2Gi")

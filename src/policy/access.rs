@@ -43,7 +43,8 @@ pub fn may_enter(wanted: &[Resource], found: &[ResourceFacts]) -> Result<(), Ref
                 facts.key
             ),
             help: format!(
-                "give it `policies: [{ADMIN}]` under `cluster.access`, or run this as somebody else who has that"
+                "give it `policies: [{ADMIN}]` under `cluster.access`, or run this as somebody \
+                 else who has that"
             ),
         });
     }

@@ -27,8 +27,8 @@ pub fn is_committed(rule: &BranchRule, source: &Source) -> Result<(), Refusal> {
     })
 }
 
-/// Whether every commit came to the branch as its rule says: a verdict for each that did not, or one
-/// for all of them.
+/// Whether every commit came to the branch as its rule says: a verdict for each that did not, or
+/// one for all of them.
 #[must_use]
 pub fn came_by_merge(rule: &BranchRule, branch: &str, arrivals: &[Arrival]) -> Vec<Verdict> {
     if rule.direct_commits == DirectCommits::Allowed {
@@ -66,8 +66,8 @@ fn refused(rule: &BranchRule, key: &str, arrival: &Arrival) -> Option<Verdict> {
     };
 
     let past = format!(
-        "what is on {branch} already is taken off by resetting it, or let through by `since: COMMIT`, with which the \
-         rule begins"
+        "what is on {branch} already is taken off by resetting it, or let through by `since: \
+         COMMIT`, with which the rule begins"
     );
     let (what, help) = match &arrival.origin {
         Origin::Accepted => return None,
@@ -89,7 +89,8 @@ fn refused(rule: &BranchRule, key: &str, arrival: &Arrival) -> Option<Verdict> {
         Origin::Direct => direct(rule, &commit, &accepts, &past),
         Origin::Altered(Altered { kind, of, files }) => (
             format!(
-                "{commit} is a {} of {accepts} at {} that was changed by hand: it differs from what the merge gives in {}, and {branch} only takes {accepts} by {}",
+                "{commit} is a {} of {accepts} at {} that was changed by hand: it differs from \
+                 what the merge gives in {}, and {branch} only takes {accepts} by {}",
                 kind.as_str(),
                 short(of),
                 first_of(files, SHOWN),
@@ -99,13 +100,15 @@ fn refused(rule: &BranchRule, key: &str, arrival: &Arrival) -> Option<Verdict> {
         ),
         Origin::Foreign => (
             format!(
-                "{commit} merges what was not merged into {accepts} before, and {branch} only takes merges from {accepts}"
+                "{commit} merges what was not merged into {accepts} before, and {branch} only \
+                 takes merges from {accepts}"
             ),
             format!("merge into {accepts} first, and {accepts} into {branch}; {past}"),
         ),
         Origin::Added(files) => (
             format!(
-                "{commit} is a merge, and changes {} that neither side of it changed, on {branch}, which only takes merges from {accepts}",
+                "{commit} is a merge, and changes {} that neither side of it changed, on {branch}, \
+                 which only takes merges from {accepts}",
                 first_of(files, SHOWN)
             ),
             format!("bring these changes to {accepts} first and merge that into {branch}; {past}"),
@@ -120,7 +123,8 @@ fn direct(rule: &BranchRule, commit: &str, accepts: &str, past: &str) -> (String
     let bring = format!("bring the commit to {accepts} first and merge that into {branch}");
     if rule.merges.iter().any(|kind| *kind != MergeKind::Merge) {
         let what = format!(
-            "{commit} was made on {branch} directly, which only takes {accepts} by {}: it is not what such a merge of {accepts} gives",
+            "{commit} was made on {branch} directly, which only takes {accepts} by {}: it is not \
+             what such a merge of {accepts} gives",
             kinds(&rule.merges)
         );
         return (what, format!("{bring}; {past}"));
@@ -128,7 +132,8 @@ fn direct(rule: &BranchRule, commit: &str, accepts: &str, past: &str) -> (String
     let what =
         format!("{commit} was made on {branch} directly, which only takes merges from {accepts}");
     let help = format!(
-        "{bring}; if it is a squash or a rebase of {accepts}, `merges: [merge, squash, rebase]` takes these; {past}"
+        "{bring}; if it is a squash or a rebase of {accepts}, `merges: [merge, squash, rebase]` \
+         takes these; {past}"
     );
     (what, help)
 }

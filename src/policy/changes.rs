@@ -71,7 +71,8 @@ fn taken(rule: &BranchRule, into: &str, change: &Change, comes: ComesFrom) -> Ve
         (Some(from), ComesFrom::Unknown) => Verdict::undecided(
             &key,
             format!(
-                "{only}, and it cannot be told whether {change} comes from {from} or from a branch of that name in a fork: {from} is not here with this commit"
+                "{only}, and it cannot be told whether {change} comes from {from} or from a branch \
+                 of that name in a fork: {from} is not here with this commit"
             ),
             format!("fetch {from}, and check again"),
         ),
@@ -112,8 +113,8 @@ pub(super) fn goes_elsewhere(key: &str, from: &str, into: &str, gives: &[String]
     Verdict::refused(key, format!("{from} goes {only}, and not to {into}"), help)
 }
 
-/// Whether a branch may be merged into another. Into a branch that deploys nowhere it may where such
-/// a branch might also be made from it anew.
+/// Whether a branch may be merged into another. Into a branch that deploys nowhere it may where
+/// such a branch might also be made from it anew.
 pub(super) fn may_go(rules: &[BranchRule], source: &BranchRule, into: &str) -> bool {
     let Some(gives) = &source.gives else {
         return true;

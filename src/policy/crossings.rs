@@ -1,11 +1,11 @@
-//! What goes from one branch to another: which branches are made from which (`offshoots`), and which
-//! are merged into which (`gives`).
+//! What goes from one branch to another: which branches are made from which (`offshoots`), and
+//! which are merged into which (`gives`).
 //!
 //! Both are edges of the history. A branch's *own* commits are those on its line of first parents
-//! that are on no line of the branches which it takes. Where a commit of another line has one of them
-//! as its first parent, a branch was made from it; where it has one as another parent, it was merged.
-//! A branch that was moved forward onto one that it takes has no commits of its own: what was made
-//! from it then cannot be told from what was made from the other.
+//! that are on no line of the branches which it takes. Where a commit of another line has one of
+//! them as its first parent, a branch was made from it; where it has one as another parent, it was
+//! merged. A branch that was moved forward onto one that it takes has no commits of its own: what
+//! was made from it then cannot be told from what was made from the other.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -35,7 +35,8 @@ struct Lines<'a> {
     facts: &'a BranchLines,
     /// On which lines a commit is.
     on: HashMap<&'a str, Vec<&'a str>>,
-    /// The branches that have each branch below them: those that take it, and those that take these.
+    /// The branches that have each branch below them: those that take it, and those that take
+    /// these.
     below: BTreeMap<&'a str, BTreeSet<&'a str>>,
 }
 
@@ -224,7 +225,8 @@ impl<'a> Lines<'a> {
     fn remedy(&self, rule: &BranchRule, name: &str) -> String {
         let from = self.open_above(rule).unwrap_or("another branch");
         format!(
-            "make the branch from {from}, and replay its commits there (`git rebase --onto {from} {name} BRANCH`); what is merged already is let through by `since: COMMIT` of {}",
+            "make the branch from {from}, and replay its commits there (`git rebase --onto {from} \
+             {name} BRANCH`); what is merged already is let through by `since: COMMIT` of {}",
             rule.pattern
         )
     }
@@ -262,8 +264,8 @@ impl<'a> Lines<'a> {
         .collect()
     }
 
-    /// What the lines of the branches have that it takes, and those that they take. A branch that is
-    /// only said to go there may have been made from it, and then has its commits.
+    /// What the lines of the branches have that it takes, and those that they take. A branch that
+    /// is only said to go there may have been made from it, and then has its commits.
     fn upstream(&self, rule: &'a BranchRule, name: &str) -> HashSet<&'a str> {
         let is_pattern = rule.pattern != name;
         let above = self.above(rule);
@@ -301,7 +303,8 @@ impl<'a> Lines<'a> {
         self.on.get(commit.id.as_str()).cloned().unwrap_or_default()
     }
 
-    /// On the lines of branches that a rule names; of those that a glob matches where it is on none.
+    /// On the lines of branches that a rule names; of those that a glob matches where it is on
+    /// none.
     fn named_lines_of(&self, commit: &Commit) -> Vec<&'a str> {
         let all = self.lines_of(commit);
         let is_named = |name: &&&str| self.rules.iter().any(|rule| rule.pattern == **name);
@@ -338,11 +341,13 @@ fn undecided(rule: &BranchRule, name: &str, first: &Commit, count: usize) -> Ver
         more => format!(" and {more} more"),
     };
     let reason = format!(
-        "it cannot be told whether {}{others} was made on a branch from {name}: {name} has no commit of its own, as it was moved forward (a fast-forward)",
+        "it cannot be told whether {}{others} was made on a branch from {name}: {name} has no \
+         commit of its own, as it was moved forward (a fast-forward)",
         shown(first)
     );
     let help = format!(
-        "merge into {name} with a merge commit (`git merge --no-ff`); what is there already is let through by `since: COMMIT` of {name}"
+        "merge into {name} with a merge commit (`git merge --no-ff`); what is there already is let \
+         through by `since: COMMIT` of {name}"
     );
     Verdict::undecided(rule.key("offshoots"), reason, help)
         .on(name)

@@ -79,7 +79,8 @@ const fn help(holding: &Holding) -> &'static str {
             "give whoever runs this the right to look there: `shipit doctor` names it"
         }
         Holding::LiveTraffic { .. } => {
-            "make another one beside it under another name, bring a release there, and then take this one out"
+            "make another one beside it under another name, bring a release there, and then take \
+             this one out"
         }
         Holding::State { .. } => "leave it as it is; `shipit destroy` ends an environment",
         Holding::Others { .. }

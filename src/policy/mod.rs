@@ -1,5 +1,5 @@
-//! Branch and promotion rules: pure functions from rules and facts to verdicts. All that is wrong is
-//! said at once.
+//! Branch and promotion rules: pure functions from rules and facts to verdicts. All that is wrong
+//! is said at once.
 
 mod access;
 pub mod admission;
@@ -95,7 +95,8 @@ fn unknown_branch(rules: &[&BranchRule], environment: &EnvironmentName) -> Refus
             "{environment} takes only what is on {}, and of this checkout no branch is known",
             takes.join(", ")
         ),
-        help: "check a branch out; a detached checkout is on the one that its build server says, for the commit that the server built"
+        help: "check a branch out; a detached checkout is on the one that its build server says, \
+               for the commit that the server built"
             .to_owned(),
     }
 }

@@ -58,10 +58,15 @@ pub fn may_take(observed: &Observed) -> Result<(), Refusal> {
     }
 
     Err(Refusal {
-        what: format!("fields that shipit applied were changed by others: {}", conflicts.join("; ")),
-        help: "`cluster: {conflicts: take_over}` sets them back, `conflicts: leave` leaves them to the others; or undo \
-               the change there"
-            .to_owned(),
+        what: format!(
+            "fields that shipit applied were changed by others: \
+                       {}",
+            conflicts.join("; ")
+        ),
+        help:
+            "`cluster: {conflicts: take_over}` sets them back, `conflicts: leave` leaves them to \
+               the others; or undo the change there"
+                .to_owned(),
     })
 }
 

@@ -14,8 +14,8 @@ use crate::policy::{bounded, shown};
 /// Characters with which the part of a glob begins that is not fixed.
 const META: [char; 5] = ['*', '?', '[', '{', '\\'];
 
-/// Whether each of these commits, newest first, has its tag: a verdict for each that has none, or one
-/// for all of them.
+/// Whether each of these commits, newest first, has its tag: a verdict for each that has none, or
+/// one for all of them.
 #[must_use]
 pub fn released(rule: &BranchRule, branch: &str, commits: &[Commit], tags: &[Tag]) -> Vec<Verdict> {
     let Some(release) = &rule.release else {
@@ -58,7 +58,8 @@ pub fn released(rule: &BranchRule, branch: &str, commits: &[Commit], tags: &[Tag
     if let Some(first) = movable.first() {
         let _ = write!(
             reason,
-            "; {} of them, as {first}, can be moved without a trace, which one of `git tag --annotate` cannot",
+            "; {} of them, as {first}, can be moved without a trace, which one of `git tag \
+             --annotate` cannot",
             movable.len()
         );
     }
@@ -97,7 +98,8 @@ fn missing(
             release.tag
         ),
         format!(
-            "tag it, as with `git tag --annotate {example} {}`, and push the tag; one that is there already is fetched by `git fetch --tags`",
+            "tag it, as with `git tag --annotate {example} {}`, and push the tag; one that is \
+             there already is fetched by `git fetch --tags`",
             crate::model::source::short(&commit.id)
         ),
     )
@@ -114,7 +116,8 @@ fn is_it(release: &ReleaseRule, tag: &Tag) -> bool {
         })
 }
 
-/// The version that a tag says: what stands behind the fixed beginning of the glob, and behind a `v`.
+/// The version that a tag says: what stands behind the fixed beginning of the glob, and behind a
+/// `v`.
 fn version(glob: &str, tag: &str) -> Option<Version> {
     let rest = tag.strip_prefix(prefix(glob))?;
     let rest = rest.strip_prefix('v').unwrap_or(rest);

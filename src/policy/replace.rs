@@ -28,7 +28,8 @@ pub fn may_replace(wanted: &[Resource], found: &[ResourceFacts]) -> Result<(), R
                 .map_or_else(|| "not set".to_owned(), shown);
             return Err(Refusal {
                 what: format!(
-                    "{}: {name} is {there} and cannot become {}: it would have to be replaced, with all that is in it",
+                    "{}: {name} is {there} and cannot become {}: it would have to be replaced, \
+                     with all that is in it",
                     resource.key,
                     shown(value)
                 ),

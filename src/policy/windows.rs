@@ -2,8 +2,8 @@
 //! value here.
 //!
 //! Both are read off the clock on the wall: on the day on which it is set forward, a window of the
-//! hour that is skipped does not happen, and on the one on which it is set back, a window of the hour
-//! that comes twice happens twice.
+//! hour that is skipped does not happen, and on the one on which it is set back, a window of the
+//! hour that comes twice happens twice.
 
 use jiff::civil::{DateTime, Time};
 use jiff::{Timestamp, ToSpan as _};
@@ -69,7 +69,8 @@ fn shown(window: &Window) -> String {
     )
 }
 
-/// Whether the clock of a window's zone is in it. One over midnight is of the day on which it began.
+/// Whether the clock of a window's zone is in it. One over midnight is of the day on which it
+/// began.
 fn is_open(window: &Window, now: Timestamp) -> bool {
     let here = now.to_zoned(window.zone.rules().clone()).datetime();
     let begins = |on: DateTime| window.on.has(on.date().weekday());

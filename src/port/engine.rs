@@ -113,8 +113,8 @@ pub trait Engine: Send + Sync {
 
     /// Puts a workload into a slot and starts it, without waiting for it to be ready — except that
     /// `Rolling` and `Recreate` return when all instances are replaced, or with
-    /// [`EngineError::NotReady`]. `Fresh` is refused over what runs with live traffic. The image is fetched and every blob of it verified before
-    /// anything is stopped or started.
+    /// [`EngineError::NotReady`]. `Fresh` is refused over what runs with live traffic. The image is
+    /// fetched and every blob of it verified before anything is stopped or started.
     async fn deploy(
         &self,
         permit: &Permit,
@@ -123,7 +123,8 @@ pub trait Engine: Send + Sync {
     ) -> Result<(), EngineError>;
 
     /// Replaces all instances of a service by new ones of the same release, and returns when the
-    /// new ones are ready and the old ones gone. What it has begun goes on when nobody waits for it.
+    /// new ones are ready and the old ones gone. What it has begun goes on when nobody waits for
+    /// it.
     async fn restart(
         &self,
         permit: &Permit,
@@ -237,8 +238,8 @@ pub trait Engine: Send + Sync {
     }
 
     /// What stands for the values of secrets, by name: keyed hashes as in
-    /// [`WorkloadFacts::secrets`](crate::model::facts::WorkloadFacts::secrets), which tell one value
-    /// from another and nothing of either. None of them before the engine has a key for it.
+    /// [`WorkloadFacts::secrets`](crate::model::facts::WorkloadFacts::secrets), which tell one
+    /// value from another and nothing of either. None of them before the engine has a key for it.
     async fn secret_hashes(
         &self,
         scope: &Scope,
@@ -412,7 +413,8 @@ pub trait Engine: Send + Sync {
         Ok(facts.port_addresses(role, service, port))
     }
 
-    /// At which of these addresses somebody listens on the engine's machine, as far as it can be told.
+    /// At which of these addresses somebody listens on the engine's machine, as far as it can be
+    /// told.
     async fn occupied(&self, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, EngineError> {
         let _ = addresses;
         Ok(Vec::new())

@@ -1,4 +1,5 @@
-//! The queue: deliveries and jobs, on stable storage before anybody is told that they were accepted.
+//! The queue: deliveries and jobs, on stable storage before anybody is told that they were
+//! accepted.
 //!
 //! What becomes of a job is the caller's to say, by the functions in [`Rules`] and by a [`Change`];
 //! the queue calls them within the transaction that stores what they say.

@@ -243,8 +243,8 @@ impl RegistryError {
     pub fn help(&self) -> &str {
         match self {
             Self::Corrupt { .. } => {
-                "nothing was started; remove the corrupt file, or have whoever runs the registry look at it, and apply \
-                 again: the image is built anew"
+                "nothing was started; remove the corrupt file, or have whoever runs the registry \
+                 look at it, and apply again: the image is built anew"
             }
             Self::Missing { .. } => "apply again to build it anew, or bring it there",
             Self::Malformed { .. } => {

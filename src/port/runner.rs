@@ -85,7 +85,8 @@ pub trait Runner: Send + Sync {
     /// How an attempt stands, whoever has started it.
     async fn look(&self, number: JobNumber, attempt: u32) -> Result<Standing, RunnerError>;
 
-    /// Asks an attempt to stop. Whether it was told: one that is only about to begin is asked again.
+    /// Asks an attempt to stop. Whether it was told: one that is only about to begin is asked
+    /// again.
     async fn stop(&self, number: JobNumber, attempt: u32) -> Result<bool, RunnerError>;
 
     /// A piece of a job's log from an offset in bytes, as long as this at the most.

@@ -171,8 +171,8 @@ pub trait Scm: Send + Sync {
     /// The ids of the first parents of a commit, itself first, without what one of `since` has.
     async fn line(&self, tip: &str, since: &[String]) -> Result<Vec<String>, ScmError>;
 
-    /// All that these commits have and none of `without` does. Never a part of it: more than `most`,
-    /// or a history that is not there, is said.
+    /// All that these commits have and none of `without` does. Never a part of it: more than
+    /// `most`, or a history that is not there, is said.
     async fn reached(
         &self,
         tips: &[String],

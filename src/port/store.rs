@@ -19,7 +19,8 @@ use crate::port::hold::Hold;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Somebody else holds the lock.
-    #[error("{environment} is locked by {} since {}, for `{}`", holder.actor, holder.since, holder.command)]
+    #[error("{environment} is locked by {} since {}, for \
+             `{}`", holder.actor, holder.since, holder.command)]
     Locked {
         /// Which environment.
         environment: EnvironmentName,

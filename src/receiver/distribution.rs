@@ -1,5 +1,5 @@
-//! Distribution, which is docker-registry: an envelope with events that have nothing to do with each
-//! other, those of our own pulls among them.
+//! Distribution, which is docker-registry: an envelope with events that have nothing to do with
+//! each other, those of our own pulls among them.
 
 use serde::Deserialize;
 

@@ -54,7 +54,8 @@ pub struct Incoming<'a> {
 pub enum Received {
     /// It is authentic.
     Authentic(Message),
-    /// A test that its sender never signs, and that means nothing: it is answered, and not recorded.
+    /// A test that its sender never signs, and that means nothing: it is answered, and not
+    /// recorded.
     Ping,
     /// It is not authentic. Nothing of it was read.
     Refused {

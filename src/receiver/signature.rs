@@ -42,7 +42,8 @@ pub(super) fn verify(door: &Door<'_>, incoming: &Incoming<'_>) -> Result<(), Str
         SenderKind::GitlabToken => {
             if incoming.headers.contains_key("webhook-signature") {
                 return Err(
-                    "it is signed, and `gitlab_token` looks at the token alone: the kind is `gitlab`"
+                    "it is signed, and `gitlab_token` looks at the token alone: the kind is \
+                     `gitlab`"
                         .to_owned(),
                 );
             }

@@ -1,8 +1,8 @@
-//! Bytes that programs write as numbers, one by one: the dumps of `xxd`, `hexdump -C` and `od`, with
-//! an offset before each line and the same as text behind it, and arrays of decimal numbers.
+//! Bytes that programs write as numbers, one by one: the dumps of `xxd`, `hexdump -C` and `od`,
+//! with an offset before each line and the same as text behind it, and arrays of decimal numbers.
 //!
-//! A view of a dump has the bytes that are dumped. What stands between two dumps is one byte that no
-//! value has.
+//! A view of a dump has the bytes that are dumped. What stands between two dumps is one byte that
+//! no value has.
 
 use std::ops::Range;
 

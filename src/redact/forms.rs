@@ -104,8 +104,8 @@ fn hex(part: &str) -> Vec<String> {
     upper.chain(lower.iter().cloned()).collect()
 }
 
-/// The value as Python shows it where all is ASCII (`\xe9`), its escapes undone: what fits into a byte
-/// is one. None where that is the value itself.
+/// The value as Python shows it where all is ASCII (`\xe9`), its escapes undone: what fits into a
+/// byte is one. None where that is the value itself.
 fn latin(part: &str) -> Option<Vec<u8>> {
     let is_other = |sign: char| ('\u{80}'..='\u{ff}').contains(&sign);
     let bytes = |sign: char| match u8::try_from(u32::from(sign)) {
@@ -116,8 +116,8 @@ fn latin(part: &str) -> Option<Vec<u8>> {
         .then(|| part.chars().flat_map(bytes).collect())
 }
 
-/// The value in UTF-16, from the low byte of each unit and from the high one: what a PowerShell puts
-/// into base64.
+/// The value in UTF-16, from the low byte of each unit and from the high one: what a PowerShell
+/// puts into base64.
 fn wide(part: &str) -> [Vec<u8>; 2] {
     let units = || part.encode_utf16();
     [

@@ -427,7 +427,8 @@ fn past_the_first(value: &str, encode: fn(&str) -> String) -> (usize, String) {
 fn value() -> impl Strategy<Value = String> {
     let sign = prop_oneof![
         4 => proptest::char::range('a', 'z'),
-        3 => proptest::sample::select("'\"\\/+=&<>%$`{}[]: ;#!*?-_.,~^|@".chars().collect::<Vec<_>>()),
+        3 => proptest::sample::select("'\"\\/+=&<>%$`{}[]: \
+                                       ;#!*?-_.,~^|@".chars().collect::<Vec<_>>()),
         1 => proptest::sample::select(vec!['ä', 'ß', '漢', '🔑', '\u{202e}', '\u{7f}', '\u{1b}']),
         1 => proptest::char::range('0', '9'),
     ];

@@ -253,8 +253,8 @@ fn adopted(slot: Slot, there: &SlotFacts, live: bool, actor: &Actor, now: Timest
         created_at: there.placed_at,
         created_by: actor.clone(),
         slot,
-        // Only what had live traffic is retained for a time; what waits for it was never live, and no
-        // rollback leads there.
+        // Only what had live traffic is retained for a time; what waits for it was never live, and
+        // no rollback leads there.
         status: match (live, there.stops_at) {
             (true, _) => ReleaseStatus::Live,
             (false, Some(_)) => ReleaseStatus::Superseded,

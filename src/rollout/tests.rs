@@ -105,7 +105,8 @@ proptest! {
                     live |= impact == Impact::Live;
                     rollout.begins(impact);
                 }
-                Told::Begins(_) => prop_assert!(first.is_some(), "only a stop keeps a step from beginning"),
+                Told::Begins(_) => prop_assert!(first.is_some(), "only a stop keeps a step from \
+                    beginning"),
                 Told::Stops(cause) => {
                     first.get_or_insert(cause.clone());
                     rollout.stops(cause);

@@ -102,7 +102,8 @@ fn tasks(strategy: Rollout) -> BTreeMap<TaskName, Task> {
         .collect()
 }
 
-/// Three services in this version, one of which never runs twice at once, with a check on each side of the switch.
+/// Three services in this version, one of which never runs twice at once, with a check on each side
+/// of the switch.
 pub(crate) fn desired(version: u8, strategy: Rollout) -> Desired {
     let check = Check::Tcp(TcpCheck {
         service: None,

@@ -269,8 +269,8 @@ pub(in crate::agent) async fn begin(
         return Ok(followed);
     }
 
-    // An image takes its time, and no other task waits for it. What was begun meanwhile, or by whom,
-    // is looked at once more.
+    // An image takes its time, and no other task waits for it. What was begun meanwhile, or by
+    // whom, is looked at once more.
     let _coming = fetch(agent, &run).await?;
     drop(agent.enter(&environment, permit).await?);
     // What an earlier run has left running ends first: two migrations are no friends.
@@ -312,8 +312,8 @@ pub(in crate::agent) async fn begin(
     Ok(Followed::new(&running, TaskBegan::Now))
 }
 
-/// A task that was begun before: one that runs, or what was recorded of it. One that is being stopped
-/// is none: it counts as never begun once it has ended.
+/// A task that was begun before: one that runs, or what was recorded of it. One that is being
+/// stopped is none: it counts as never begun once it has ended.
 fn begun_before(agent: &Agent, tasks: &HashMap<Key, Arc<Running>>, key: &Key) -> Option<Followed> {
     if let Some(running) = tasks.get(key) {
         let goes_on = !running.stop.is_cancelled();

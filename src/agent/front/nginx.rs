@@ -142,7 +142,8 @@ fn restore(before: &[(PathBuf, Option<Vec<u8>>)]) {
             None => std::fs::remove_file(path),
         };
         if let Err(error) = restored {
-            tracing::error!(%error, path = %path.display(), "a proxy's configuration could not be put back");
+            tracing::error!(%error, path = %path.display(), "a proxy's configuration could not be \
+                put back");
         }
     }
 }

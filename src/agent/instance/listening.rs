@@ -204,7 +204,8 @@ mod tests {
 
     #[test]
     fn a_listener_is_read_as_the_kernel_writes_it() {
-        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 48213 1 0000000000000000 100 0 0 10 0";
+        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  \
+                    1000        0 48213 1 0000000000000000 100 0 0 10 0";
         let found = Listening::of(line).unwrap();
         let expected = Listening {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -408,7 +408,10 @@ impl Instance {
             .get(name)
             .map(|value| value.expose().to_owned());
         held.ok_or_else(|| {
-            Trouble::Instance(format!("the secret `{name}` is not held since the agent was restarted; `shipit apply` brings it again"))
+            Trouble::Instance(format!(
+                "the secret `{name}` is not held since the agent was \
+                                       restarted; `shipit apply` brings it again"
+            ))
         })
     }
 }

@@ -106,7 +106,8 @@ impl InstanceFiles {
         };
         match Place::open(place).and_then(|place| place.remove(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::error!(folder = %self.folder.display(), %error, "the files of an instance could not be deleted");
+                tracing::error!(folder = %self.folder.display(), %error, "the files of an instance \
+                    could not be deleted");
             }
             Ok(()) | Err(_) => {}
         }
@@ -140,7 +141,8 @@ pub fn remove_stray_files(directory: &Directory, known: &[PathBuf]) {
             Ok(place) => place.remove_all_but(known),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                tracing::warn!(%error, "nothing is deleted in a folder that is not the agent's own");
+                tracing::warn!(%error, "nothing is deleted in a folder that is not the agent's \
+                                        own");
             }
         }
     }

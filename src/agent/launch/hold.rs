@@ -184,8 +184,8 @@ fn barred(user: super::User, path: &Path) -> Option<String> {
     })?;
     let (uid, folder) = (user.uid, folder.display());
     Some(format!(
-        "user {uid} may not enter {folder} (mode {mode:04o}): `chmod o+x {folder}`, or name another folder with \
-         `cluster.directory` or SHIPIT_AGENT_DIR"
+        "user {uid} may not enter {folder} (mode {mode:04o}): `chmod o+x {folder}`, or name \
+         another folder with `cluster.directory` or SHIPIT_AGENT_DIR"
     ))
 }
 

@@ -2,7 +2,8 @@
 //! what one that was killed had no time to end, the next one finds in these records.
 //!
 //! ```text
-//! AGENT/commands/PID.STARTED   the machine's boot, when the process was started, the signal that ends it, and
+//! AGENT/commands/PID.STARTED   the machine's boot, when the process was started, the signal that
+//! ends it, and
 //!                              what all that it started is marked with
 //! ```
 

@@ -62,7 +62,8 @@ impl Layout {
         let missing = || {
             let there = there.join(", ");
             format!(
-                "the image is not made for {own}, which this machine is, only for {there}: add it under `build.platforms`"
+                "the image is not made for {own}, which this machine is, only for {there}: add it \
+                 under `build.platforms`"
             )
         };
         self.document(&own.choose(platform::images(&index)).ok_or_else(missing)?)

@@ -100,7 +100,8 @@ pub(super) fn explain(layer: &Digest, error: &UnpackError) -> Reason {
         _ => return format!("layer {}: {error}", layer.short()),
     };
     format!(
-        "layer {}: {error}. If it is meant to be so, set {variable} for the agent and start it again",
+        "layer {}: {error}. If it is meant to be so, set {variable} for the agent and start it \
+         again",
         layer.short()
     )
 }

@@ -115,7 +115,8 @@ impl Unpacked {
     fn unpack(&self, pull: &Pull, budget: &Budget) -> Result<TempDir, Reason> {
         let Pull::Layout(layout) = pull else {
             return Err(
-                "only Docker fetches images from a registry by itself: apply again with this version of shipit"
+                "only Docker fetches images from a registry by itself: apply again with this \
+                 version of shipit"
                     .to_owned(),
             );
         };

@@ -145,7 +145,8 @@ impl Incoming {
         let found = Digest::from_sha256(self.hasher);
         if found != self.digest || self.left > 0 {
             return Err(format!(
-                "what came for {} is something else: its bytes have the digest {found}; nothing of it is kept",
+                "what came for {} is something else: its bytes have the digest {found}; nothing of \
+                 it is kept",
                 self.digest
             ));
         }

@@ -30,7 +30,8 @@ const EVERY_ENTRY: u64 = 4096;
 pub(in crate::agent) enum NoSpace {
     /// Too few bytes are free.
     #[error(
-        "the disk of {place} has {} MiB free: the image needs {} MiB, and {} MiB are kept for what runs",
+        "the disk of {place} has {} MiB free: the image needs {} MiB, and {} MiB are kept for what \
+         runs",
         mib(*free), mib(*needed), mib(*reserve)
     )]
     Bytes {

@@ -122,7 +122,8 @@ impl ListenerConfig {
         self.limits.client_upgrades.unwrap_or(half)
     }
 
-    /// How many connections a client at this address may have. A trusted proxy brings those of many.
+    /// How many connections a client at this address may have. A trusted proxy brings those of
+    /// many.
     pub fn connections_of(&self, address: IpAddr) -> u32 {
         if self.trusted.contains(address) {
             return u32::MAX;

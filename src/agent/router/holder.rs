@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn a_listening_line_gives_its_address_and_inode() {
-        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 48213 1 0000000000000000 100 0 0 10 0";
+        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  \
+                    1000        0 48213 1 0000000000000000 100 0 0 10 0";
         let at = |address: &str| Some((address.parse().unwrap(), 48213));
         assert_eq!(listener(line), at("127.0.0.1:8080"));
         let any = line.replace("0100007F", "00000000");

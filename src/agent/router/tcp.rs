@@ -2,8 +2,8 @@
 //! had the traffic when it connected.
 //!
 //! What one end has finished sending is passed on, and the other one may go on. A reset is passed
-//! on as a reset: what broke off must not look as if it had ended. Nothing is read from one end that
-//! the other one has no room for.
+//! on as a reset: what broke off must not look as if it had ended. Nothing is read from one end
+//! that the other one has no room for.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -153,8 +153,8 @@ impl Connection {
     }
 }
 
-/// A connection to an instance that has traffic. One that does not accept is left out; while none is
-/// ready, or none has room, it is waited for as long as the route holds.
+/// A connection to an instance that has traffic. One that does not accept is left out; while none
+/// is ready, or none has room, it is waited for as long as the route holds.
 async fn reach(
     config: &Arc<ListenerConfig>,
     entry: &mut AccessEntry,

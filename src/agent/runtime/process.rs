@@ -219,7 +219,8 @@ pub(super) fn workdir(launch: &Launch) -> io::Result<PathBuf> {
         Err(error) => {
             let folder = launch.workdir.display();
             let reason = format!(
-                "the image has no folder {folder} to start in ({error}): its Dockerfile's WORKDIR names one"
+                "the image has no folder {folder} to start in ({error}): its Dockerfile's WORKDIR \
+                 names one"
             );
             Err(io::Error::new(ErrorKind::InvalidInput, reason))
         }
@@ -320,7 +321,8 @@ pub(in crate::agent) fn user(user: Option<User>) -> io::Result<Option<User>> {
         return Ok(None);
     }
     let reason = format!(
-        "the agent is not root and cannot start a process as user {}: take `user` out, or run the agent as root",
+        "the agent is not root and cannot start a process as user {}: take `user` out, or run the \
+         agent as root",
         user.uid
     );
     Err(io::Error::new(ErrorKind::InvalidInput, reason))

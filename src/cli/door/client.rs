@@ -67,7 +67,8 @@ impl Client {
         let connected = RemoteServer::connect(url, identity).await;
         connected.map(Self::Remote).map_err(|error| {
             let what = format!("the server at {url} cannot be asked: {error}");
-            let help = "look at the address, and at the folder of --identity: `shipit client issue` on the server's machine writes it";
+            let help = "look at the address, and at the folder of --identity: `shipit client \
+                        issue` on the server's machine writes it";
             Failure::say(Exit::Failed, what, help)
         })
     }
@@ -236,7 +237,8 @@ impl Client {
             Unserved::Refused(reason) => Failure::say(
                 Exit::Failed,
                 reason.clone(),
-                "`shipit jobs list` shows what there is; server.yaml says what may be deployed on what",
+                "`shipit jobs list` shows what there is; server.yaml says what may be deployed on \
+                 what",
             ),
         }
     }
@@ -246,7 +248,8 @@ impl Client {
         match self {
             Self::Local(socket) => (
                 format!("the server at {}", socket.display()),
-                "start it with `shipit serve`, or name its socket with --socket; it lets in root, its own user, and `listen.socket.users`",
+                "start it with `shipit serve`, or name its socket with --socket; it lets in root, \
+                 its own user, and `listen.socket.users`",
             ),
             Self::Remote(_) => (
                 "the server".to_owned(),

@@ -1,5 +1,5 @@
-//! `shipit client` and `shipit token`: who may ask the server from another machine. They are for the
-//! server's machine and its user.
+//! `shipit client` and `shipit token`: who may ask the server from another machine. They are for
+//! the server's machine and its user.
 
 use std::path::{Path, PathBuf};
 
@@ -129,7 +129,8 @@ impl GivenArgs {
 }
 
 fn failed(error: &DoorError) -> Failure {
-    let help = "run it as the server's user; `shipit client list` and `shipit token list` show who there is";
+    let help = "run it as the server's user; `shipit client list` and `shipit token list` show who \
+                there is";
     Failure::say(Exit::Failed, error.to_string(), help)
 }
 
@@ -207,7 +208,8 @@ fn told(cx: &Cx, name: &str, files: &[PathBuf]) {
             .show(&Page::of(format!("wrote {}", file.display())));
     }
     cx.screen.say(&Page::of(format!(
-        "next: take the folder to where {name} runs, and `shipit trigger PROJECT --server https://HOST:9443 --identity FOLDER`"
+        "next: take the folder to where {name} runs, and `shipit trigger PROJECT --server \
+         https://HOST:9443 --identity FOLDER`"
     )));
 }
 

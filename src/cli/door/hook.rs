@@ -69,7 +69,8 @@ enum What {
     },
     /// Write the hooks of a repository of this machine.
     #[command(
-        after_help = "Examples:\n  shipit hook install --project storefront --bare /srv/git/storefront.git"
+        after_help = "Examples:\n  shipit hook install --project storefront --bare \
+                      /srv/git/storefront.git"
     )]
     Install {
         #[command(flatten)]
@@ -121,7 +122,8 @@ pub(in crate::cli) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> 
             wait,
             server,
         } => {
-            // The ref has been taken: whatever comes of it is no reason to say that the push failed.
+            // The ref has been taken: whatever comes of it is no reason to say that the push
+            // failed.
             let told = post_receive(cx, &project.project, wait, server).await;
             if let Err(reason) = told {
                 say(&cx.screen, Line::from("shipit: ").quote(reason));
@@ -222,7 +224,11 @@ fn away(screen: &Screen, spool: &Spool, push: &Push, reason: &str) -> Result<(),
         Line::from("shipit: the server cannot be asked: ").quote(reason),
     );
     spool.put(push).map_err(|error| {
-        format!("the push cannot be written down for it either: {error}; `shipit trigger {}` deploys it later", push.project)
+        format!(
+            "the push cannot be written down for it either: {error}; `shipit trigger {}` \
+                 deploys it later",
+            push.project
+        )
     })?;
     spool.arrived(push);
     say(
@@ -275,7 +281,8 @@ impl Listener for Pushed<'_> {
     }
 }
 
-/// Says a line to whoever has pushed. A pipe that nobody reads any more would be waited for for ever.
+/// Says a line to whoever has pushed. A pipe that nobody reads any more would be waited for for
+/// ever.
 fn say(screen: &Screen, line: Line) -> Go {
     if !outputs::takes_messages(READER) {
         return Go::Away;

@@ -70,7 +70,8 @@ impl ServerArg {
             Failure::say(
                 Exit::Usage,
                 "a server on another machine is asked with a certificate",
-                "--identity names the folder that `shipit client issue` wrote on the server's machine",
+                "--identity names the folder that `shipit client issue` wrote on the server's \
+                 machine",
             )
         })?;
         Client::connect(url, identity).await

@@ -35,7 +35,8 @@ pub struct Args {
 pub(in crate::cli) enum What {
     /// Write a server.yaml for a project.
     #[command(
-        after_help = "Examples:\n  shipit serve init --config server.yaml --project shop --repository /srv/git/shop.git"
+        after_help = "Examples:\n  shipit serve init --config server.yaml --project shop \
+                      --repository /srv/git/shop.git"
     )]
     Init {
         /// The project's name, as in its shipit.yaml.

@@ -53,8 +53,8 @@ pub struct Branch {
     /// may have its own commits.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub offshoots: bool,
-    /// The commit or tag with which the rules about commits begin: it, and what it has behind it, is
-    /// not looked at. Without one the whole history is, at a first release.
+    /// The commit or tag with which the rules about commits begin: it, and what it has behind it,
+    /// is not looked at. Without one the whole history is, at a first release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
     /// Which tags its commits have. A word alone, as `beta` or `stable`, is for people.
@@ -232,7 +232,8 @@ impl JsonSchema for Branches {
             "type": "object",
             "properties": {
                 FETCH: {
-                    "description": "Whether what the rules need of the remote is fetched, as `--fetch` does; or the rule of a branch of that name.",
+                    "description": "Whether what the rules need of the remote is fetched, as \
+                                    `--fetch` does; or the rule of a branch of that name.",
                     "anyOf": [{"type": "boolean"}, rule]
                 }
             },

@@ -197,7 +197,8 @@ impl PackBuild {
                 findings.add(
                     &[at, &["copy", &shown]].concat(),
                     "only what is in the context can be copied",
-                    "write a path below it; `.` is all of it, and `build.context` names another folder",
+                    "write a path below it; `.` is all of it, and `build.context` names another \
+                     folder",
                 );
             }
             let is_plain = to.components().all(|part| part != Component::ParentDir);

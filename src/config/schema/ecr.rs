@@ -167,7 +167,8 @@ impl EcrRegistry {
             let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/".contains(c);
             if prefix != "ROOT" && (!(2..=30).contains(&prefix.len()) || !prefix.chars().all(fits))
             {
-                let help = "2 to 30 lower-case letters, digits, `.`, `_`, `-` and `/`; or `ROOT` for all repositories";
+                let help = "2 to 30 lower-case letters, digits, `.`, `_`, `-` and `/`; or `ROOT` \
+                            for all repositories";
                 findings.add(&at, "this cannot begin a repository's name", help);
             }
             if rule.upstream.is_empty() || rule.upstream.contains("://") {
@@ -178,7 +179,8 @@ impl EcrRegistry {
                 arn.starts_with("arn:") && arn.contains(":secret:ecr-pullthroughcache/")
             };
             if rule.credential.as_ref().is_some_and(|arn| !is_secret(arn)) {
-                let help = "the ARN of a secret whose name begins with `ecr-pullthroughcache/`, as Amazon wants it";
+                let help = "the ARN of a secret whose name begins with `ecr-pullthroughcache/`, as \
+                            Amazon wants it";
                 let path = ["registry", "pull_through", prefix, "credential"];
                 findings.add(&path, "this is no secret for it", help);
             }

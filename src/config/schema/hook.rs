@@ -33,8 +33,8 @@ pub struct HookConfig {
     /// How long it may take. It is ended then, and has failed.
     #[serde(default = "a_minute")]
     pub timeout: Period,
-    /// What its failure means: `stop` without it for a hook that is `before`, `note` for one that is
-    /// `after` or around a rollback.
+    /// What its failure means: `stop` without it for a hook that is `before`, `note` for one that
+    /// is `after` or around a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
     /// `run`: variables that it has: texts, or `{secret: NAME}`.

@@ -35,8 +35,8 @@ pub struct HostCluster {
     pub ssh: SshFiles,
 }
 
-/// Files that the ssh program uses, relative to the project's folder. A configuration of ssh is none
-/// of them: it names programs, and is the user's own alone.
+/// Files that the ssh program uses, relative to the project's folder. A configuration of ssh is
+/// none of them: it names programs, and is the user's own alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SshFiles {
@@ -110,8 +110,8 @@ impl HostCluster {
         };
 
         if let Err(error) = at.parse::<SshAddress>() {
-            let help = "write `at: ssh://HOST`, with `USER@` before the host and `:PORT` behind it where \
-                        they are needed";
+            let help = "write `at: ssh://HOST`, with `USER@` before the host and `:PORT` behind it \
+                        where they are needed";
             findings.add(&["cluster", "at"], error.to_string(), help);
         }
         if self.runtime == Runtime::Auto {

@@ -152,8 +152,8 @@ fn named(text: &str) -> Result<ImageName, ImageProblem> {
 
 fn latest_help(repository: &str) -> String {
     format!(
-        "name a version, as `{repository}:1.2.3`, or a digest; `image: {{name: {repository}, tag: latest}}` if it \
-         shall be whatever is the newest when a plan is made"
+        "name a version, as `{repository}:1.2.3`, or a digest; `image: {{name: {repository}, tag: \
+         latest}}` if it shall be whatever is the newest when a plan is made"
     )
 }
 

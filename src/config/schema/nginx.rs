@@ -83,7 +83,8 @@ impl NginxTraffic {
             let own = traffic.listeners(name);
             if own.blue.is_none() || own.green.is_none() {
                 let help = format!(
-                    "write `traffic: {{listeners: {{{name}: {{live: {port}, blue: 9001, green: 9002}}}}}}`",
+                    "write `traffic: {{listeners: {{{name}: {{live: {port}, blue: 9001, green: \
+                     9002}}}}}}`",
                 );
                 let message = format!("nginx needs a port for each slot of {name}");
                 findings.add(&["traffic", "kind"], message, help);

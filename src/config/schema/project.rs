@@ -31,8 +31,8 @@ pub struct EnvironmentConfig {
     /// `feature/*`.
     #[serde(default)]
     pub branches: Branches,
-    /// Rules of the project's own, asked of every plan. An environment's list takes the place of the
-    /// project's.
+    /// Rules of the project's own, asked of every plan. An environment's list takes the place of
+    /// the project's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policy: Vec<PolicyConfig>,
     /// When live traffic may be touched; without one at any time. Rollbacks are never held up.

@@ -158,8 +158,9 @@ impl RemoteRegistry {
     /// less.
     fn check(&self, findings: &mut Findings<'_>) {
         if let Some(message) = self.endpoint.as_deref().and_then(endpoint::problem) {
-            let help = "write `endpoint: registry.example.com`, or `localhost:5000`; what comes after the host belongs to \
-                        `repository`, and `plain_http: true` speaks without TLS";
+            let help = "write `endpoint: registry.example.com`, or `localhost:5000`; what comes \
+                        after the host belongs to `repository`, and `plain_http: true` speaks \
+                        without TLS";
             findings.add(&["registry", "endpoint"], message, help);
         }
 

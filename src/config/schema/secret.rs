@@ -223,7 +223,8 @@ impl SecretConfig {
             findings.add(
                 &["secrets", name, "aws_parameter"],
                 format!("`{text}` is no name of a parameter"),
-                "write `aws_parameter: /shop/flags`, or `/shop/flags:3` for a version; a label is none",
+                "write `aws_parameter: /shop/flags`, or `/shop/flags:3` for a version; a label is \
+                 none",
             );
         }
     }

@@ -73,8 +73,8 @@ pub struct S3State {
     /// The address of a server that is not Amazon's, as a URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// Whether the bucket's name stands in the path of a URL, and not in its host: most servers that
-    /// are not Amazon's want that.
+    /// Whether the bucket's name stands in the path of a URL, and not in its host: most servers
+    /// that are not Amazon's want that.
     pub path_style: bool,
     /// The folder for what is recorded about failures, relative to the project's; `state` without
     /// it.
@@ -93,7 +93,8 @@ impl S3State {
             Some(name) if !is_bucket(name) => findings.add(
                 &["state", "bucket"],
                 format!("`{name}` is no name of a bucket"),
-                "a bucket has 3 to 63 small letters, digits, dots and dashes; a folder in it is `prefix`",
+                "a bucket has 3 to 63 small letters, digits, dots and dashes; a folder in it is \
+                 `prefix`",
             ),
             Some(_) => {}
         }
@@ -136,7 +137,8 @@ fn is_bucket(name: &str) -> bool {
 /// Why a text names no place of a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no place of a state: `local:FOLDER`, `host:`, `kubernetes:NAMESPACE`, or `s3://BUCKET/PREFIX`, behind which `?region=NAME&endpoint=URL&path_style=true` may stand"
+    "`{0}` is no place of a state: `local:FOLDER`, `host:`, `kubernetes:NAMESPACE`, or \
+     `s3://BUCKET/PREFIX`, behind which `?region=NAME&endpoint=URL&path_style=true` may stand"
 )]
 pub struct StatePlaceError(String);
 

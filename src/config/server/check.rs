@@ -58,7 +58,8 @@ fn check_project(project: &ServerProject, at: &[&str], findings: &mut Findings<'
     if let Bounds::Everything(word) = &project.may
         && word != EVERYTHING
     {
-        let help = "write `may: everything` where whoever may push is trusted as the server's own user, or a map";
+        let help = "write `may: everything` where whoever may push is trusted as the server's own \
+                    user, or a map";
         findings.add(
             &[at, &["may"]].concat(),
             format!("`{word}` says nothing"),

@@ -1,5 +1,5 @@
-//! `server.yaml`: what `shipit serve` listens to, for which projects, and what their repositories may
-//! ask for. It is its operator's; nothing that a repository says widens it.
+//! `server.yaml`: what `shipit serve` listens to, for which projects, and what their repositories
+//! may ask for. It is its operator's; nothing that a repository says widens it.
 //!
 //! Start with [`ServerConfig`] and [`load_server`].
 

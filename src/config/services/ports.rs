@@ -70,7 +70,8 @@ fn traffic(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
         None if !known.is_empty() && service.traffic_port().is_none() => {
             let first = known.first().unwrap_or(&"http");
             let help = format!(
-                "call it `http`, or write `port: {first}`; `port: none` for a service that gets none"
+                "call it `http`, or write `port: {first}`; `port: none` for a service that gets \
+                 none"
             );
             let message = "nothing says which of its ports gets the traffic";
             findings.add(&["services", name, "ports"], message, help);
@@ -99,8 +100,8 @@ fn protocols(
             &["services", name, "ports", port.as_str(), "protocol"],
             "nothing leads to this port",
             format!(
-                "write `traffic: {{listeners: {{{name}: {{ports: {{{port}: {{live: {number}}}}}}}}}}}`, \
-                 or take it out here with `ports: {{{port}: null}}`"
+                "write `traffic: {{listeners: {{{name}: {{ports: {{{port}: {{live: \
+                 {number}}}}}}}}}}}`, or take it out here with `ports: {{{port}: null}}`"
             ),
         );
     }

@@ -20,7 +20,8 @@ fn who_is_told_has_one_kind_and_all_that_it_needs() {
             "notify.a.teams.webhook: there is no secret kye",
         ),
         (
-            "notify: {a: {teams: {webhook: {secret: key}}, webhook: {url: \"https://a.example\", secret: {secret: key}}}}",
+            "notify: {a: {teams: {webhook: {secret: key}}, webhook: {url: \"https://a.example\", \
+             secret: {secret: key}}}}",
             "keep one of them",
         ),
         (
@@ -40,19 +41,23 @@ fn who_is_told_has_one_kind_and_all_that_it_needs() {
             "notify.a.webhook.url: this is no address to send something to",
         ),
         (
-            "notify: {a: {email: {server: mail.example.com, tls: none, from: a@b.example, to: [c@d.example]}}}",
+            "notify: {a: {email: {server: mail.example.com, tls: none, from: a@b.example, to: \
+             [c@d.example]}}}",
             "notify.a.email.tls: without TLS all of it would be readable",
         ),
         (
-            "notify: {a: {email: {server: mail.example.com, from: \"a@b.example\\nBcc: x@y.example\", to: []}}}",
+            "notify: {a: {email: {server: mail.example.com, from: \"a@b.example\\nBcc: \
+             x@y.example\", to: []}}}",
             "notify.a.email.from: `a@b.example",
         ),
         (
-            "notify: {a: {email: {server: mail.example.com, user: ship, from: a@b.example, to: []}}}",
+            "notify: {a: {email: {server: mail.example.com, user: ship, from: a@b.example, to: \
+             []}}}",
             "notify.a.email.to: there is nobody",
         ),
         (
-            "notify: {a: {email: {server: mail.example.com, user: ship, from: a@b.example, to: [c@d.example]}}}",
+            "notify: {a: {email: {server: mail.example.com, user: ship, from: a@b.example, to: \
+             [c@d.example]}}}",
             "notify.a.email.user: there is no password for it",
         ),
         (
@@ -96,7 +101,8 @@ fn a_hook_has_one_point_and_one_call() {
             "hooks.a.http.url: this is no address",
         ),
         (
-            "hooks: {a: {before: build, http: {url: \"https://b.example\", secret: {secret: key}}, pass: [X]}}",
+            "hooks: {a: {before: build, http: {url: \"https://b.example\", secret: {secret: key}}, \
+             pass: [X]}}",
             "hooks.a.pass: a server has no variables",
         ),
         (
@@ -127,9 +133,10 @@ fn a_hook_has_one_point_and_one_call() {
 #[test]
 fn what_is_whole_is_taken() {
     let overlay = format!(
-        "{SECRETS}notify:\n  a: {{slack: {{channel: C1, token: {{secret: key}}}}, on: [started, done]}}\n  \
-         b: {{email: {{server: \"mail.example.com:25\", from: \"Ship <a@b.example>\", to: [c@d.example]}}}}\n\
-         hooks:\n  c: {{before: switch, run: bin/c now, env: {{X: {{secret: key}}}}, pass: [Y]}}\n"
+        "{SECRETS}notify:\n  a: {{slack: {{channel: C1, token: {{secret: key}}}}, on: [started, \
+         done]}}\n  b: {{email: {{server: \"mail.example.com:25\", from: \"Ship <a@b.example>\", \
+         to: [c@d.example]}}}}\nhooks:\n  c: {{before: switch, run: bin/c now, env: {{X: {{secret: \
+         key}}}}, pass: [Y]}}\n"
     );
     let project = project(GOOD, &overlay).expect("it is whole");
     let environment = project.environments.values().next().expect("one");

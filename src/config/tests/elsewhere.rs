@@ -36,8 +36,8 @@ fn keys_go_with_the_machine_that_they_are_about() {
         (format!("{there}, directory: agent}}"), "is absolute"),
         (format!("{there}, directory: \"/a:b\"}}"), "is absolute"),
         (
-            "registry: {kind: oci, endpoint: e}\ncluster: {kind: kubernetes}\ntraffic: {kind: service}\n\
-             state: {kind: host}"
+            "registry: {kind: oci, endpoint: e}\ncluster: {kind: kubernetes}\ntraffic: {kind: \
+             service}\nstate: {kind: host}"
                 .to_owned(),
             "a cluster has no agent",
         ),
@@ -46,7 +46,8 @@ fn keys_go_with_the_machine_that_they_are_about() {
         assert!(said.contains(expected), "{staging}: {said}");
     }
     let whole = format!(
-        "{there}, directory: /var/lib/shipit, ssh: {{identity: k, known_hosts: h}}}}\nstate: {{kind: host}}"
+        "{there}, directory: /var/lib/shipit, ssh: {{identity: k, known_hosts: h}}}}\nstate: \
+         {{kind: host}}"
     );
     let project = project(GOOD, &whole).expect("valid");
     let staging = project.environments.values().next().expect("one");

@@ -42,15 +42,18 @@ fn two_forms_in_one_file_are_named() {
     assert_eq!(
         faults(GOOD, "secrets: {db: {file: /run/db, env: DB}, key: {}}"),
         [
-            "environments/staging.yaml:1:11: secrets.db: one of `file`, `env`, `run`, `sops`, `vault`, \
-             `aws_secret`, `aws_parameter` and `kubernetes` is needed here, and there are `file` and `env` | keep one of them",
-            "environments/staging.yaml:1:41: secrets.key: one of `file`, `env`, `run`, `sops`, `vault`, \
-             `aws_secret`, `aws_parameter` and `kubernetes` is needed here, and there is none | write `{file: PATH}`, for one",
+            "environments/staging.yaml:1:11: secrets.db: one of `file`, `env`, `run`, `sops`, \
+             `vault`, `aws_secret`, `aws_parameter` and `kubernetes` is needed here, and there are \
+             `file` and `env` | keep one of them",
+            "environments/staging.yaml:1:41: secrets.key: one of `file`, `env`, `run`, `sops`, \
+             `vault`, `aws_secret`, `aws_parameter` and `kubernetes` is needed here, and there is \
+             none | write `{file: PATH}`, for one",
         ]
     );
     let said = faults(
         GOOD,
-        "services: {web: {health: {path: /up, run: [up]}}}\npromotion: {before: [{http: {path: /}, tcp: {}}]}",
+        "services: {web: {health: {path: /up, run: [up]}}}\npromotion: {before: [{http: {path: /}, \
+         tcp: {}}]}",
     );
     assert!(
         said[1].contains("and there are `http` and `tcp`"),
@@ -69,19 +72,20 @@ fn a_secret_of_a_cluster_is_for_pods_alone() {
     assert_eq!(
         faults(GOOD, secret),
         [
-            "environments/staging.yaml:1:16: secrets.db.kubernetes: only pods can have a Secret of a cluster | \
-             write another source, as `file` or `vault`, for an environment on a host",
-            "environments/staging.yaml:1:62: secrets.db.rotation: shipit does not read this Secret, and so \
-             knows of no rotation | take the key out",
+            "environments/staging.yaml:1:16: secrets.db.kubernetes: only pods can have a Secret of \
+             a cluster | write another source, as `file` or `vault`, for an environment on a host",
+            "environments/staging.yaml:1:62: secrets.db.rotation: shipit does not read this \
+             Secret, and so knows of no rotation | take the key out",
         ]
     );
 }
 
 #[test]
 fn servers_and_paths_of_secrets_are_looked_at() {
-    let wrong = "sources: {vault: {address: \"http://vault.example.com\", auth: {token: {env: T}, jwt: {role: a, \
-                 token: {env: T}}}}}\nsecrets: {a: {vault: {path: secret, key: k}}, b: {vault: {path: x/y, key: k, \
-                 mount: z}}, c: {aws_parameter: \"a:b\"}, d: {sops: {file: /etc/x, key: k}}}";
+    let wrong = "sources: {vault: {address: \"http://vault.example.com\", auth: {token: {env: T}, \
+                 jwt: {role: a, token: {env: T}}}}}\nsecrets: {a: {vault: {path: secret, key: k}}, \
+                 b: {vault: {path: x/y, key: k, mount: z}}, c: {aws_parameter: \"a:b\"}, d: {sops: \
+                 {file: /etc/x, key: k}}}";
     let said = faults(GOOD, wrong);
     assert!(
         said[0].contains("one of `token`, `approle`, `kubernetes` and `jwt` is needed here"),
@@ -117,7 +121,8 @@ fn a_password_in_an_address_is_refused_and_shown_nowhere() {
     ] {
         // Another fault beside it shows the same lines.
         let wrong = format!(
-            "sources: {{vault: {{address: '{address}'}}}}\nsecrets: {{a: {{vault: {{path: x, key: k}}}}}}"
+            "sources: {{vault: {{address: '{address}'}}}}\nsecrets: {{a: {{vault: {{path: x, key: \
+             k}}}}}}"
         );
         let wrong = wrong.replace("'\"", "\"").replace("\"'", "\"");
         let folder = tempfile::tempdir().expect("a folder");
@@ -145,8 +150,9 @@ fn a_password_in_an_address_is_refused_and_shown_nowhere() {
     assert_eq!(
         faults(GOOD, wrong),
         [
-            "environments/staging.yaml:1:28: sources.vault.address: an address has no login and no question in it | \
-             write it as `https://vault.example.com:8200`; how to log in is said by `sources.vault.auth`"
+            "environments/staging.yaml:1:28: sources.vault.address: an address has no login and no \
+             question in it | write it as `https://vault.example.com:8200`; how to log in is said \
+             by `sources.vault.auth`"
         ]
     );
 }
@@ -176,8 +182,8 @@ fn a_host_is_sent_with_a_path_alone() {
     assert_eq!(
         faults(GOOD, host),
         [
-            "environments/staging.yaml:1:33: services.web.health.host: a host is sent with a `path` alone | \
-          take the key out; `host: null` does it for one environment"
+            "environments/staging.yaml:1:33: services.web.health.host: a host is sent with a \
+          `path` alone | take the key out; `host: null` does it for one environment"
         ]
     );
     let url = "services: {web: {health: {path: /up, host: \"http://shop.test\"}}}";
@@ -188,8 +194,8 @@ fn a_host_is_sent_with_a_path_alone() {
 
 #[test]
 fn manifests_of_another_tool_lose_the_keys_of_the_first() {
-    let cluster = "registry: {kind: oci, endpoint: r.test}\ncluster: {kind: kubernetes}\ntraffic: {kind: service}\n\
-                   manifests: {helm: chart, values: v.yaml, hooks: leave_out}\n";
+    let cluster = "registry: {kind: oci, endpoint: r.test}\ncluster: {kind: kubernetes}\ntraffic: \
+                   {kind: service}\nmanifests: {helm: chart, values: v.yaml, hooks: leave_out}\n";
     let staging = staging(cluster, "manifests: {kustomize: deploy}");
     let Some(Manifests::Rendered(tool)) = staging.manifests else {
         panic!("another form: {:?}", staging.manifests);
@@ -200,7 +206,8 @@ fn manifests_of_another_tool_lose_the_keys_of_the_first() {
 
 #[test]
 fn images_expire_by_the_rule_that_the_environment_says() {
-    let ecr = "registry: {kind: ecr, region: eu-west-1, account: \"123456789012\", lifecycle_policy: {rules: []}}\n";
+    let ecr = "registry: {kind: ecr, region: eu-west-1, account: \"123456789012\", \
+               lifecycle_policy: {rules: []}}\n";
     let overlay = "registry: {retention: {tagged: 3}}";
     let faults = project(&format!("{GOOD}{ecr}"), overlay).err();
     assert!(faults.is_none(), "{faults:?}");
@@ -255,11 +262,12 @@ fn a_program_goes_with_the_keys_that_only_it_has() {
     assert_eq!(
         faults(GOOD, wrong),
         [
-            "environments/staging.yaml:1:20: secrets.a.run: there is no program | write `run: [op, read, \
-             \"op://prod/db/password\"]`",
-            "environments/staging.yaml:1:46: secrets.b.timeout: only a program (`run`) has a time of its \
-             own | take the key out",
-            "environments/staging.yaml:1:75: secrets.c.timeout: no time at all | write how long, as `30s`",
+            "environments/staging.yaml:1:20: secrets.a.run: there is no program | write `run: [op, \
+             read, \"op://prod/db/password\"]`",
+            "environments/staging.yaml:1:46: secrets.b.timeout: only a program (`run`) has a time \
+             of its own | take the key out",
+            "environments/staging.yaml:1:75: secrets.c.timeout: no time at all | write how long, \
+             as `30s`",
         ]
     );
 }

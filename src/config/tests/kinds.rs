@@ -19,8 +19,8 @@ fn an_environment_may_say_the_kind_of_what_the_project_says() {
     assert_eq!(
         faults(&shared, ""),
         [
-            "shipit.yaml:7:12: registry.repository: `repository` belongs to `kind: oci` and `kind: ecr` | \
-             write `kind: oci` or `kind: ecr`, or take the key out",
+            "shipit.yaml:7:12: registry.repository: `repository` belongs to `kind: oci` and `kind: \
+             ecr` | write `kind: oci` or `kind: ecr`, or take the key out",
             "shipit.yaml:7:46: registry.sbom: `sbom` belongs to `kind: oci` and `kind: ecr` | \
              write `kind: oci` or `kind: ecr`, or take the key out",
         ]
@@ -33,8 +33,8 @@ fn an_environment_of_another_kind_takes_out_the_keys_of_the_first() {
     assert_eq!(
         faults(&shared, "registry: {kind: layout}"),
         [
-            "shipit.yaml:7:23: registry.endpoint: `endpoint` belongs to `kind: oci` and `kind: ecr` | \
-             take the key out; `endpoint: null` beside `kind` does it for one environment",
+            "shipit.yaml:7:23: registry.endpoint: `endpoint` belongs to `kind: oci` and `kind: \
+             ecr` | take the key out; `endpoint: null` beside `kind` does it for one environment",
             "shipit.yaml:7:44: registry.sbom: `sbom` belongs to `kind: oci` and `kind: ecr` | \
              take the key out; `sbom: null` beside `kind` does it for one environment",
         ]
@@ -51,11 +51,13 @@ fn without_a_kind_nothing_more_is_said_of_what_depends_on_it() {
     let cases = [
         (
             "cluster: {kind: kuberntes, context: a}\ntraffic: {kind: service}\n",
-            "environments/staging.yaml:1:17: cluster.kind: unknown value `kuberntes` | did you mean `kubernetes`?",
+            "environments/staging.yaml:1:17: cluster.kind: unknown value `kuberntes` | did you \
+             mean `kubernetes`?",
         ),
         (
             "services: {web: {build: {kind: dokcer, target: a}}}\n",
-            "environments/staging.yaml:1:32: services.web.build.kind: unknown value `dokcer` | did you mean `docker`?",
+            "environments/staging.yaml:1:32: services.web.build.kind: unknown value `dokcer` | did \
+             you mean `docker`?",
         ),
         (
             "services: {web: {build: {kind: null}}}\n",
@@ -76,10 +78,13 @@ fn a_value_keeps_its_place_and_its_digits_in_every_part_of_a_kind() {
     assert_eq!(
         said,
         [
-            "environments/staging.yaml:3:14: cluster.conflicts: unknown value `stpo` | did you mean `stop`?",
+            "environments/staging.yaml:3:14: cluster.conflicts: unknown value `stpo` | did you \
+             mean `stop`?",
             "environments/staging.yaml:4:9: cluster.name: this is a list, and a text is needed | \
-             durations and sizes carry a unit, as `30s` and `10MiB`; a text that looks like a number is quoted",
-            "environments/staging.yaml:5:3: cluster.nmae: unknown key `nmae` | did you mean `name`?",
+             durations and sizes carry a unit, as `30s` and `10MiB`; a text that looks like a \
+             number is quoted",
+            "environments/staging.yaml:5:3: cluster.nmae: unknown key `nmae` | did you mean \
+             `name`?",
         ]
     );
     let labels = "services: {web: {build: {labels: {a: 1.30}}}}";

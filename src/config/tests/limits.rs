@@ -2,7 +2,8 @@
 
 use super::{GOOD, faults, project};
 
-const CLUSTER: &str = "registry: {kind: oci, endpoint: \"localhost:5000\"}\ncluster: {kind: kubernetes}\ntraffic: {kind: service}\n";
+const CLUSTER: &str = "registry: {kind: oci, endpoint: \"localhost:5000\"}\ncluster: {kind: \
+                       kubernetes}\ntraffic: {kind: service}\n";
 
 #[test]
 fn amounts_that_no_cluster_takes_are_refused_at_their_keys() {
@@ -22,7 +23,8 @@ fn amounts_that_no_cluster_takes_are_refused_at_their_keys() {
         ),
         (
             "resources: {memory: 512}",
-            "resources.memory: `512` is too little memory: without a suffix it is bytes | write `512Mi`",
+            "resources.memory: `512` is too little memory: without a suffix it is bytes | write \
+             `512Mi`",
         ),
         (
             "resources: {memory: \"1.5\"}",
@@ -42,7 +44,8 @@ fn amounts_that_no_cluster_takes_are_refused_at_their_keys() {
         ),
         (
             "resources: {cpu: 500M}",
-            "resources.cpu: `500M` is more cores than a machine has | a thousandth of a core is `m`: write `500m`",
+            "resources.cpu: `500M` is more cores than a machine has | a thousandth of a core is \
+             `m`: write `500m`",
         ),
         ("resources: {cpu: 1E}", "resources.cpu: `1E` is more cores"),
         (

@@ -105,11 +105,13 @@ fn a_key_of_the_front_that_has_no_effect_is_refused() {
             "shipit switches traffic by it",
         ),
         (
-            "traffic: {kind: service}\nservices: {web: {service_account: {name: w, labels: {a: b}}}}\n",
+            "traffic: {kind: service}\nservices: {web: {service_account: {name: w, labels: {a: \
+             b}}}}\n",
             "services.web.service_account.labels: shipit changes nothing",
         ),
         (
-            "traffic: {kind: service}\nservices: {web: {manifests: a.yaml, pod: {labels: {a: b}}}}\n",
+            "traffic: {kind: service}\nservices: {web: {manifests: a.yaml, pod: {labels: {a: \
+             b}}}}\n",
             "services.web.pod: the service has manifests of its own",
         ),
         (

@@ -77,7 +77,8 @@ fn what_no_port_can_be_is_refused_where_it_is_written() {
         ),
         (
             "{ports: {http: 70000}}",
-            "services.web.ports.http: this is the number 70000, and a port from 1 to 65535, or a map",
+            "services.web.ports.http: this is the number 70000, and a port from 1 to 65535, or a \
+             map",
         ),
         (
             "{port: 70000}",
@@ -93,11 +94,13 @@ fn what_no_port_can_be_is_refused_where_it_is_written() {
         ),
         (
             "{ports: {http: {port: 1, protocl: tcp}}}",
-            "1:42: services.web.ports.http.protocl: unknown key `protocl` | did you mean `protocol`?",
+            "1:42: services.web.ports.http.protocl: unknown key `protocl` | did you mean \
+             `protocol`?",
         ),
         (
             "{ports: {http: {port: 1, protocol: udp}}}",
-            "services.web.ports.http.protocol: unknown value `udp` | the values here are: http, tcp",
+            "services.web.ports.http.protocol: unknown value `udp` | the values here are: http, \
+             tcp",
         ),
         (
             "{ports: [8080]}",
@@ -126,12 +129,13 @@ fn what_no_port_can_be_is_refused_where_it_is_written() {
         ),
         (
             "{port: metric, ports: {metrics: 9090}}",
-            "1:24: services.web.port: there is no port `metric` under `ports` | did you mean `metrics`?",
+            "1:24: services.web.port: there is no port `metric` under `ports` | did you mean \
+             `metrics`?",
         ),
         (
             "{ports: {metrics: 9090}}",
-            "services.web.ports: nothing says which of its ports gets the traffic | call it `http`, \
-             or write `port: metrics`; `port: none` for a service that gets none",
+            "services.web.ports: nothing says which of its ports gets the traffic | call it \
+             `http`, or write `port: metrics`; `port: none` for a service that gets none",
         ),
         (
             "{port: db, ports: {db: {port: 5432, protocol: tcp}}, health: {path: /up}}",
@@ -241,7 +245,8 @@ fn a_further_port_of_a_host_has_the_listeners_that_are_written() {
         ),
         (
             "db: {live: 5432}, metric: {live: 1}",
-            "traffic.listeners.web.ports.metric: web has no port `metric` | did you mean `metrics`?",
+            "traffic.listeners.web.ports.metric: web has no port `metric` | did you mean \
+             `metrics`?",
         ),
         (
             "db: {live: 5432}, http: {live: 1}",
@@ -272,8 +277,8 @@ fn nginx_leads_to_http_alone() {
         "traffic: {{kind: nginx, listeners: {{web: {{{slots}, ports: {{db: {{live: 5432}}}}}}}}}}\n"
     );
     let found = faults(&host, &further);
-    let wanted = "traffic.listeners.web.ports.db: nginx has the traffic here, and leads to one HTTP \
-                  port of a service | take it out, or write `traffic: {kind: embedded}`";
+    let wanted = "traffic.listeners.web.ports.db: nginx has the traffic here, and leads to one \
+                  HTTP port of a service | take it out, or write `traffic: {kind: embedded}`";
     assert!(found.len() == 1 && found[0].contains(wanted), "{found:#?}");
 
     let host = GOOD.replace("    port: 8080\n", "");

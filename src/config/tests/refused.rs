@@ -53,7 +53,8 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
             "this is no role or user of IAM",
         ),
         (
-            "cluster: {kind: eks, name: a, access: {arn:aws:iam::1:role/a: {groups: [system:masters]}}}",
+            "cluster: {kind: eks, name: a, access: {arn:aws:iam::1:role/a: {groups: \
+             [system:masters]}}}",
             "Amazon keeps the group system:masters for itself",
         ),
         (
@@ -124,22 +125,51 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
 fn files_of_a_service_that_cannot_be_are_refused() {
     let files = |files: &str| format!("services: {{web: {{files: {{{files}}}}}}}");
     let cases = [
-        ("services: {web: {env_file: /etc/x}}".to_owned(), "services.web.env_file: a path in the project's"),
-        ("services: {web: {env_file: [a, \"\"]}}".to_owned(), "services.web.env_file.1: a path in the project's"),
-        ("services: {web: {env_file: {a: b}}}".to_owned(), "services.web.env_file: this is a map"),
-        (files("etc/a: b"), "services.web.files.etc/a: this is no path of a file"),
+        (
+            "services: {web: {env_file: /etc/x}}".to_owned(),
+            "services.web.env_file: a path in the \
+            project's",
+        ),
+        (
+            "services: {web: {env_file: [a, \"\"]}}".to_owned(),
+            "services.web.env_file.1: a path in \
+            the project's",
+        ),
+        (
+            "services: {web: {env_file: {a: b}}}".to_owned(),
+            "services.web.env_file: this is a map",
+        ),
+        (
+            files("etc/a: b"),
+            "services.web.files.etc/a: this is no path of a file",
+        ),
         (files("/: b"), "this is no path of a file"),
         (files("/a/../b: b"), "this is no path of a file"),
         (files("\"/a:b\": b"), "this is no path of a file"),
         (files("/a/: b"), "this is no path of a file"),
         (files("/proc/1/x: b"), "the kernel's own files are there"),
         (files("/a: b, /a/b: c"), "/a/b is beneath it"),
-        (files("/a: /etc/passwd"), "a path in the project's folder is needed"),
+        (
+            files("/a: /etc/passwd"),
+            "a path in the project's folder is needed",
+        ),
         (files("/a: {}"), "exactly one of `file` and `secret`"),
-        (files("/a: {file: a, secret: b}"), "exactly one of `file` and `secret`"),
-        (files("/a: {secret: b}"), "there is no secret `b` in this environment"),
-        (files("/a: {file: b, templat: true}"), "unknown key `templat`"),
-        (files("/a: {file: b, variable: 1A}"), "this is no name of a variable"),
+        (
+            files("/a: {file: a, secret: b}"),
+            "exactly one of `file` and `secret`",
+        ),
+        (
+            files("/a: {secret: b}"),
+            "there is no secret `b` in this environment",
+        ),
+        (
+            files("/a: {file: b, templat: true}"),
+            "unknown key `templat`",
+        ),
+        (
+            files("/a: {file: b, variable: 1A}"),
+            "this is no name of a variable",
+        ),
         (
             files("/a: {file: b, variable: A}, /b: {file: b, variable: A}"),
             "two files have the variable A",
@@ -149,7 +179,8 @@ fn files_of_a_service_that_cannot_be_are_refused() {
             "services.web.files./a.variable: `env` has A, too",
         ),
         (
-            "cluster: {runtime: docker}\nservices: {web: {volumes: {/a: {from: v, shared: true}}, files: {/a: b}}}"
+            "cluster: {runtime: docker}\nservices: {web: {volumes: {/a: {from: v, shared: true}}, \
+             files: {/a: b}}}"
                 .to_owned(),
             "the volume /a is there",
         ),
@@ -206,7 +237,8 @@ fn what_state_traffic_or_a_service_cannot_have_is_refused_and_never_ignored() {
         ),
         (
             "state: {namespace: a}",
-            "state.namespace: `namespace` belongs to `kind: kubernetes` | write `kind: kubernetes`, or take the key out",
+            "state.namespace: `namespace` belongs to `kind: kubernetes` | write `kind: \
+             kubernetes`, or take the key out",
         ),
         (
             "state: {kind: local, namespce: a}",
@@ -231,7 +263,8 @@ fn what_state_traffic_or_a_service_cannot_have_is_refused_and_never_ignored() {
         ),
         (
             "services: {web: {build: {kind: docker}}}",
-            "build.copy: `copy` belongs to `kind: pack` | take the key out; `copy: null` beside `kind`",
+            "build.copy: `copy` belongs to `kind: pack` | take the key out; `copy: null` beside \
+             `kind`",
         ),
         (
             "services: {web: {build: {user: app}}}",
@@ -290,7 +323,8 @@ fn a_key_that_would_change_nothing_is_refused_whatever_its_value() {
         (
             host,
             "cluster: {create_namespaces: false}",
-            "cluster.create_namespaces: `create_namespaces` belongs to `kind: kubernetes` and `kind: eks`",
+            "cluster.create_namespaces: `create_namespaces` belongs to `kind: kubernetes` and \
+             `kind: eks`",
         ),
         (
             host,
@@ -417,7 +451,8 @@ fn an_image_that_says_not_which_one_it_is_is_refused() {
         ),
         (
             "{from: produktion}",
-            "services.web.image.from: there is no environments/produktion.yaml | did you mean `production`?",
+            "services.web.image.from: there is no environments/produktion.yaml | did you mean \
+             `production`?",
         ),
         (
             "{from: staging}",

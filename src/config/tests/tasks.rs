@@ -5,12 +5,13 @@ use crate::config::schema::CommandWords;
 use crate::model::Period;
 use crate::model::task::{OnFailure, TaskClass, TaskMoment};
 
-const CLUSTER: &str = "cluster: {kind: kubernetes}\nregistry: {kind: oci, endpoint: r.example.com}\n\
-                       traffic: {kind: service}\n";
+const CLUSTER: &str = "cluster: {kind: kubernetes}\nregistry: {kind: oci, endpoint: \
+                       r.example.com}\ntraffic: {kind: service}\n";
 
 #[test]
 fn a_task_says_no_more_than_it_has_to() {
-    let overlay = "tasks:\n  migrate: {run: bin/migrate --all}\n  drop: {run: [bin/drop, a b], class: contract}\n";
+    let overlay = "tasks:\n  migrate: {run: bin/migrate --all}\n  drop: {run: [bin/drop, a b], \
+                   class: contract}\n";
     let project = project(GOOD, overlay).expect("valid");
     let staging = project.environments.values().next().expect("one");
     let words = |words: &[&str]| {

@@ -18,7 +18,8 @@ fn notes(shipit: &str, one: &str, two: &str) -> Vec<String> {
 
 fn on_docker(volume: &str) -> String {
     format!(
-        "{GOOD}    strategy: recreate\n    volumes: {{/data: {volume}}}\ncluster: {{kind: host, runtime: docker}}\n"
+        "{GOOD}    strategy: recreate\n    volumes: {{/data: {volume}}}\ncluster: {{kind: host, \
+         runtime: docker}}\n"
     )
 }
 
@@ -28,8 +29,8 @@ fn a_volume_of_two_environments_is_noted_where_it_is_written() {
     assert_eq!(
         notes(&on_docker("shop-data"), "", apart),
         [
-            "shipit.yaml:8:22: services.web.volumes./data: web of staging would have shop-data, and web of production \
-             has shop-data already: on one machine both write the same files"
+            "shipit.yaml:8:22: services.web.volumes./data: web of staging would have shop-data, \
+             and web of production has shop-data already: on one machine both write the same files"
         ]
     );
     let folder = notes(

@@ -1,7 +1,7 @@
-//! An Ingress of the AWS Load Balancer Controller. Changing its backend would send live traffic to a
-//! target group that is made at that moment, and has no pod yet. So one rule has the target groups
-//! of both slots, and a switch changes their weights: whoever gets live traffic has been registered
-//! and found healthy before.
+//! An Ingress of the AWS Load Balancer Controller. Changing its backend would send live traffic to
+//! a target group that is made at that moment, and has no pod yet. So one rule has the target
+//! groups of both slots, and a switch changes their weights: whoever gets live traffic has been
+//! registered and found healthy before.
 
 use serde_json::{Map, Value, json};
 

@@ -33,9 +33,11 @@ pub(super) fn as_helm_does(
             Part::Definition if service.is_some() => {
                 return Err(DesiredError::new(
                     format!(
-                        "{at}: the chart has {short} in its crds/, which belongs to the whole cluster and to no slot"
+                        "{at}: the chart has {short} in its crds/, which belongs to the whole \
+                         cluster and to no slot"
                     ),
-                    "bring it under the environment's own `manifests:`, and say `crds: leave_out` here",
+                    "bring it under the environment's own `manifests:`, and say `crds: leave_out` \
+                     here",
                 ));
             }
             // Helm makes it once and never deletes it: objects of others may have come.
@@ -51,8 +53,9 @@ pub(super) fn as_helm_does(
                 "{at}: the chart has hooks, and shipit runs none: {}",
                 hooks.join(", ")
             ),
-            "`hooks: leave_out` beside `helm:` leaves them out, if the chart is right without them; what has to \
-                   run is a Job of the environment's own, or a command around the promotion",
+            "`hooks: leave_out` beside `helm:` leaves them out, if the chart is right without \
+                   them; what has to run is a Job of the environment's own, or a command around \
+                   the promotion",
         ));
     }
     Ok(objects)

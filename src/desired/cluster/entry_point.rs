@@ -361,9 +361,9 @@ impl Way<'_> {
         path.trim_end_matches('/')
     }
 
-    /// How an address of the live object is asked, whatever it turns out to be: `http://*/shop`. Where
-    /// it answers to TLS there is no URL: no certificate is for the name that a cloud gives a load
-    /// balancer.
+    /// How an address of the live object is asked, whatever it turns out to be: `http://*/shop`.
+    /// Where it answers to TLS there is no URL: no certificate is for the name that a cloud gives a
+    /// load balancer.
     fn address_url(&self) -> Option<String> {
         match self.traffic {
             TrafficConfig::Service(service) if service.reach == ServiceReach::LoadBalancer => {

@@ -49,8 +49,8 @@ pub(super) fn of_service(
         if object.body()["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] == "Delete" {
             return Err(DesiredError::new(
                 format!(
-                    "services.{name}.manifests: StatefulSet/{} has `whenScaled: Delete`: a release that is kept for \
-                     the rollback is scaled to none, and would lose its data",
+                    "services.{name}.manifests: StatefulSet/{} has `whenScaled: Delete`: a release \
+                     that is kept for the rollback is scaled to none, and would lose its data",
                     object.name()
                 ),
                 "write `whenScaled: Retain`, or bring it under the environment's own `manifests:`",
@@ -96,7 +96,8 @@ pub(super) fn of_environment(
         if object.kind() == "Secret" && object.body().get("data").is_some() {
             return Err(DesiredError::new(
                 format!("manifests: Secret/{} belongs to no service", object.name()),
-                "a Secret is written under the `manifests:` or the `env:` of the service that needs it",
+                "a Secret is written under the `manifests:` or the `env:` of the service that \
+                 needs it",
             ));
         }
     }
@@ -374,7 +375,8 @@ fn secret(file: &str, manifest: &mut Manifest) -> Result<(), DesiredError> {
                         manifest.name()
                     ),
                     "a value in a manifest would be in plans and in the history: write \
-                           `stringData: {KEY: \"{{ secret('NAME') }}\"}` and name its source under `secrets:`",
+                           `stringData: {KEY: \"{{ secret('NAME') }}\"}` and name its source under \
+                           `secrets:`",
                 ));
             };
             data.insert(key.clone(), reference.into());

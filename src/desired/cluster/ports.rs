@@ -56,9 +56,9 @@ impl Ports {
         listed.collect()
     }
 
-    /// As a Service lists them. A Service is changed before the switch, and has pods of more than one
-    /// release behind it: it leads to each of them by the port's name, at the number that its own
-    /// release has.
+    /// As a Service lists them. A Service is changed before the switch, and has pods of more than
+    /// one release behind it: it leads to each of them by the port's name, at the number that its
+    /// own release has.
     pub(super) fn of_service(&self) -> Vec<Value> {
         let listed = self.all().map(|(name, port)| {
             let target: Value = if self.are_named {

@@ -136,9 +136,9 @@ fn a_service_becomes_objects_with_names_of_their_slot() {
 
 #[test]
 fn a_secret_of_the_cluster_is_named_and_never_read() {
-    let extra = "secrets: {db: {kubernetes: {secret: web-db, key: url}}, tls: {kubernetes: {secret: web-tls, key: \
-                 tls.crt}}}\nservices: {web: {env: {DB: {secret: db}, KEY: {secret: key}}, files: {/tls.crt: {secret: \
-                 tls}}}}";
+    let extra = "secrets: {db: {kubernetes: {secret: web-db, key: url}}, tls: {kubernetes: \
+                 {secret: web-tls, key: tls.crt}}}\nservices: {web: {env: {DB: {secret: db}, KEY: \
+                 {secret: key}}, files: {/tls.crt: {secret: tls}}}}";
     let desired = desired(extra, &[]).expect("it resolves");
     let web = desired.services.values().next().expect("one");
     assert_eq!(
@@ -165,8 +165,10 @@ fn a_secret_of_the_cluster_is_named_and_never_read() {
 
 #[test]
 fn a_manifest_has_no_value_of_a_secret_of_the_cluster() {
-    let extra = "secrets: {db: {kubernetes: {secret: web-db, key: url}}}\nservices: {web: {manifests: s.yaml}}";
-    let file = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {k: \"{{ secret('db') }}\"}";
+    let extra = "secrets: {db: {kubernetes: {secret: web-db, key: url}}}\nservices: {web: \
+                 {manifests: s.yaml}}";
+    let file = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {k: \"{{ \
+                secret('db') }}\"}";
     let error = desired(extra, &[("s.yaml", file)]).expect_err("nobody reads it");
     assert!(
         error.what.contains("Secret/web-db of the cluster"),
@@ -209,7 +211,8 @@ fn an_autoscaler_has_the_number_of_pods_to_itself() {
 
 #[test]
 fn slots_apart_keep_their_names() {
-    let extra = "slots: {blue: {namespace: shop-blue}, green: {namespace: shop-green}}\ntraffic: {kind: ingress}";
+    let extra = "slots: {blue: {namespace: shop-blue}, green: {namespace: shop-green}}\ntraffic: \
+                 {kind: ingress}";
     let desired = desired(extra, &[]).expect("resolved");
     for slot in Slot::ALL {
         let deployment = one(&objects(&desired, slot), "Deployment");
@@ -401,7 +404,8 @@ fn what_cannot_be_is_said() {
         ),
         (
             "manifests: 'deploy/*.yaml'",
-            "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {k: \"{{ secret('key') }}\"}",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {k: \"{{ secret('key') \
+             }}\"}",
             "belongs to no service",
         ),
     ];
@@ -414,8 +418,9 @@ fn what_cannot_be_is_said() {
 
 #[test]
 fn the_environment_s_own_objects_come_in_the_order_in_which_they_can_be_made() {
-    let text = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: a}\n---\napiVersion: apiextensions.k8s.io/v1\nkind: \
-                CustomResourceDefinition\nmetadata: {name: widgets.example.com}\n";
+    let text = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: a}\n---\napiVersion: \
+                apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: \
+                widgets.example.com}\n";
     let extra = "cluster: {create_namespaces: true}\nmanifests: all.yaml";
     let desired = desired(extra, &[("all.yaml", text)]).expect("resolved");
     let kinds: Vec<&str> = desired.objects.iter().map(Manifest::kind).collect();
@@ -459,8 +464,9 @@ const WIDGET: &str = "apiVersion: example.org/v1\nkind: Widget\nmetadata: {name:
 /// The definition of [`WIDGET`]'s kind.
 fn definition(scope: &str) -> String {
     format!(
-        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: widgets.example.org}}\n\
-         spec: {{group: example.org, scope: {scope}, names: {{kind: Widget, plural: widgets}}}}\n"
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: \
+         widgets.example.org}}\nspec: {{group: example.org, scope: {scope}, names: {{kind: Widget, \
+         plural: widgets}}}}\n"
     )
 }
 
@@ -495,7 +501,8 @@ fn an_object_that_is_written_twice_is_refused_with_both_places() {
     let other = map.replace("name: d", "name: d, namespace: shop-staging");
     let scaler = |version: &str| {
         format!(
-            "apiVersion: autoscaling/{version}\nkind: HorizontalPodAutoscaler\nmetadata: {{name: h}}\n"
+            "apiVersion: autoscaling/{version}\nkind: HorizontalPodAutoscaler\nmetadata: {{name: \
+             h}}\n"
         )
     };
     for (one, two) in [(map.to_owned(), other), (scaler("v1"), scaler("v2"))] {
@@ -531,8 +538,8 @@ fn an_object_that_two_would_make_is_refused_with_both() {
     let error = desired("manifests: own.yaml", &[("own.yaml", record)]).expect_err("a record");
     assert!(error.what.contains("shipit's own record"), "{error}");
     let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: d}\ndata: {a: one}\n";
-    let twins = "services: {web: {manifests: own.yaml}, other: {manifests: own.yaml, build: {kind: pack, \
-                 copy: {a: /a}, entrypoint: [/a]}, port: 1, health: {path: /}}}";
+    let twins = "services: {web: {manifests: own.yaml}, other: {manifests: own.yaml, build: {kind: \
+                 pack, copy: {a: /a}, entrypoint: [/a]}, port: 1, health: {path: /}}}";
     let error = desired(twins, &[("own.yaml", map)]).expect_err("one is the other's");
     assert!(error.what.contains("an object of service other"), "{error}");
     assert!(error.what.contains("an object of service web"), "{error}");

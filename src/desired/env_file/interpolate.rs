@@ -5,8 +5,8 @@ use crate::desired::env_file::{LONGEST, Variables, Wrong, shown, wrong};
 /// How deep a default may have another one in it.
 const DEEPEST: usize = 16;
 
-const UNKNOWN: &str = "write `$$` for a dollar sign, put the value into single quotes, or give a default as \
-                       `${NAME:-default}`; variables of the machine are not read";
+const UNKNOWN: &str = "write `$$` for a dollar sign, put the value into single quotes, or give a \
+                       default as `${NAME:-default}`; variables of the machine are not read";
 
 /// A value with the variables in it that were set before.
 pub(super) fn interpolate(
@@ -133,8 +133,8 @@ impl<'a> Text<'a> {
         value.cloned()
     }
 
-    /// `${NAME}`, `${NAME:-default}`, `${NAME:?reason}`, `${NAME:+other}`; without the colon a value
-    /// that is empty counts as one.
+    /// `${NAME}`, `${NAME:-default}`, `${NAME:?reason}`, `${NAME:+other}`; without the colon a
+    /// value that is empty counts as one.
     fn braced(&mut self, depth: usize) -> Result<String, Wrong> {
         if depth == DEEPEST {
             let reason = format!("`${{` within `${{`, more than {DEEPEST} times");

@@ -168,7 +168,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn no_text_ends_more_than_itself(text in "(\\{\\{|\\}\\}|\\{%|%\\}|[a-z(\\[|\\-~ ]|for |in |if |set |range\\(9\\)|endfor){0,40}") {
+        fn no_text_ends_more_than_itself(text in "(\\{\\{|\\}\\}|\\{%|%\\}|[a-z(\\[|\\-~ ]|for |in \
+            |if |set |range\\(9\\)|endfor){0,40}") {
             let _ = rendered(&text);
         }
     }

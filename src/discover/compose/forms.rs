@@ -65,7 +65,8 @@ pub(super) fn build(service: &mut ServiceProposal, of: &Value) -> ImageProposal 
             }
             _ => service.left_out(
                 &format!("build argument {name}"),
-                "it has no value here, or looks like a secret: `build.secrets` gives one to a `RUN`",
+                "it has no value here, or looks like a secret: `build.secrets` gives one to a \
+                 `RUN`",
             ),
         }
     }

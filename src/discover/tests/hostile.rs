@@ -44,7 +44,8 @@ fn what_a_compose_file_may_say_in_some_form_is_read_or_named() {
             "target: t",
         ),
         (
-            "{build: {context: 'https://git.example.com/x.git', args: [A=b, TOKEN=canary-7f3a-hunter2]}}",
+            "{build: {context: 'https://git.example.com/x.git', args: [A=b, \
+             TOKEN=canary-7f3a-hunter2]}}",
             "left out: build argument TOKEN",
         ),
         ("{image: 'a:1', build: .}", "left out: image a:1"),
@@ -70,15 +71,18 @@ fn what_a_compose_file_may_say_in_some_form_is_read_or_named() {
             "left out: PORT",
         ),
         (
-            "{image: 'a:1', healthcheck: {test: 'exit 0', interval: 1m30s, retries: 5, start_period: 10s}}",
+            "{image: 'a:1', healthcheck: {test: 'exit 0', interval: 1m30s, retries: 5, \
+             start_period: 10s}}",
             "interval: \"1m 30s\"",
         ),
         (
-            "{image: 'a:1', ports: ['1:80'], healthcheck: {test: [CMD, curl, -f, 'http://localhost:80/up']}}",
+            "{image: 'a:1', ports: ['1:80'], healthcheck: {test: [CMD, curl, -f, \
+             'http://localhost:80/up']}}",
             "path: /up",
         ),
         (
-            "{image: 'a:1', healthcheck: {test: [CMD-SHELL, 'wget -q http://localhost/x || exit 1']}}",
+            "{image: 'a:1', healthcheck: {test: [CMD-SHELL, 'wget -q http://localhost/x || exit \
+             1']}}",
             "wget -q",
         ),
         (
@@ -102,7 +106,8 @@ fn what_a_compose_file_may_say_in_some_form_is_read_or_named() {
             "is root on this machine",
         ),
         (
-            "{image: 'a:1', volumes: [{type: volume, source: v, target: /v}, {type: tmpfs, target: /t}]}",
+            "{image: 'a:1', volumes: [{type: volume, source: v, target: /v}, {type: tmpfs, target: \
+             /t}]}",
             "/v: v",
         ),
         (
@@ -130,11 +135,13 @@ fn what_a_compose_file_may_say_in_some_form_is_read_or_named() {
             "command: [/e, x]",
         ),
         (
-            "{image: 'a:1', command: [serve, --token=ghp_1, canary-7f3a-hunter2, 'p://u:canary-7f3a-hunter2@h']}",
+            "{image: 'a:1', command: [serve, --token=ghp_1, canary-7f3a-hunter2, \
+             'p://u:canary-7f3a-hunter2@h']}",
             "looks like a secret",
         ),
         (
-            "{image: 'a:1', depends_on: {db: {condition: service_healthy}}, extends: {file: x, service: y}}",
+            "{image: 'a:1', depends_on: {db: {condition: service_healthy}}, extends: {file: x, \
+             service: y}}",
             "left out: extends",
         ),
         (
@@ -162,8 +169,8 @@ fn what_a_compose_file_may_say_in_some_form_is_read_or_named() {
 
 #[test]
 fn names_that_are_none_are_made_ones_and_stay_apart() {
-    let text = "services:\n  Web_App: {image: 'a:1', ports: ['80:80']}\n  web-app: {image: 'a:1', ports: ['80:80']}\n  \
-                '': {image: 'a:1'}\n  \"\\u202e\\n# x: y\": {image: 'a:1'}\n";
+    let text = "services:\n  Web_App: {image: 'a:1', ports: ['80:80']}\n  web-app: {image: 'a:1', \
+                ports: ['80:80']}\n  '': {image: 'a:1'}\n  \"\\u202e\\n# x: y\": {image: 'a:1'}\n";
     let said = proposed(text);
     assert!(said.contains("web-app-2:"), "{said}");
     assert!(said.contains("it was called Web_App"), "{said}");

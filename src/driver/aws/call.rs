@@ -291,7 +291,8 @@ fn refused(operation: Operation, status: u16, answer: &Value) -> CallFault {
 
     let help = match known_help(&code) {
         _ if is_denial(&code) => format!(
-            "allow `{action}` to this identity, and `kms:Decrypt` where the secret has a key of its own"
+            "allow `{action}` to this identity, and `kms:Decrypt` where the secret has a key of \
+             its own"
         ),
         Some(help) => help.to_owned(),
         None => format!("it was `{action}`: look at the name, and at the region"),

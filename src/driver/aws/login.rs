@@ -61,8 +61,8 @@ impl EcrLogin {
         }
         Err(self.failed(
             "it is no registry of Amazon's, and Amazon's password would be sent there",
-            "write `registry: {endpoint_gets_credentials: true}` if this address is yours and leads to Amazon; `kind: oci` \
-             is for any other registry",
+            "write `registry: {endpoint_gets_credentials: true}` if this address is yours and \
+             leads to Amazon; `kind: oci` is for any other registry",
         ))
     }
 }

@@ -3,9 +3,9 @@
 //! Credentials come from where every AWS tool takes them: variables, profiles, SSO, web identity,
 //! the machine's own role. [`repository`], [`pull_through`], [`replication`] and [`eks`] read and
 //! write resources as settings; [`provider`] puts them behind the port; [`login`] and [`token`] log
-//! in to the registry and to the cluster, and [`recipient`] says who may be given that. [`call`] asks
-//! services of which one operation is used; [`profiles`] keeps secrets from the programs that a
-//! profile names. Start with [`provider`].
+//! in to the registry and to the cluster, and [`recipient`] says who may be given that. [`call`]
+//! asks services of which one operation is used; [`profiles`] keeps secrets from the programs that
+//! a profile names. Start with [`provider`].
 
 pub(in crate::driver) mod call;
 pub mod eks;
@@ -220,7 +220,8 @@ fn known_help(code: &str) -> Option<&'static str> {
         | "InvalidSignatureException"
         | "InvalidAccessKeyId"
         | "SignatureDoesNotMatch" => {
-            "the credentials are not known there: look at AWS_PROFILE and AWS_ACCESS_KEY_ID, and at the clock"
+            "the credentials are not known there: look at AWS_PROFILE and AWS_ACCESS_KEY_ID, and \
+             at the clock"
         }
         "SlowDown" | "ServiceUnavailable" => TOO_MANY,
         _ if is_throttling(code) => TOO_MANY,
@@ -259,8 +260,9 @@ where
         let reason = format!(
             "the endpoint does not know {operation} (HTTP {status}, and no answer of Amazon's)"
         );
-        let help = "AWS_ENDPOINT_URL names something that stands in for Amazon: take what needs this out of the \
-                    configuration, or use another endpoint; behind a proxy, look at the proxy";
+        let help = "AWS_ENDPOINT_URL names something that stands in for Amazon: take what needs \
+                    this out of the configuration, or use another endpoint; behind a proxy, look \
+                    at the proxy";
         return (reason, help.to_owned());
     }
 
@@ -269,7 +271,8 @@ where
     let help = match (known_help(code), code) {
         _ if is_denial(code) => {
             format!(
-                "allow `{action}` to this identity; docs/reference/aws-policy.json has all that shipit needs"
+                "allow `{action}` to this identity; docs/reference/aws-policy.json has all that \
+                 shipit needs"
             )
         }
         (Some(help), _) => help.to_owned(),
@@ -302,15 +305,17 @@ fn without_credentials() -> String {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     if let Some(file) = set("AWS_WEB_IDENTITY_TOKEN_FILE") {
         return format!(
-            "they come from AWS_WEB_IDENTITY_TOKEN_FILE ({file}) and AWS_ROLE_ARN: look whether the token is there and has \
-             not ended, and whether the role trusts who gave it"
+            "they come from AWS_WEB_IDENTITY_TOKEN_FILE ({file}) and AWS_ROLE_ARN: look whether \
+             the token is there and has not ended, and whether the role trusts who gave it"
         );
     }
     match set("AWS_PROFILE") {
         Some(profile) => format!(
-            "they come from the profile {profile}: log in with `aws sso login --profile {profile}`, or look at ~/.aws/config"
+            "they come from the profile {profile}: log in with `aws sso login --profile \
+             {profile}`, or look at ~/.aws/config"
         ),
-        None => "no credentials were found: set AWS_PROFILE, or log in with `aws sso login`, or give the machine a role"
+        None => "no credentials were found: set AWS_PROFILE, or log in with `aws sso login`, or \
+                 give the machine a role"
             .to_owned(),
     }
 }

@@ -1,7 +1,7 @@
 //! The shared files of AWS (`~/.aws/config`, `~/.aws/credentials`), in which a profile may name a
-//! program that gives credentials. As every program that is started here, it sees no variable that a
-//! secret is read from. The library starts it by a shell, with all of this process' environment: so
-//! the shell is told what to take out of it first.
+//! program that gives credentials. As every program that is started here, it sees no variable that
+//! a secret is read from. The library starts it by a shell, with all of this process' environment:
+//! so the shell is told what to take out of it first.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -109,11 +109,13 @@ mod tests {
     #[test]
     fn the_line_of_a_program_begins_with_what_it_does_not_see() {
         let withheld = ["DB_PASSWORD".to_owned(), "odd name".to_owned()];
-        let text = "[default]\nregion = a\nCredential_Process = aws-vault exec # x\n[profile b]\n  credential_process = y\n";
+        let text = "[default]\nregion = a\nCredential_Process = aws-vault exec # x\n[profile b]\n  \
+                    credential_process = y\n";
         let made = rewritten(text, &withheld).expect("it names a program");
         assert_eq!(
             made,
-            "[default]\nregion = a\nCredential_Process =unset DB_PASSWORD;aws-vault exec # x\n[profile b]\n  credential_process = y\n"
+            "[default]\nregion = a\nCredential_Process =unset DB_PASSWORD;aws-vault exec # \
+             x\n[profile b]\n  credential_process = y\n"
         );
         assert_eq!(rewritten("[default]\nregion = a\n", &withheld), None);
     }

@@ -171,21 +171,31 @@ impl Provider for AwsProvider {
         hold.confirmed().await?;
         let now = found.settings.as_ref();
         match (resource.key.kind, self.eks()) {
-            (ResourceKind::Repository, _) if replace && now.is_some() => Err(ProviderError::Failed {
-                what: format!("replacing {}", resource.key),
-                reason: "its images would be lost".to_owned(),
-                help: "give the new one another name with `registry.repository`, or delete it by hand"
-                    .to_owned(),
-            }),
+            (ResourceKind::Repository, _) if replace && now.is_some() => {
+                Err(ProviderError::Failed {
+                    what: format!("replacing {}", resource.key),
+                    reason: "its images would be lost".to_owned(),
+                    help:
+                        "give the new one another name with `registry.repository`, or delete it by \
+                       hand"
+                            .to_owned(),
+                })
+            }
             (ResourceKind::Repository, _) => {
                 repository::ensure(&self.registry, resource, now, permit).await
             }
             (ResourceKind::PullThrough, _) => {
                 pull_through::ensure(&self.registry, resource, now, (replace, hold)).await
             }
-            (ResourceKind::Replication, _) => replication::ensure(&self.registry, scope, resource).await,
+            (ResourceKind::Replication, _) => {
+                replication::ensure(&self.registry, scope, resource).await
+            }
             (_, Some(eks)) => {
-                let waiting = Waiting { progress, cancel, hold };
+                let waiting = Waiting {
+                    progress,
+                    cancel,
+                    hold,
+                };
                 eks.ensure(scope, resource, replace, waiting).await
             }
             (_, None) => Ok(()),

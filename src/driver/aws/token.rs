@@ -73,7 +73,8 @@ impl EksLogin {
         let url = &instead.url;
         Err(self.unreachable(
             format!("{url} is no cluster of Amazon's, and the login to it would be sent there"),
-            "write `cluster: {endpoint_gets_credentials: true}` if this address is yours and leads to the cluster",
+            "write `cluster: {endpoint_gets_credentials: true}` if this address is yours and leads \
+             to the cluster",
         ))
     }
 

@@ -298,7 +298,8 @@ mod tests {
 
     fn dpkg(name: &str, version: &str) -> String {
         format!(
-            "Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {version}\n"
+            "Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: \
+             {version}\n"
         )
     }
 

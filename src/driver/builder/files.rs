@@ -20,8 +20,8 @@ use crate::port::builder::BuildError;
 /// The most files that one build may depend on.
 const MOST: usize = 200_000;
 
-/// The files, links and empty folders below a context that count, relative to it and sorted. `help` says what to
-/// do about too many.
+/// The files, links and empty folders below a context that count, relative to it and sorted. `help`
+/// says what to do about too many.
 pub(super) fn collect(
     context: &Path,
     walk: Walk,

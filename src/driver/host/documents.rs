@@ -29,9 +29,11 @@ impl HostEngine {
             return EngineError::Unreachable {
                 what: format!("asking {}", self.place()),
                 reason: "it is of an earlier version and keeps no state".to_owned(),
-                help: "`shipit agent upgrade --at …` puts this version on another machine; `shipit agent stop` ends \
-                       the one here, and the next command starts one of this version"
-                    .to_owned(),
+                help:
+                    "`shipit agent upgrade --at …` puts this version on another machine; `shipit \
+                       agent stop` ends the one here, and the next command starts one of this \
+                       version"
+                        .to_owned(),
             };
         }
         let error = EngineError::from(status);

@@ -132,8 +132,8 @@ async fn comes_back(machine: &Machine) -> Option<CheckResult> {
         )));
     }
     let script = "systemctl is-enabled shipit-agent.service || \
-                  { XDG_RUNTIME_DIR=\"${XDG_RUNTIME_DIR:-/run/user/$(id -u)}\" systemctl --user is-enabled shipit-agent.service && \
-                  test -e /var/lib/systemd/linger/$(id -un); }";
+                  { XDG_RUNTIME_DIR=\"${XDG_RUNTIME_DIR:-/run/user/$(id -u)}\" systemctl --user \
+                  is-enabled shipit-agent.service && test -e /var/lib/systemd/linger/$(id -un); }";
     let done = tunnel.run(script, None, COMMAND).await.ok()?;
     Some(if done.status.success() {
         ok(what)
@@ -142,7 +142,8 @@ async fn comes_back(machine: &Machine) -> Option<CheckResult> {
             what,
             fault: Some("no unit of systemd starts it".to_owned()),
             help: Some(format!(
-                "`shipit agent install --at {}` makes one; without --sudo it needs `loginctl enable-linger` there",
+                "`shipit agent install --at {}` makes one; without --sudo it needs `loginctl \
+                 enable-linger` there",
                 machine.address()
             )),
         }

@@ -21,8 +21,8 @@ pub(super) fn meet(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && (is_any || one.ip() == other.ip())
 }
 
-/// `0100007F:1F90`: words in the order of the machine's bytes, which is the small end first wherever
-/// shipit runs.
+/// `0100007F:1F90`: words in the order of the machine's bytes, which is the small end first
+/// wherever shipit runs.
 fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
@@ -48,7 +48,8 @@ mod tests {
         let table = "  sl  local_address rem_address   st\n   \
                      0: 0100007F:1F90 00000000:0000 0A 00000000:00000000\n   \
                      1: 0100007F:1F91 0100007F:0016 01 00000000:00000000\n   \
-                     0: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A\n";
+                     0: 00000000000000000000000001000000:0050 \
+                     00000000000000000000000000000000:0000 0A\n";
         let found: Vec<String> = listening(table).iter().map(ToString::to_string).collect();
         assert_eq!(found, ["127.0.0.1:8080", "[::1]:80"]);
         let at = |text: &str| text.parse().expect("an address");

@@ -201,11 +201,12 @@ impl Machine {
             Ok(true) => EngineError::Unreachable {
                 what,
                 reason: format!(
-                    "{socket} is there and nothing comes through: the agent was killed, or its sshd forwards no sockets"
+                    "{socket} is there and nothing comes through: the agent was killed, or its \
+                     sshd forwards no sockets"
                 ),
                 help: format!(
-                    "its sshd_config must say `AllowStreamLocalForwarding yes` for this user; `{install}` starts an \
-                     agent where none runs"
+                    "its sshd_config must say `AllowStreamLocalForwarding yes` for this user; \
+                     `{install}` starts an agent where none runs"
                 ),
             },
             Ok(false) => EngineError::Unreachable {

@@ -296,8 +296,8 @@ impl Engine for HostEngine {
             return Err(EngineError::Refused {
                 reason: "the agent is of an earlier version and cannot restart a service"
                     .to_owned(),
-                help: "`shipit agent stop` ends it and leaves the services running; the next command starts one of \
-                       this version"
+                help: "`shipit agent stop` ends it and leaves the services running; the next \
+                       command starts one of this version"
                     .to_owned(),
             });
         }

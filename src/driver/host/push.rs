@@ -43,8 +43,8 @@ impl Wanted {
         read.map_err(|reason| EngineError::Failed { what, reason })
     }
 
-    /// Where the agent has an image that this machine has not: somebody else has sent it. None when it
-    /// has not either.
+    /// Where the agent has an image that this machine has not: somebody else has sent it. None when
+    /// it has not either.
     pub async fn sent_before(
         client: &mut AgentClient<Channel>,
         scope: &Scope,
@@ -211,7 +211,8 @@ fn read(layout: &Path, image: &Digest, own: &Platform) -> Result<Wanted, String>
 fn not_made_for(own: &Platform, made_for: impl Iterator<Item = Platform>) -> String {
     let made_for: Vec<String> = made_for.map(|of| of.to_string()).collect();
     format!(
-        "the image is not made for {own}, which the machine there is, only for {}: add it under `build.platforms`",
+        "the image is not made for {own}, which the machine there is, only for {}: add it under \
+         `build.platforms`",
         made_for.join(", ")
     )
 }

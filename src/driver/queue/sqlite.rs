@@ -19,8 +19,8 @@ const BUSY: Duration = Duration::from_secs(5);
 /// The version of the tables.
 const VERSION: i64 = 1;
 
-/// The tables. A job is one document; the columns beside it are what it is found by. That a lane has
-/// one running job, and that the same is not asked for twice, the database itself sees to.
+/// The tables. A job is one document; the columns beside it are what it is found by. That a lane
+/// has one running job, and that the same is not asked for twice, the database itself sees to.
 const TABLES: &str = "
     create table delivery (
         number   integer primary key autoincrement,

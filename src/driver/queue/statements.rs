@@ -68,7 +68,10 @@ fn place(
 ) -> rusqlite::Result<Placed> {
     let lane = request.lane.to_string();
     let open: Vec<Job> = database
-        .prepare_cached("select document from job where lane = ?1 and state in ('waiting', 'running') order by number")?
+        .prepare_cached(
+            "select document from job where lane = ?1 and state in ('waiting', \
+                         'running') order by number",
+        )?
         .query_map(params![lane], document)?
         .collect::<rusqlite::Result<_>>()?;
     let superseded = match (rules.place)(request, &open) {
@@ -125,7 +128,8 @@ pub(super) fn claim(
         .prepare_cached(
             "select document from job as one
              where state = 'waiting' and not_before <= ?1 and not exists
-                 (select 1 from job as other where other.lane = one.lane and other.state = 'running')
+                 (select 1 from job as other where other.lane = one.lane and other.state = \
+                 'running')
              order by number limit 1",
         )?
         .query_row(params![millis(now)], document)
@@ -159,9 +163,17 @@ pub(super) fn store(database: &Connection, job: &Job) -> rusqlite::Result<()> {
         .map(|commit| format!("{} {} {commit}", request.kind.word(), request.reference));
     database
         .prepare_cached(
-            "update job set state = ?2, not_before = ?3, ended = ?4, identity = ?5, document = ?6 where number = ?1",
+            "update job set state = ?2, not_before = ?3, ended = ?4, identity = ?5, document = ?6 \
+             where number = ?1",
         )?
-        .execute(params![signed(job.number), state, not_before, ended, identity, text(job)?])?;
+        .execute(params![
+            signed(job.number),
+            state,
+            not_before,
+            ended,
+            identity,
+            text(job)?
+        ])?;
     Ok(())
 }
 

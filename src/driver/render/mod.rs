@@ -76,8 +76,8 @@ pub struct RenderError {
 /// Renders manifests in the project's folder.
 ///
 /// # Errors
-/// When the tool is not there, says no, takes too long or writes too much, or something that it would
-/// read is not the project's.
+/// When the tool is not there, says no, takes too long or writes too much, or something that it
+/// would read is not the project's.
 pub async fn render(root: &Path, recipe: &Recipe) -> Result<String, RenderError> {
     match recipe {
         Recipe::Kustomize { folder } => {

@@ -1,5 +1,5 @@
-//! Where secrets are kept: files and variables (`local`), whatever a program prints (`program`), and
-//! files that are encrypted with SOPS (`sops`); KV stores of Vault (`vault`), Amazon (`aws`).
+//! Where secrets are kept: files and variables (`local`), whatever a program prints (`program`),
+//! and files that are encrypted with SOPS (`sops`); KV stores of Vault (`vault`), Amazon (`aws`).
 //!
 //! Each source is a file with one function from what names a secret to its value. What all of them
 //! keep to is here: a secret is asked for once, its value is a text that a variable can hold, and

@@ -199,7 +199,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_fails_is_told_without_what_it_printed() {
-        let script = "printf 'hunter-2-of-a-program\\n'; echo 'not signed in: hunter-2-of-a-program' >&2; exit 3";
+        let script = "printf 'hunter-2-of-a-program\\n'; echo 'not signed in: \
+                      hunter-2-of-a-program' >&2; exit 3";
         let fault = run(script, SOON).await.expect_err("it fails");
         assert_eq!(
             fault.reason,

@@ -19,8 +19,8 @@ const LIMIT: u64 = 1 << 20;
 /// How long it may take: a key may be with a service on the network.
 const WITHIN: Period = Period::from_secs(30);
 
-/// The variables that it finds its keys by: those of its own, of `GnuPG`, of SSH and of the services
-/// that keep keys.
+/// The variables that it finds its keys by: those of its own, of `GnuPG`, of SSH and of the
+/// services that keep keys.
 const VARIABLES: [&str; 16] = [
     "SOPS_*",
     "AGE_*",
@@ -76,8 +76,9 @@ async fn decrypt(root: &Path, file: &Path) -> Result<Value, Fault> {
         variables: Some(&VARIABLES),
         limit: LIMIT,
         explain: |code| {
-            let help = "give this command the key that the file was encrypted for: SOPS_AGE_KEY_FILE names the file \
-                        with the age key, and a cloud's key wants a login there";
+            let help = "give this command the key that the file was encrypted for: \
+                        SOPS_AGE_KEY_FILE names the file with the age key, and a cloud's key wants \
+                        a login there";
             (code == NO_KEY).then_some(help)
         },
     };

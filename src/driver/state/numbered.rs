@@ -70,8 +70,8 @@ pub(in crate::driver) trait Numbered: Send + Sync {
         stay: usize,
     ) -> Result<(), StoreError>;
 
-    /// Writes the next entry of a run's journal. Old journals go when one begins; that one cannot be
-    /// removed is no reason to fail.
+    /// Writes the next entry of a run's journal. Old journals go when one begins; that one cannot
+    /// be removed is no reason to fail.
     async fn append_entry(
         &self,
         environment: &EnvironmentName,

@@ -181,7 +181,8 @@ impl ObjectStore {
             path: self.objects.place(key),
             reason,
             help: format!(
-                "nothing was changed; {}; `shipit state push FILE --force` puts a copy in its place",
+                "nothing was changed; {}; `shipit state push FILE --force` puts a copy in its \
+                 place",
                 self.objects.remedy()
             ),
         }

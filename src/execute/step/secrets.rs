@@ -12,7 +12,8 @@ use crate::model::secret::SecretValue;
 use crate::model::workload::Workload;
 use crate::redact::{Hidden, SHORTEST};
 
-/// An empty value is most often a slip. One of a few characters is part of too many words to be taken out of everything.
+/// An empty value is most often a slip. One of a few characters is part of too many words to be
+/// taken out of everything.
 pub(super) fn note_if_shown(run: &Run, name: &str, value: &SecretValue) {
     if value.expose().is_empty() {
         run.say(Event::Note {
@@ -21,7 +22,8 @@ pub(super) fn note_if_shown(run: &Run, name: &str, value: &SecretValue) {
     } else if Hidden::of(value) == Hidden::TooShort {
         run.say(Event::Note {
             text: format!(
-                "the secret `{name}` has less than {SHORTEST} characters: where a program writes it, it is shown"
+                "the secret `{name}` has less than {SHORTEST} characters: where a program writes \
+                 it, it is shown"
             ),
         });
     }

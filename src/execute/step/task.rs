@@ -90,8 +90,8 @@ async fn attempt(
 }
 
 /// Whether it is an attempt that had failed before this run asked for it, of which the history
-/// knows nothing: its run was killed, or its history is lost. What nobody saw end is not begun twice
-/// on a guess.
+/// knows nothing: its run was killed, or its history is lost. What nobody saw end is not begun
+/// twice on a guess.
 const fn is_of_the_past(end: TaskEnd) -> bool {
     let has_failed = match end.exit {
         TaskExit::Code(code) => code != 0,

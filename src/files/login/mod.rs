@@ -63,7 +63,8 @@ pub enum LoginProblem {
         reason: String,
     },
     /// A helper is named by something that is no plain word.
-    #[error("{} names the credential helper {name:?}: only letters, digits, `.`, `_` and `-` are looked for", file.display())]
+    #[error("{} names the credential helper {name:?}: only letters, digits, `.`, `_` and `-` are \
+             looked for", file.display())]
     Name {
         /// Where.
         file: PathBuf,
@@ -71,7 +72,8 @@ pub enum LoginProblem {
         name: String,
     },
     /// A helper is not there.
-    #[error("{helper}, the credential helper that {} names, is not in PATH: install it, or take it out of that file", file.display())]
+    #[error("{helper}, the credential helper that {} names, is not in PATH: install it, or take it \
+             out of that file", file.display())]
     NotThere {
         /// Where.
         file: PathBuf,
@@ -133,8 +135,8 @@ impl Places {
 }
 
 /// What a login for a repository is written for: a part of its registry, as `podman login HOST/team`
-/// and `skopeo login HOST/team` write it (containers-auth.json(5)), the most specific first; else the
-/// registry.
+/// and `skopeo login HOST/team` write it (containers-auth.json(5)), the most specific first; else
+/// the registry.
 #[must_use]
 pub fn scope(places: &Places, registry: &str, repository: &str) -> String {
     let files = places.files.iter();
@@ -151,7 +153,8 @@ pub fn scope(places: &Places, registry: &str, repository: &str) -> String {
     registry.to_owned()
 }
 
-/// The login for a registry, or for what [`scope`] says: `registry.example.com`, `localhost:5000`, `docker.io`.
+/// The login for a registry, or for what [`scope`] says: `registry.example.com`, `localhost:5000`,
+/// `docker.io`.
 pub async fn find(places: &Places, registry: &str) -> LoginFound {
     let mut found = LoginFound::default();
     for file in &places.files {

@@ -28,8 +28,8 @@ pub struct AwsParameter {
 }
 
 impl AwsParameter {
-    /// As Amazon's own tools take it: `/shop/flags`, or `/shop/flags:3` for a version. None when what
-    /// is behind the colon is no version.
+    /// As Amazon's own tools take it: `/shop/flags`, or `/shop/flags:3` for a version. None when
+    /// what is behind the colon is no version.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         // The parts of an ARN have colons between them, and none in the parameter's name.

@@ -1,4 +1,5 @@
-//! Secrets: where they come from (`reference`), servers that keep them (`vault`, `aws`), and a value that does not show itself.
+//! Secrets: where they come from (`reference`), servers that keep them (`vault`, `aws`), and a
+//! value that does not show itself.
 
 mod aws;
 mod reference;

@@ -59,8 +59,8 @@ impl SecretRef {
         }
     }
 
-    /// The same secret in this version, or in the newest. A source that counts otherwise stays as it
-    /// is.
+    /// The same secret in this version, or in the newest. A source that counts otherwise stays as
+    /// it is.
     #[must_use]
     pub fn at(&self, version: Option<&SecretVersion>) -> Self {
         let (number, id) = match version {

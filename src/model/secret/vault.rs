@@ -123,7 +123,8 @@ impl AddressFault {
         match self {
             Self::Malformed => "write it as `https://vault.example.com:8200`",
             Self::Login => {
-                "write it as `https://vault.example.com:8200`; how to log in is said by `sources.vault.auth`"
+                "write it as `https://vault.example.com:8200`; how to log in is said by \
+                 `sources.vault.auth`"
             }
             Self::InClear => {
                 "write `https://`; `sources: {vault: {plain_http: true}}` allows it all the same"
@@ -164,8 +165,8 @@ pub struct AppRole {
     pub role_id: String,
     /// Where the secret id is.
     pub secret_id: Credential,
-    /// Whether that is a token that the secret id is wrapped in. It is unwrapped once: that somebody
-    /// else was there before is an error.
+    /// Whether that is a token that the secret id is wrapped in. It is unwrapped once: that
+    /// somebody else was there before is an error.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub wrapped: bool,
     /// Where the method is mounted; `approle` without it.

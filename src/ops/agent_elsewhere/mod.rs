@@ -1,5 +1,5 @@
-//! An agent on another machine: put there, started, and replaced by another version, all through one
-//! connection of ssh.
+//! An agent on another machine: put there, started, and replaced by another version, all through
+//! one connection of ssh.
 //!
 //! The agent runs as the user that logs in: it lets in its own user and root alone. What root's
 //! rights are needed for is done by `sudo -n`, and only where that is asked for.
@@ -307,10 +307,11 @@ impl<'a> Work<'a> {
             bytes.len() >> 20
         ));
         let script = format!(
-            "set -e; umask 022; p={program}; mkdir -p \"$(dirname \"$p\")\"; t=$(mktemp \"$p.XXXXXX\"); \
-             trap \"rm -f $t\" EXIT; cat > \"$t\"; \
-             test \"$(sha256sum < \"$t\" | cut -c1-64)\" = {digest} || {{ echo \"it came damaged\" >&2; exit 1; }}; \
-             chmod 755 \"$t\"; \"$t\" --version >&2 || exit {DOES_NOT_RUN}; mv -f \"$t\" \"$p\"",
+            "set -e; umask 022; p={program}; mkdir -p \"$(dirname \"$p\")\"; \
+             t=$(mktemp \"$p.XXXXXX\"); trap \"rm -f $t\" EXIT; cat > \"$t\"; \
+             test \"$(sha256sum < \"$t\" | cut -c1-64)\" = {digest} || {{ echo \"it came damaged\" \
+             >&2; exit 1; }}; chmod 755 \"$t\"; \"$t\" --version >&2 || exit {DOES_NOT_RUN}; mv \
+             -f \"$t\" \"$p\"",
             program = quoted(&program),
             digest = digest.hex(),
         );

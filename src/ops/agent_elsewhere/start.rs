@@ -84,7 +84,8 @@ impl Work<'_> {
         }
         (self.say)("starting the agent by systemd");
         let script = format!(
-            "set -e; {systemctl} daemon-reload; {systemctl} enable {units}; {systemctl} start {units}"
+            "set -e; {systemctl} daemon-reload; {systemctl} enable {units}; {systemctl} start \
+             {units}"
         );
         self.must("starting the units", &script, None).await?;
         if owner == UnitOwner::Own {
@@ -95,7 +96,8 @@ impl Work<'_> {
 
     async fn write_unit(&self, folder: &str, name: &str, text: String) -> Result<(), Error> {
         let script = format!(
-            "set -e; umask 022; d={}; mkdir -p \"$d\"; cat > \"$d/{name}.new\"; mv -f \"$d/{name}.new\" \"$d/{name}\"",
+            "set -e; umask 022; d={}; mkdir -p \"$d\"; cat > \"$d/{name}.new\"; mv \
+             -f \"$d/{name}.new\" \"$d/{name}\"",
             quoted(folder)
         );
         self.must("writing a unit", &script, Some(text.into_bytes()))
@@ -120,7 +122,8 @@ impl Work<'_> {
             return Ok(Vec::new());
         }
         let script = format!(
-            "{systemctl} is-active -q shipit-agent.socket && {systemctl} show -p Listen shipit-agent.socket"
+            "{systemctl} is-active -q shipit-agent.socket && {systemctl} show -p Listen \
+             shipit-agent.socket"
         );
         let done = self.tunnel.run(&script, None, COMMAND).await?;
         Ok(addresses(&String::from_utf8_lossy(&done.answer)))
@@ -177,7 +180,8 @@ impl Work<'_> {
             ended.map_err(EngineError::from)?;
         }
         let script = format!(
-            "n=0; while kill -0 {pid} 2>/dev/null && test $n -lt 150; do n=$((n+1)); sleep 0.1; done"
+            "n=0; while kill -0 {pid} 2>/dev/null && test $n -lt 150; do n=$((n+1)); sleep 0.1; \
+             done"
         );
         self.must("waiting for the agent's end", &script, None)
             .await

@@ -299,7 +299,8 @@ impl Asking {
                 self.when(*exec_plugins, "cluster.exec_plugins", what);
                 match (kubeconfig, context) {
                     (None, Some(context)) => format!("kubernetes:{context}"),
-                    // A kubeconfig of the repository's makes any name of a context mean any cluster.
+                    // A kubeconfig of the repository's makes any name of a context mean any
+                    // cluster.
                     (Some(_), _) | (None, None) => "kubernetes".to_owned(),
                 }
             }
@@ -457,8 +458,8 @@ fn text_of(image: &ImageConfig) -> Option<&str> {
     }
 }
 
-/// Where an image is; none where a template may say that. In a tag it may not: what has a `/` behind
-/// a repository's `:` is no name.
+/// Where an image is; none where a template may say that. In a tag it may not: what has a `/`
+/// behind a repository's `:` is no name.
 fn repository_of(text: &str) -> Option<ImageRepository> {
     let fixed = text.split("{{").next().unwrap_or_default();
     let fixed = fixed.split("{%").next().unwrap_or_default();
@@ -480,8 +481,8 @@ mod tests {
     use crate::model::bounds::{Allowances, Commands};
 
     const GOOD: &str = "version: 1\nproject: shop\ncluster: {runtime: container}\n\
-        services:\n  web:\n    build: {kind: pack, copy: {.: /app}, entrypoint: [/app/start]}\n    port: 8080\n\
-        traffic: {listeners: {web: {live: 8080, preview: 8081}}}\n";
+        services:\n  web:\n    build: {kind: pack, copy: {.: /app}, entrypoint: [/app/start]}\n    \
+        port: 8080\ntraffic: {listeners: {web: {live: 8080, preview: 8081}}}\n";
 
     fn bounds(registries: &[&str]) -> Bounds {
         Bounds::Only(Allowances {
@@ -516,7 +517,8 @@ mod tests {
         let cases = [
             (
                 with(
-                    "sources: {vault: {address: \"https://a.example.com\", auth: {token: {file: /etc/shadow}}}}",
+                    "sources: {vault: {address: \"https://a.example.com\", auth: {token: {file: \
+                     /etc/shadow}}}}",
                 ),
                 "sources",
             ),
@@ -577,8 +579,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path();
         fs::create_dir(root.join("environments")).expect("a folder");
-        let other = "cluster: {kind: kubernetes, kubeconfig: kc.yaml, context: a, exec_plugins: true}\n\
-            traffic: {kind: service}\nregistry: {kind: oci, endpoint: a.example.com}\n";
+        let other = "cluster: {kind: kubernetes, kubeconfig: kc.yaml, context: a, exec_plugins: \
+            true}\ntraffic: {kind: service}\nregistry: {kind: oci, endpoint: a.example.com}\n";
         fs::write(root.join("environments/staging.yaml"), "").expect("written");
         fs::write(root.join("environments/production.yaml"), other).expect("written");
         let shipit = GOOD.replace(
@@ -603,7 +605,8 @@ mod tests {
         );
     }
 
-    /// A folder in either form, a template that may say the registry, and names that are only words.
+    /// A folder in either form, a template that may say the registry, and names that are only
+    /// words.
     #[test]
     fn what_is_asked_for_is_told_by_what_it_means() {
         let service = |lines: &str| {

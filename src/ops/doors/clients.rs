@@ -1,7 +1,7 @@
 //! Who may ask the server from another machine: an authority of its own, certificates, tokens.
 //!
-//! A client is a file; that it is revoked counts from the next call on. Keys and tokens are given to
-//! whoever issues them, once, and are kept nowhere.
+//! A client is a file; that it is revoked counts from the next call on. Keys and tokens are given
+//! to whoever issues them, once, and are kept nowhere.
 
 use std::fs;
 use std::io;
@@ -249,7 +249,8 @@ impl Clients {
             // What another key signs, the certificate that clients have is not of.
             None if certificate_path.exists() => {
                 return Err(failed(format!(
-                    "{} is gone, and its certificate is there: restore it, or delete both and issue new certificates",
+                    "{} is gone, and its certificate is there: restore it, or delete both and \
+                     issue new certificates",
                     key_path.display()
                 )));
             }

@@ -222,8 +222,8 @@ pub async fn log(
     }
 }
 
-/// A piece as text, and where the next one begins. A character that is cut by the end of the piece is
-/// left for the next one.
+/// A piece as text, and where the next one begins. A character that is cut by the end of the piece
+/// is left for the next one.
 fn whole(piece: &LogPiece, from: u64) -> (String, u64) {
     let cut = match std::str::from_utf8(&piece.bytes) {
         Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => error.valid_up_to(),

@@ -1,5 +1,5 @@
-//! A push, as a hook of Git's sees it: what was pushed, whether its configuration is valid, and what
-//! is written down of it while there is no server.
+//! A push, as a hook of Git's sees it: what was pushed, whether its configuration is valid, and
+//! what is written down of it while there is no server.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -110,8 +110,8 @@ impl Spool {
         self.write(push, spool::COMING)
     }
 
-    /// A push by the key under which it was announced: whoever tells of it first, it is one. Some of
-    /// what was announced may have been refused since.
+    /// A push by the key under which it was announced: whoever tells of it first, it is one. Some
+    /// of what was announced may have been refused since.
     #[must_use]
     pub fn announced(&self, push: Push) -> Push {
         let earlier = self.announcing(&push).next();
@@ -119,8 +119,8 @@ impl Spool {
         Push { key, ..push }
     }
 
-    /// The server has it, or it is written down: nobody needs to look for it, nor for an earlier try
-    /// that was refused.
+    /// The server has it, or it is written down: nobody needs to look for it, nor for an earlier
+    /// try that was refused.
     pub fn arrived(&self, push: &Push) {
         for announced in self.announcing(push) {
             announced.done();

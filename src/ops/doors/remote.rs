@@ -186,7 +186,8 @@ fn refused(status: &Status) -> RemoteError {
         | Code::InvalidArgument => RemoteError::Refused(message),
         // TLS 1.3 refuses a certificate after its client takes itself to be connected.
         _ => RemoteError::Away(format!(
-            "{message}; it may not know the authority of this certificate: `shipit client issue` on its machine makes one"
+            "{message}; it may not know the authority of this certificate: `shipit client issue` \
+             on its machine makes one"
         )),
     }
 }

@@ -70,7 +70,8 @@ async fn carried_out(
 ) -> JobEnd {
     let brought = tokio::select! {
         biased;
-        () = interrupted.cancelled() => Err(ended(Exit::Interrupted, "it was stopped before it began")),
+        () = interrupted.cancelled() => Err(ended(Exit::Interrupted, "it was stopped before it \
+            began")),
         brought = bring(attempt.log(), spec) => brought,
     };
     let Brought {
@@ -123,8 +124,9 @@ struct Brought {
     redactor: Redactor,
 }
 
-/// The values of the environment's secrets that are on this machine: any program that is started here
-/// may print them. Those of other places are known to nobody before the deployment asks for them.
+/// The values of the environment's secrets that are on this machine: any program that is started
+/// here may print them. Those of other places are known to nobody before the deployment asks for
+/// them.
 fn known(project: &Project, environment: &EnvironmentName) -> Redactor {
     let redactor = Redactor::default();
     let configuration = project.environments.get(environment);

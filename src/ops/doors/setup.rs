@@ -83,7 +83,8 @@ data: /var/lib/shipit/serve            # the queue, the logs, the checkouts
 
 listen:
   socket: {path: /run/shipit/serve.sock, users: [git]}     # Git hooks and commands of this machine
-  # web: {address: \"0.0.0.0:8443\", tls: {certificate: /etc/shipit/web.crt, key: /etc/shipit/web.key}}
+  # web: {address: \"0.0.0.0:8443\", tls: {certificate: /etc/shipit/web.crt, key: \
+  /etc/shipit/web.key}}
 
 runner: {workers: 2, within: 1h}
 
@@ -155,7 +156,8 @@ pub async fn check(config: &ServerConfig) -> Vec<CheckResult> {
         found.push(result(
             format!("the repository of {name}"),
             repository(&project.source.url).await,
-            "the server's user must be able to read it; one of another user is named in `git config --global --add safe.directory`",
+            "the server's user must be able to read it; one of another user is named in `git \
+             config --global --add safe.directory`",
         ));
     }
     found

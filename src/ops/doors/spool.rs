@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! shipit/spool/KEY.json        no server was there
-//! shipit/spool/KEY.announced   what is about to be pushed: whoever pushes may be gone before Git calls the hook that
+//! shipit/spool/KEY.announced   what is about to be pushed: whoever pushes may be gone before Git
+//! calls the hook that
 //!                              tells of it, and the ref has moved all the same
 //! ```
 
@@ -71,7 +72,8 @@ pub async fn collect(doors: &Doors) -> Result<usize, DoorError> {
             } else {
                 // A person may know what was meant.
                 let aside = path.with_extension("json.bad");
-                tracing::warn!(path = %aside.display(), "a spooled push is not understood, and kept aside");
+                tracing::warn!(path = %aside.display(), "a spooled push is not understood, and \
+                    kept aside");
                 let _ = fs::rename(&path, &aside);
             }
         }

@@ -105,7 +105,8 @@ fn backoff(failed: u32) -> Duration {
     pause::between(full / 2, full)
 }
 
-/// Gives up what was tried often enough, is too old, or has nobody left whom it is for. Gives which.
+/// Gives up what was tried often enough, is too old, or has nobody left whom it is for. Gives
+/// which.
 pub(super) fn give_up(
     entry: &mut OutboxEntry,
     is_told: impl Fn(&NotifyName) -> bool,

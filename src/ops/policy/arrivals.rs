@@ -18,8 +18,8 @@ pub(super) const MOST: usize = 10_000;
 /// How many merges are tried again at once.
 const AT_ONCE: usize = 4;
 
-/// After how many commits that are refused the rest is not looked at: to make a merge again takes its
-/// time.
+/// After how many commits that are refused the rest is not looked at: to make a merge again takes
+/// its time.
 const ENOUGH: usize = 100;
 
 /// What came of looking at a branch's commits.
@@ -192,7 +192,8 @@ fn one(verdict: Verdict) -> Looked {
 /// A rule that refuses never passes because something could not be looked at.
 fn unknown(rule: &BranchRule, since: &Since<'_>, reason: &str, help: &str) -> Looked {
     let what = format!(
-        "{} takes only merges, and not every commit since its live release can be looked at: {reason}",
+        "{} takes only merges, and not every commit since its live release can be looked at: \
+         {reason}",
         rule.pattern
     );
     let verdict = Verdict::undecided(rule.key("direct_commits"), what, help);

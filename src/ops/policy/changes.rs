@@ -48,7 +48,8 @@ async fn of_target(grounds: &mut Grounds, change: &Change) -> Result<Vec<Verdict
     };
     let unread = |reason: String, help: String| {
         let reason = format!(
-            "the rules of {into} cannot be read, and are asked in this change's words alone: {reason}"
+            "the rules of {into} cannot be read, and are asked in this change's words alone: \
+             {reason}"
         );
         vec![Verdict::undecided("branches", reason, help).on(into)]
     };

@@ -171,7 +171,8 @@ impl Grounds {
             "direct_commits"
         };
         let reason = format!(
-            "not every commit of {} can be looked at: `since` is {name}, and this checkout has no such commit or tag",
+            "not every commit of {} can be looked at: `since` is {name}, and this checkout has no \
+             such commit or tag",
             rule.pattern
         );
         let help = "fetch it with `git fetch --tags`, or write the id of a commit";
@@ -182,7 +183,8 @@ impl Grounds {
 }
 
 fn unread() -> Verdict {
-    let reason = "not every commit can be looked at for its ticket: the history here is cut off, or too long";
+    let reason = "not every commit can be looked at for its ticket: the history here is cut off, \
+                  or too long";
     let help = "fetch the whole history: `git fetch --unshallow`, or `--fetch`";
     Verdict::undecided("ticket", reason, help)
 }

@@ -22,8 +22,8 @@ pub(super) struct Scope {
     pub judged: BTreeMap<String, String>,
 }
 
-/// What the rules between branches say of a scope. `lines` are the branches that rules speak of, with
-/// the commit that each is at, and `missing` those that are not here.
+/// What the rules between branches say of a scope. `lines` are the branches that rules speak of,
+/// with the commit that each is at, and `missing` those that are not here.
 pub(super) async fn crossings(
     grounds: &Grounds,
     scope: Scope,

@@ -1,7 +1,7 @@
 //! Holding the rules against the checkout. All that is wrong is said at once.
 //!
-//! [`may_deploy`] looks at what is deployed, [`may_merge`] at a change request, and [`audit`] at all
-//! branches, afterwards.
+//! [`may_deploy`] looks at what is deployed, [`may_merge`] at a change request, and [`audit`] at
+//! all branches, afterwards.
 
 pub mod approvals;
 mod arrivals;
@@ -153,7 +153,8 @@ async fn crossings(
     if let Some(released) = since.released {
         if grounds.scm.parents(released).await.is_err() {
             let reason = format!(
-                "not every commit since the live release can be looked at: commit {} is not in this checkout",
+                "not every commit since the live release can be looked at: commit {} is not in \
+                 this checkout",
                 crate::model::source::short(released)
             );
             let help = "fetch the whole history: `git fetch --unshallow`, or `--fetch`";

@@ -66,7 +66,8 @@ async fn rules(session: &Session) -> Result<(Vec<OwnRule>, Places, Vec<Verdict>)
         BranchRules::Unknown { reason, help, .. } => {
             let (rules, places) = own()?;
             let reason = format!(
-                "the rules of {into} cannot be read, and are asked in this change's words alone: {reason}"
+                "the rules of {into} cannot be read, and are asked in this change's words alone: \
+                 {reason}"
             );
             let unread = Verdict::undecided("policy", reason, help).on(into);
             Ok((rules, places, vec![unread]))

@@ -1,8 +1,8 @@
 //! `state migrate`: from the store of before to the one that the configuration names now.
 //!
 //! Journals and commands go first, then the state, and the last thing is a mark on what is left
-//! behind. So a migration that was killed anywhere is run again, and a checkout that still names the
-//! store of before is told where the state is.
+//! behind. So a migration that was killed anywhere is run again, and a checkout that still names
+//! the store of before is told where the state is.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -60,13 +60,11 @@ pub async fn former(session: &Session, named: Option<StateConfig>) -> Result<Sta
     if let Some(named) = named {
         return Ok(named);
     }
-    let missing = || {
-        Error::Usage {
+    let missing = || Error::Usage {
         what: "nothing says where the state was before".to_owned(),
-        help:
-            "name it: --from local:FOLDER, --from host:, --from kubernetes:NAMESPACE, --from s3://BUCKET/PREFIX"
-                .to_owned(),
-    }
+        help: "name it: --from local:FOLDER, --from host:, --from kubernetes:NAMESPACE, --from \
+             s3://BUCKET/PREFIX"
+            .to_owned(),
     };
     let local = StateConfig::Local(LocalState::default());
     if let StateConfig::Local(_) = session.configuration()?.state {
@@ -191,8 +189,8 @@ impl Moving<'_> {
         })
     }
 
-    /// Copies what is kept beside the state: how many journals, and how many commands, as far as the
-    /// store of now keeps that many.
+    /// Copies what is kept beside the state: how many journals, and how many commands, as far as
+    /// the store of now keeps that many.
     async fn copy_records(&self) -> Result<(usize, usize), Error> {
         let environment = &self.session.environment;
         let target = &self.session.ports.store;
@@ -257,8 +255,8 @@ fn next(found: &State, there: Option<&State>, to: &str) -> Result<Next, Refusal>
     if there.lineage.is_some() && found.lineage.is_some() && there.lineage != found.lineage {
         return Err(Refusal {
             what: format!("what is in {to} is of another lineage: it began on its own"),
-            help: "look at both with `shipit state show`; `shipit state pull` and `shipit state push FILE --force` \
-                   let the one that is there go"
+            help: "look at both with `shipit state show`; `shipit state pull` and `shipit state \
+                   push FILE --force` let the one that is there go"
                 .to_owned(),
         });
     }
@@ -287,8 +285,8 @@ fn next(found: &State, there: Option<&State>, to: &str) -> Result<Next, Refusal>
 fn gone_on(to: &str, how: &str) -> Refusal {
     Refusal {
         what: format!("both states were gone on with: what is in {to} {how}"),
-        help: "look at both with `shipit state show`, and bring the one that counts by `shipit state push FILE \
-               --force`"
+        help: "look at both with `shipit state show`, and bring the one that counts by `shipit \
+               state push FILE --force`"
             .to_owned(),
     }
 }

@@ -1,5 +1,5 @@
-//! `state`: look at what is held, bring a state from elsewhere or to another store, let something go,
-//! and mend a state that was damaged.
+//! `state`: look at what is held, bring a state from elsewhere or to another store, let something
+//! go, and mend a state that was damaged.
 
 mod change;
 mod list;
@@ -163,8 +163,8 @@ fn local(session: &Session) -> Result<LocalStore, Error> {
         StateConfig::Local(_) => Ok(wiring::local_store(&session.root, configuration)),
         StateConfig::S3(_) => Err(Error::Usage {
             what: "only a state in a folder is mended this way".to_owned(),
-            help: "`shipit state push FILE --force` puts a copy in its place; where the bucket keeps versions, the \
-                   object's version before is one"
+            help: "`shipit state push FILE --force` puts a copy in its place; where the bucket \
+                   keeps versions, the object's version before is one"
                 .to_owned(),
         }),
         StateConfig::Kubernetes(_) | StateConfig::Host(_) => Err(Error::Usage {

@@ -63,8 +63,8 @@ pub async fn consider(session: &Session, address: &str) -> Result<Removal, Error
                 address: address.to_owned(),
                 about: format!("{key}: it stays in the cluster as it is"),
                 follows: vec![
-                    "while the configuration has it, a plan finds one that belongs to others: `shipit import` takes it \
-                     back"
+                    "while the configuration has it, a plan finds one that belongs to others: \
+                     `shipit import` takes it back"
                         .to_owned(),
                     "`shipit destroy` leaves it".to_owned(),
                 ],

@@ -1,5 +1,5 @@
-//! `JUnit`: a suite for the rules, one for the steps, one for what else went wrong. The elements and
-//! attributes are those of the schema that Jenkins' plugin names.
+//! `JUnit`: a suite for the rules, one for the steps, one for what else went wrong. The elements
+//! and attributes are those of the schema that Jenkins' plugin names.
 
 use std::fmt::Write as _;
 
@@ -97,7 +97,8 @@ fn suite(text: &mut String, name: &str, cases: &[Case]) {
     let millis: u64 = cases.iter().map(|case| case.millis).sum();
     let _ = writeln!(
         text,
-        "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" skipped=\"0\" time=\"{}\">",
+        "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" \
+         skipped=\"0\" time=\"{}\">",
         cases.len(),
         seconds(millis)
     );
@@ -114,7 +115,8 @@ fn suite(text: &mut String, name: &str, cases: &[Case]) {
             Some((kind, first, all)) => {
                 let _ = writeln!(
                     text,
-                    ">\n      <failure type=\"{kind}\" message=\"{}\">{}</failure>\n    </testcase>",
+                    ">\n      <failure type=\"{kind}\" message=\"{}\">{}</failure>\n    \
+                     </testcase>",
                     escaped(first),
                     escaped(all)
                 );

@@ -1,5 +1,5 @@
-//! What CI servers show by themselves: files in their own formats, made of what a command found. Each
-//! is a function from a [`Report`] to a text.
+//! What CI servers show by themselves: files in their own formats, made of what a command found.
+//! Each is a function from a [`Report`] to a text.
 
 mod gitlab;
 mod junit;

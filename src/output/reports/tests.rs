@@ -150,7 +150,8 @@ fn a_text_makes_no_command_of_githubs() {
     let lines = annotations(&report, "app/");
     assert_eq!(
         lines[0],
-        "::error file=app/shipit.yaml,line=7,col=5,title=branches.a%2Cb%3Ac::50%25 of it%0A::add-mask::x%0Amake it from develop"
+        "::error file=app/shipit.yaml,line=7,col=5,title=branches.a%2Cb%3Ac::50%25 of \
+         it%0A::add-mask::x%0Amake it from develop"
     );
     assert!(lines.iter().all(|line| !line.contains('\n')));
     assert_eq!(lines.len(), 2);

@@ -5,8 +5,8 @@ use crate::output::reports::Report;
 /// The most of them: GitHub shows ten of a kind for each step.
 const MOST: usize = 10;
 
-/// A command for each thing that is wrong. `prefix` leads from the repository to the project's folder,
-/// with a slash at its end where it is another one.
+/// A command for each thing that is wrong. `prefix` leads from the repository to the project's
+/// folder, with a slash at its end where it is another one.
 #[must_use]
 pub fn annotations(report: &Report, prefix: &str) -> Vec<String> {
     let faults = report.faults().take(MOST);

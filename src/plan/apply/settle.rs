@@ -75,8 +75,8 @@ impl Apply<'_> {
     }
 
     /// Takes out what a run of this state that died has left beside the live release: it never had
-    /// live traffic, no history knows it, and the configuration does not ask for it. What this state
-    /// does not know otherwise is another checkout's, and may wait for its promotion there.
+    /// live traffic, no history knows it, and the configuration does not ask for it. What this
+    /// state does not know otherwise is another checkout's, and may wait for its promotion there.
     fn give_up_cut_off(&mut self, slot: Slot, needs: &[StepId]) {
         let facts = &self.observed.facts;
         let Some(there) = facts.slots.get(&slot) else {
@@ -133,8 +133,8 @@ impl Apply<'_> {
         self.target(slot, there.label.number)
     }
 
-    /// Starts what a run that died has left stopped in the live slot, and waits for it. Returns what
-    /// everything after it waits for.
+    /// Starts what a run that died has left stopped in the live slot, and waits for it. Returns
+    /// what everything after it waits for.
     pub(super) fn start_again(&mut self, slot: Slot, needs: &[StepId]) -> Vec<StepId> {
         let facts = &self.observed.facts;
         let live = facts.live().into_iter();
@@ -198,8 +198,8 @@ impl Apply<'_> {
     }
 }
 
-/// Whether a live workload is not what was applied: it is stopped or down, some of its objects moved, or its
-/// files changed.
+/// Whether a live workload is not what was applied: it is stopped or down, some of its objects
+/// moved, or its files changed.
 fn is_degraded(workload: &WorkloadFacts) -> bool {
     !workload.running
         || workload.health().is_down()

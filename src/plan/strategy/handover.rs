@@ -80,8 +80,8 @@ impl<'a> Handover<'a> {
         there.is_up() && own.all(|(name, workload)| workload.running || self.waits(name))
     }
 
-    /// Stops what must not run twice where it has live traffic, starts it in the slot, and waits for
-    /// it. All stop before the first one starts: no old one works with a new one.
+    /// Stops what must not run twice where it has live traffic, starts it in the slot, and waits
+    /// for it. All stop before the first one starts: no old one works with a new one.
     pub fn run(&self, draft: &mut Draft, ready: StepId) -> HandedOver {
         let stopped = self.stop(draft, ready);
         let started = self.start(draft, &[&[ready], &stopped[..]].concat());
@@ -183,7 +183,8 @@ impl<'a> Handover<'a> {
                 Mode::Manual => format!(", when {} is promoted", self.to),
             };
             format!(
-                "{name} never runs twice at once: it stops in {live} before it starts in {}{when}; {gap}",
+                "{name} never runs twice at once: it stops in {live} before it starts in {}{when}; \
+                 {gap}",
                 self.to
             )
         });

@@ -1,5 +1,5 @@
-//! Services that never run twice at once: at no step of a plan, of its rollback from wherever it was
-//! left, or of what comes after a run that was killed.
+//! Services that never run twice at once: at no step of a plan, of its rollback from wherever it
+//! was left, or of what comes after a run that was killed.
 
 use super::*;
 use crate::model::plan::DeployMode;

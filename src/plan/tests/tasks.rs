@@ -112,8 +112,8 @@ pub(super) fn none_runs_twice(plan: &Plan, ran: &mut Ran) -> Result<(), TestCase
     Ok(())
 }
 
-/// When a task begins, what it runs in is there: its release, placed in the slot, of a `run` one not
-/// running before the switch; an instance for `exec`.
+/// When a task begins, what it runs in is there: its release, placed in the slot, of a `run` one
+/// not running before the switch; an instance for `exec`.
 pub(super) fn each_runs_in_what_is_there(plan: &Plan, facts: &Facts) -> Result<(), TestCaseError> {
     let mut facts = facts.clone();
     let mut built = BTreeSet::new();
@@ -233,8 +233,8 @@ fn contract_waits_until_the_previous_release_is_not_kept_any_more() {
 
     let early = world.apply(&wanted);
     assert!(early.is_empty(), "{:?}", words(&early));
-    let due = "task drop (contract) is due at 1970-01-01T00:10:00Z, when release 1 is not kept any more: \
-               `shipit settle` or the next apply runs it";
+    let due = "task drop (contract) is due at 1970-01-01T00:10:00Z, when release 1 is not kept any \
+               more: `shipit settle` or the next apply runs it";
     assert_eq!(early.notes, [due]);
     let settled = settle(&wanted.desired(), &world.facts, &world.state);
     assert!(settled.is_empty());
@@ -317,8 +317,8 @@ fn contract_by_hand_says_which_release_it_takes_away() {
         );
         plan.expect("a plan").rollback_blockers
     };
-    let said = "the task drop is `contract`, and release 1 is kept until 1970-01-01T00:10:00Z: it may \
-                not work any more once the task has begun";
+    let said = "the task drop is `contract`, and release 1 is kept until 1970-01-01T00:10:00Z: it \
+                may not work any more once the task has begun";
     assert_eq!(by_hand(&world, "drop"), [said]);
     assert_eq!(by_hand(&world, "migrate"), Vec::<String>::new());
 

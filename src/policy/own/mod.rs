@@ -1,6 +1,6 @@
 //! Rules of a project's own, in CEL: one expression, one yes or no. The only place that knows the
-//! crate; what expressions mean is held fast by the corpus in `tests.rs`, so that another version of
-//! it cannot change a rule unseen.
+//! crate; what expressions mean is held fast by the corpus in `tests.rs`, so that another version
+//! of it cannot change a rule unseen.
 //!
 //! An expression is read with the configuration ([`compile`]) and asked with what is known then
 //! ([`ask`]). It is short, its lists nest three deep at the most, and both have a time limit: CEL
@@ -138,7 +138,8 @@ pub fn ask(rule: &OwnRule, facts: &serde_json::Value) -> Option<Verdict> {
 
 /// That a rule could not be asked: it never passes so.
 fn unasked(key: &str, name: &str, why: &str) -> Verdict {
-    let help = "what may not be there is asked for with `has(…)` first; `shipit plan --output json` shows what is there";
+    let help = "what may not be there is asked for with `has(…)` first; `shipit plan --output \
+                json` shows what is there";
     Verdict::refused(key, format!("{name}: cannot be asked: {why}"), help)
 }
 

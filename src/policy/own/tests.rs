@@ -1,5 +1,5 @@
-//! What expressions mean: a version of the library in which one of these means something else is not
-//! taken.
+//! What expressions mean: a version of the library in which one of these means something else is
+//! not taken.
 
 use serde_json::{Value, json};
 

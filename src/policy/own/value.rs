@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use cel::{Context, Program, Value};
 use serde_json::Value as Json;
 
-/// A document as it is. A whole number is an `int`, so that it compares with those that are written in
-/// expressions.
+/// A document as it is. A whole number is an `int`, so that it compares with those that are written
+/// in expressions.
 pub(super) fn of(json: &Json) -> Value {
     match json {
         Json::Null => Value::Null,

@@ -184,8 +184,8 @@ pub struct Restart {
     pub service: ServiceName,
     /// How new ones take the place of the old ones: `Rolling` or `Recreate`.
     pub mode: DeployMode,
-    /// The values of the secrets that the workload names, by name, as far as they could be read. One
-    /// that is not what the service was given is not used: it would be a release.
+    /// The values of the secrets that the workload names, by name, as far as they could be read.
+    /// One that is not what the service was given is not used: it would be a release.
     pub secrets: BTreeMap<String, SecretValue>,
 }
 

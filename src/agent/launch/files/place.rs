@@ -78,7 +78,8 @@ impl Place {
                 continue;
             }
             if let Err(error) = self.remove(&name) {
-                tracing::error!(folder = %path.display(), %error, "the files of an instance could not be deleted");
+                tracing::error!(folder = %path.display(), %error, "the files of an instance could \
+                    not be deleted");
             }
         }
     }

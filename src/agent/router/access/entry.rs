@@ -83,8 +83,8 @@ impl Line {
         }
     }
 
-    /// The same without the secrets that the agent knows, in what the client chose: the addresses of
-    /// webhooks have them in their paths.
+    /// The same without the secrets that the agent knows, in what the client chose: the addresses
+    /// of webhooks have them in their paths.
     pub fn without_values(self, redactor: &Redactor) -> Self {
         Self {
             method: redactor.text(&self.method),

@@ -348,7 +348,8 @@ mod tests {
     fn a_bare_line_feed_of_a_head_is_spoiled_wherever_the_head_is() {
         let get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
         let fixed = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n\n\n\n";
-        let chunks = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3;a=b\r\n\n\n\n\r\n0\r\nx: y\r\n\r\n";
+        let chunks = "POST / HTTP/1.1\r\ntransfer-encoding: \
+                      chunked\r\n\r\n3;a=b\r\n\n\n\n\r\n0\r\nx: y\r\n\r\n";
         for before in [
             "",
             "\r\n",
@@ -366,8 +367,10 @@ mod tests {
                 "GET / HTTP/1.1\r\nupgrade: websocket\r\nhost: a\ny: b\r\n\r\n",
                 "\nGET / HTTP/1.1\r\n\r\n",
                 "GET / HTTP/1.1\r\nupgrade: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: y\n\r\n",
-                "GET / HTTP/1.1\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: y\n\r\n",
-                "GET / HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n0\r\nx: y\n\r\n",
+                "GET / HTTP/1.1\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: \
+                 y\n\r\n",
+                "GET / HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n0\r\nx: \
+                 y\n\r\n",
             ] {
                 let text = [before, bad].concat();
                 let first = bad

@@ -13,8 +13,9 @@ use crate::model::TrustedProxies;
 async fn an_instance_sees_the_client_and_not_its_connection() {
     let (world, instance) = (World::new().await, Instance::mirror().await);
     world.live(&[instance.address]);
-    let get = "GET http://shop.test/a?b HTTP/1.1\r\nhost: other\r\nconnection: close, x-mine\r\nx-mine: 1\r\n\
-               keep-alive: timeout=5\r\nproxy-authorization: x\r\nte: gzip\r\nx-forwarded-for: 9.9.9.9\r\n\r\n";
+    let get = "GET http://shop.test/a?b HTTP/1.1\r\nhost: other\r\nconnection: close, \
+               x-mine\r\nx-mine: 1\r\nkeep-alive: timeout=5\r\nproxy-authorization: x\r\nte: \
+               gzip\r\nx-forwarded-for: 9.9.9.9\r\n\r\n";
     let seen = raw(world.route.live, get).await;
     let has = |line: &str| seen.lines().any(|seen| seen == line);
     assert!(has("GET /a?b") && has("host: shop.test"), "{seen}");
@@ -41,7 +42,8 @@ async fn a_trusted_proxys_word_reaches_the_instance_and_a_changed_route_takes_it
     let (mut world, instance) = (World::new().await, Instance::mirror().await);
     world.live(&[instance.address]);
     let get = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
-               x-forwarded-for: 9.9.9.9\r\nx-forwarded-proto: https\r\ntrue-client-ip: 9.9.9.9\r\n\r\n";
+               x-forwarded-for: 9.9.9.9\r\nx-forwarded-proto: https\r\ntrue-client-ip: \
+               9.9.9.9\r\n\r\n";
     let claims = [
         "9.9.9.9, 127.0.0.1",
         "x-forwarded-proto: https",

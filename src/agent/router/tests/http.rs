@@ -146,7 +146,8 @@ async fn trailers_tell_a_service_nothing_of_who_asked() {
 async fn a_get_with_chunks_keeps_its_body() {
     let (world, instance) = (World::new().await, Instance::echo().await);
     world.live(&[instance.address]);
-    let get = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let get = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: \
+               chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
     let answer = raw(world.route.live, get).await;
     assert!(answer.ends_with("\r\n\r\nabc"), "{answer}");
 }
@@ -203,7 +204,8 @@ async fn a_connect_is_refused() {
 async fn a_client_that_expects_to_be_told_is_told_to_go_on() {
     let (world, instance) = (World::new().await, Instance::echo().await);
     world.live(&[instance.address]);
-    let post = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\nhi";
+    let post = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nexpect: \
+                100-continue\r\ncontent-length: 2\r\n\r\nhi";
     let answer = raw(world.route.live, post).await;
     assert!(
         answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200"),
@@ -232,7 +234,8 @@ async fn a_response_with_two_lengths_is_passed_on_with_one() {
     let world = World::new().await;
     let instance = RawInstance::serving(|_, mut stream| async move {
         read_head(&mut stream).await;
-        let both = b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+        let both = b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\ntransfer-encoding: \
+                     chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
         stream.write_all(both).await.unwrap();
     })
     .await;

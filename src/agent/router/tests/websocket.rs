@@ -114,8 +114,8 @@ async fn an_instance_may_decline_to_upgrade() {
 async fn nobody_gets_past_the_router_by_h2c() {
     let (world, instance) = (World::new().await, Instance::mirror().await);
     world.live(&[instance.address]);
-    let get = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings, close\r\nupgrade: h2c\r\n\
-               http2-settings: AAMAAABkAAQAAP__\r\n\r\n";
+    let get = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings, close\r\nupgrade: \
+               h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n";
     let seen = raw(world.route.live, get).await;
     assert!(
         seen.starts_with("HTTP/1.1 200")

@@ -1,4 +1,5 @@
-//! A command that somebody looks on: in a container that runs, or in one that is there for it alone.
+//! A command that somebody looks on: in a container that runs, or in one that is there for it
+//! alone.
 //!
 //! ```text
 //! agent ── launcher ──▶ shipit agent contain-attach ──▶ the command, in the container

@@ -142,7 +142,8 @@ fn make(bundle: &Path, becomes: impl Executor + 'static) -> Result<Pid, Reason> 
     let (user, group) = runs_as(bundle)?;
     if !userns::has(user, group) {
         return Err(format!(
-            "it runs as the user {user}:{group}, and without root there is only what `newuidmap` and /etc/subuid give"
+            "it runs as the user {user}:{group}, and without root there is only what `newuidmap` \
+             and /etc/subuid give"
         ));
     }
 

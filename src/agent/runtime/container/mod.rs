@@ -171,7 +171,8 @@ async fn users(contained: &ContainerSpec) -> Result<Option<ContainerUsers>, Trou
         (Some(reason), UserNamespace::Preferred | UserNamespace::Off) => {
             tracing::warn!(
                 container = contained.name,
-                "root of this container is root of the machine, as it can have no users of its own: {reason}"
+                "root of this container is root of the machine, as it can have no users of its \
+                 own: {reason}"
             );
             Ok(None)
         }

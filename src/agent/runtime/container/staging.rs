@@ -81,8 +81,9 @@ impl ContainerUsers {
         let (IdRange { user, group }, from) = (self.range, from.display());
         (owner == 0).then(|| {
             format!(
-                "shipit: the volume {from} belongs to root of the machine, and root of this container is {user} there: \
-                 it can be written after `chown -R {user}:{group} {from}`"
+                "shipit: the volume {from} belongs to root of the machine, and root of this \
+                 container is {user} there: it can be written after `chown -R {user}:{group} \
+                 {from}`"
             )
         })
     }

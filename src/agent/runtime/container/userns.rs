@@ -150,7 +150,8 @@ fn given(file: &str, user: u32) -> Option<(String, String)> {
 /// Writes the map of this process when it is told to: for many users only `newuidmap` may.
 fn mapper(user: u32, group: u32) -> Option<Child> {
     let (users, groups) = (given("/etc/subuid", user)?, given("/etc/subgid", user)?);
-    let script = "read -r _ && newuidmap \"$1\" 0 \"$2\" 1 1 \"$3\" \"$4\" && newgidmap \"$1\" 0 \"$5\" 1 1 \"$6\" \"$7\"";
+    let script = "read -r _ && newuidmap \"$1\" 0 \"$2\" 1 1 \"$3\" \"$4\" && newgidmap \"$1\" \
+                  0 \"$5\" 1 1 \"$6\" \"$7\"";
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh", &std::process::id().to_string()]);
     command.args([

@@ -102,7 +102,8 @@ traffic:
 fn a_load_balancer_that_answers_to_tls_has_no_url_by_its_own_name() {
     for tls in [
         "kind: ingress\n  tls_secret: web-tls",
-        "kind: ingress\n  controller: alb\n  annotations: {alb.ingress.kubernetes.io/certificate-arn: a}",
+        "kind: ingress\n  controller: alb\n  annotations: \
+         {alb.ingress.kubernetes.io/certificate-arn: a}",
     ] {
         let route = route(&desired(&format!("\ntraffic:\n  {tls}\n"), &[]).expect("resolved"));
         assert_eq!((route.address_url, route.live_url), (None, None), "{tls}");
@@ -155,8 +156,10 @@ fn pods_run_as_the_account_that_the_service_names() {
     let extra = "
 services:
   web:
-    service_account: {annotations: {eks.amazonaws.com/role-arn: \"arn:aws:iam::1:role/{{ environment }}\"}}
-    pod: {annotations: {a: \"{{ slot }}\"}, labels: {team: shop}, readiness_gates: [example.com/warm]}
+    service_account: {annotations: {eks.amazonaws.com/role-arn: \"arn:aws:iam::1:role/{{ \
+    environment }}\"}}
+    pod: {annotations: {a: \"{{ slot }}\"}, labels: {team: shop}, readiness_gates: \
+    [example.com/warm]}
 ";
     let found = objects(&desired(extra, &[]).expect("resolved"), Slot::Green);
     let account = one(&found, "ServiceAccount");

@@ -20,8 +20,8 @@ use scalar::{Resolved, Tagged, key, resolve};
 const DEPTH: usize = 128;
 const DOCUMENTS: usize = 20_000;
 
-/// What all files of an environment may become together, read once for each slot. A value takes about
-/// a kilobyte by the time that its object is planned.
+/// What all files of an environment may become together, read once for each slot. A value takes
+/// about a kilobyte by the time that its object is planned.
 const NODES: usize = 600_000;
 /// And bytes of text in them.
 const BYTES: usize = 64 << 20;
@@ -94,8 +94,8 @@ impl Budget {
         let left = self.aliases.get().minus(size).ok_or_else(|| {
             let mebibytes = ALIAS_BYTES >> 20;
             format!(
-                "anchors and aliases make more than {ALIAS_NODES} values, or {mebibytes} MiB of text, \
-                 of all manifests of the environment together"
+                "anchors and aliases make more than {ALIAS_NODES} values, or {mebibytes} MiB of \
+                 text, of all manifests of the environment together"
             )
         })?;
         self.aliases.set(left);
@@ -384,7 +384,8 @@ mod tests {
     fn documents_end_where_a_line_begins_with_their_mark() {
         let text = "# first\na: 1 # one\n# last\n";
         assert_eq!(one(text), json!({"a": 1}));
-        let text = "\u{feff}a: |\n  ---\n  b\n---\n# nothing\n---\nc: '---'\r\nd: |\r\n  e\r\n  f\r\n...\n";
+        let text = "\u{feff}a: |\n  ---\n  b\n---\n# nothing\n---\nc: '---'\r\nd: |\r\n  e\r\n  \
+                    f\r\n...\n";
         let all = documents(text, &Budget::default()).expect("yaml");
         let values: Vec<&Value> = all.iter().map(|document| &document.value).collect();
         assert_eq!(

@@ -126,8 +126,8 @@ impl Eks<'_> {
         }) = &mut answer
             && code == "InvalidRequestException"
         {
-            "if the cluster takes no access entries: `aws eks update-cluster-config --access-config \
-             authenticationMode=API_AND_CONFIG_MAP`"
+            "if the cluster takes no access entries: `aws eks update-cluster-config \
+             --access-config authenticationMode=API_AND_CONFIG_MAP`"
                 .clone_into(help);
         }
         answer

@@ -429,8 +429,9 @@ fn explained(
             .any(|line| FOREIGN.iter().any(|said| line.contains(said)))
     {
         log.push(format!(
-            "this machine does not run programs for {platform}: install `qemu-user-static` and `binfmt-support`, build on a \
-             machine that does, or let a stage `FROM --platform=$BUILDPLATFORM` make the files"
+            "this machine does not run programs for {platform}: install `qemu-user-static` and \
+             `binfmt-support`, build on a machine that does, or let a stage `FROM \
+             --platform=$BUILDPLATFORM` make the files"
         ));
     }
 

@@ -331,7 +331,10 @@ mod tests {
     use crate::model::Digest;
     use crate::port::registry::BaseImages;
 
-    const TEXT: &str = "ARG VERSION=12\nARG BASE=debian\nFROM ${BASE}:${VERSION} AS build\nRUN make \\\n    # why\n    all\nFROM build AS test\nRUN ./test\nFROM localhost:5000/runtime/static:1\nCOPY --from=build /a /a\nCOPY --from=busybox:1 /bin/sh /sh\nCOPY --from=0 /b /b\nFROM scratch\n";
+    const TEXT: &str = "ARG VERSION=12\nARG BASE=debian\nFROM ${BASE}:${VERSION} AS build\nRUN \
+                        make \\\n    # why\n    all\nFROM build AS test\nRUN ./test\nFROM \
+                        localhost:5000/runtime/static:1\nCOPY --from=build /a /a\nCOPY \
+                        --from=busybox:1 /bin/sh /sh\nCOPY --from=0 /b /b\nFROM scratch\n";
 
     fn read(args: &[(&str, &str)]) -> Text {
         let args = args

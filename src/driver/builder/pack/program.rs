@@ -38,7 +38,8 @@ pub(super) fn must_run_on(
         Some(found) if found != platform.architecture() => Err(BuildError::Copy {
             path: path.clone(),
             reason: format!(
-                "is a program for {found}, and the image is for {platform}: let `run` make it for $TARGETARCH"
+                "is a program for {found}, and the image is for {platform}: let `run` make it for \
+                 $TARGETARCH"
             ),
         }),
         _ => Ok(()),

@@ -28,8 +28,8 @@ pub(super) fn ended(to: &Destination, said: &str) -> EngineError {
         what: format!("asking the agent on {}", to.address),
         reason: format!("the connection was cut off: {said}"),
         help: format!(
-            "look whether `{} true` works, then run the command again: it goes on where it was, and \
-             the services run on meanwhile",
+            "look whether `{} true` works, then run the command again: it goes on where it was, \
+             and the services run on meanwhile",
             to.by_hand()
         ),
     }
@@ -44,27 +44,29 @@ fn explained(to: &Destination, said: &str) -> (String, String) {
     };
 
     if has("REMOTE HOST IDENTIFICATION HAS CHANGED") {
-        let reason = "it shows another key than the one that it is known by: it was set up anew, or \
-                      somebody is in between";
+        let reason = "it shows another key than the one that it is known by: it was set up anew, \
+                      or somebody is in between";
         let help = format!(
-            "compare its key with whoever runs it; if it is right, `ssh-keygen -R {}` forgets the old one and \
-             `ssh-keyscan {place}` prints the new one for the list",
+            "compare its key with whoever runs it; if it is right, `ssh-keygen -R {}` forgets the \
+             old one and `ssh-keyscan {place}` prints the new one for the list",
             known_name(to)
         );
         return (reason.to_owned(), help);
     }
     if has("Host key verification failed") || has("host key is known") {
         let help = format!(
-            "connect once by hand and compare the key (`{by_hand}`), or add what `ssh-keyscan {place}` prints, \
-             once it was compared, to ~/.ssh/known_hosts or to `cluster.ssh.known_hosts`"
+            "connect once by hand and compare the key (`{by_hand}`), or add what `ssh-keyscan \
+             {place}` prints, once it was compared, to ~/.ssh/known_hosts or to \
+             `cluster.ssh.known_hosts`"
         );
         return ("its key is not known".to_owned(), help);
     }
 
     let help = if has("Permission denied") || has("Too many authentication failures") {
         format!(
-            "look whether `{by_hand} true` works without a question: the public key stands in that user's \
-             ~/.ssh/authorized_keys, and ssh finds the private one by an ssh-agent or `cluster.ssh.identity`"
+            "look whether `{by_hand} true` works without a question: the public key stands in that \
+             user's ~/.ssh/authorized_keys, and ssh finds the private one by an ssh-agent or \
+             `cluster.ssh.identity`"
         )
     } else if has("Could not resolve") {
         "look at the name under `cluster.at`".to_owned()
@@ -123,8 +125,10 @@ mod tests {
     #[test]
     fn each_fault_has_its_next_step() {
         let faults = [
-            "No ED25519 host key is known for [10.0.0.5]:2222 and you have requested strict checking.\nHost key verification failed.\n",
-            "@@@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n@@@@@@\nHost key verification failed.\n",
+            "No ED25519 host key is known for [10.0.0.5]:2222 and you have requested strict \
+             checking.\nHost key verification failed.\n",
+            "@@@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n@@@@@@\nHost key \
+             verification failed.\n",
             "deploy@10.0.0.5: Permission denied (publickey).\n",
             "ssh: connect to host 10.0.0.5 port 2222: No route to host\n",
             "ssh: Could not resolve hostname web: Name or service not known\n",

@@ -1,11 +1,11 @@
 //! A connection to another machine by the ssh program: one process for a run, with a control socket
 //! in a folder of its own, through which the agent's socket, ports and commands are reached.
 //!
-//! The user's own configuration of ssh holds: names, jump hosts, keys, an ssh-agent. What a run must
-//! not be without, it is told on its command line ([`ssh`]). What it prints about a fault is the
-//! reason of the error ([`explain`]). It is watched: one that ends is said by whoever needed it, and
-//! the next call makes another. It ends with this process in any case: it lives as long as its
-//! standard input is open.
+//! The user's own configuration of ssh holds: names, jump hosts, keys, an ssh-agent. What a run
+//! must not be without, it is told on its command line ([`ssh`]). What it prints about a fault is
+//! the reason of the error ([`explain`]). It is watched: one that ends is said by whoever needed
+//! it, and the next call makes another. It ends with this process in any case: it lives as long as
+//! its standard input is open.
 
 mod explain;
 mod ssh;
@@ -492,7 +492,8 @@ mod tests {
     #[tokio::test]
     async fn what_a_login_prints_besides_is_not_taken_for_the_answer() {
         let printed = format!(
-            "Welcome!\nuid 0\n{BEGIN}\nuid 1000\nhome /home/a b\nstate \nsystemd \nkernel Linux x86_64\n{END}\n"
+            "Welcome!\nuid 0\n{BEGIN}\nuid 1000\nhome /home/a b\nstate \nsystemd \nkernel Linux \
+             x86_64\n{END}\n"
         );
         let about = about(&printed).await.expect("an answer");
         assert!(!about.is_root() && !about.has_systemd());

@@ -1,5 +1,5 @@
-//! The ssh program's arguments: a vector each, never a line for a shell of this machine. It sees the
-//! environment as the user's other programs do: a jump host may be reached by one of them.
+//! The ssh program's arguments: a vector each, never a line for a shell of this machine. It sees
+//! the environment as the user's other programs do: a jump host may be reached by one of them.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -268,7 +268,8 @@ mod tests {
     #[test]
     fn what_is_typed_by_hand_is_the_same_machine() {
         let by_hand = destination().by_hand();
-        let expected = "ssh -F /p/ssh config -i /p/key -o UserKnownHostsFile=/p/known hosts -p 2222 deploy@10.0.0.5";
+        let expected = "ssh -F /p/ssh config -i /p/key -o UserKnownHostsFile=/p/known hosts -p \
+                        2222 deploy@10.0.0.5";
         assert_eq!(by_hand, expected);
     }
 }

@@ -227,7 +227,8 @@ impl Chosen {
             );
             return Err(refused(
                 format!(
-                    "{place}: the token of user `{user}` has a line end or a control character in it"
+                    "{place}: the token of user `{user}` has a line end or a control character in \
+                     it"
                 ),
                 "write it in one line, as it was given",
             ));
@@ -246,8 +247,8 @@ impl Chosen {
         let server = self.cluster.server.as_deref().unwrap_or_default();
         if self.cluster.insecure_skip_tls_verify == Some(true) {
             all.push(format!(
-                "whoever is on the way to {server} can read and change everything: the kubeconfig says \
-                 `insecure-skip-tls-verify`"
+                "whoever is on the way to {server} can read and change everything: the kubeconfig \
+                 says `insecure-skip-tls-verify`"
             ));
         }
 
@@ -446,7 +447,8 @@ mod tests {
 
     #[test]
     fn what_is_not_safe_about_a_kubeconfig_is_named() {
-        let cluster = "{server: 'http://a.example.com', insecure-skip-tls-verify: true, proxy-url: 'http://p'}";
+        let cluster = "{server: 'http://a.example.com', insecure-skip-tls-verify: true, proxy-url: \
+                       'http://p'}";
         let said = chosen(cluster, "{}").warnings().join("\n");
         for word in ["insecure-skip-tls-verify", "without TLS", "proxy-url"] {
             assert!(said.contains(word), "{said}");

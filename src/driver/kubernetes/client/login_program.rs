@@ -1,6 +1,6 @@
-//! The program of a kubeconfig that gives a login (`exec`). The library waits for it without a limit
-//! and shows how it ended as a debugger would: it gets this program in its place, which has a limit
-//! of time and says in words what went wrong.
+//! The program of a kubeconfig that gives a login (`exec`). The library waits for it without a
+//! limit and shows how it ended as a debugger would: it gets this program in its place, which has a
+//! limit of time and says in words what went wrong.
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;

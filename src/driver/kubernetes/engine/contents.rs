@@ -210,8 +210,8 @@ fn is_everywhere(object: &Value) -> bool {
     by_kind || object["metadata"].get("deletionTimestamp").is_some()
 }
 
-/// Every kind that can be in a namespace, be listed and be deleted, each by one of its versions; and
-/// the groups that do not answer, which keep nothing of the others from being seen.
+/// Every kind that can be in a namespace, be listed and be deleted, each by one of its versions;
+/// and the groups that do not answer, which keep nothing of the others from being seen.
 async fn kinds(api: &Api) -> Result<(Vec<Kind>, Vec<Holding>), ApiError> {
     let groups = api.call(Method::GET, "/apis", None).await?;
     let lists = versions(&groups).into_iter().map(|version| async move {

@@ -217,8 +217,8 @@ async fn last_warning(api: &Api, events: &[Value]) -> Option<String> {
     warnings.iter().find(explains).map(|event| said(event))
 }
 
-/// The uid of what has the name now that an event is about, nothing for none; unknown when it cannot
-/// be looked at.
+/// The uid of what has the name now that an event is about, nothing for none; unknown when it
+/// cannot be looked at.
 async fn uid_there(api: &Api, about: &Value) -> Option<String> {
     let text = |name: &str| about[name].as_str().map(str::to_owned);
     let key = ObjectKey {

@@ -1,5 +1,5 @@
-//! The owners that a manifest names. What has none of its owners is deleted by the garbage collector
-//! of the cluster, a few seconds after it was applied.
+//! The owners that a manifest names. What has none of its owners is deleted by the garbage
+//! collector of the cluster, a few seconds after it was applied.
 
 use http::StatusCode;
 use serde_json::Value;
@@ -26,8 +26,8 @@ pub(super) async fn missing(api: &Api, manifest: &Manifest) -> Result<Option<Str
             continue;
         }
         return Ok(Some(format!(
-            "{}: its owner {} (uid {}) is not there, and the cluster deletes what has no owner: take \
-             `ownerReferences` out",
+            "{}: its owner {} (uid {}) is not there, and the cluster deletes what has no owner: \
+             take `ownerReferences` out",
             said(&manifest.key()),
             said(&key),
             owner["uid"].as_str().unwrap_or("missing"),

@@ -70,7 +70,8 @@ fn of_ingress(manifest: &Manifest) -> Vec<Need> {
             namespace: None,
             name: name.to_owned(),
         },
-        help: "install the ingress controller, which brings its class, or write another `traffic.class`",
+        help: "install the ingress controller, which brings its class, or write another \
+               `traffic.class`",
     });
 
     let annotations = body["metadata"]["annotations"].as_object();

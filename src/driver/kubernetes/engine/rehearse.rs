@@ -194,7 +194,8 @@ impl Asker<'_> {
         match replacement(self.api, manifest.body(), None, fault).await {
             Ok(_) if self.what.mode != DeployMode::Rolling => self.replaced(key).await,
             Ok(reason) => Ok(Answer::Refused(format!(
-                "{}: {reason} while it has live traffic: `strategy: blue_green` replaces it beside the live one",
+                "{}: {reason} while it has live traffic: `strategy: blue_green` replaces it beside \
+                 the live one",
                 said(&key)
             ))),
             Err(fault) => self.answer(&key, fault),
@@ -233,7 +234,8 @@ impl Asker<'_> {
             live.filter(|live| live["metadata"]["labels"][mark::PART_OF] != self.set.as_str());
         Ok(foreign.map_or(Answer::Taken, |live| {
             Answer::Refused(format!(
-                "{} is there and belongs to {}: `shipit import` takes it over; or name yours differently",
+                "{} is there and belongs to {}: `shipit import` takes it over; or name yours \
+                 differently",
                 said(key),
                 owner::manager(&live)
             ))
@@ -310,7 +312,8 @@ impl Asker<'_> {
                 Answer::Unchecked(format!("the kind {} is not defined yet", key.kind))
             } else {
                 Answer::Refused(format!(
-                    "{}: {message}: add its CustomResourceDefinition to the environment's `manifests:`",
+                    "{}: {message}: add its CustomResourceDefinition to the environment's \
+                     `manifests:`",
                     said(key)
                 ))
             };

@@ -262,8 +262,8 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Why its pod may not be made, by what the controller of Jobs says of it. Where events may not be
-    /// listed, nothing is known.
+    /// Why its pod may not be made, by what the controller of Jobs says of it. Where events may not
+    /// be listed, nothing is known.
     async fn not_made(&self) -> Result<Option<String>, ApiError> {
         let Some(job) = self.api.get(&self.key()).await? else {
             return Ok(None);
@@ -342,7 +342,8 @@ impl<'a> Job<'a> {
         Ok(exit_of(&job, &pods))
     }
 
-    /// Deletes it when none of its pods has started: one that starts later would run what has failed.
+    /// Deletes it when none of its pods has started: one that starts later would run what has
+    /// failed.
     async fn give_up(&self) {
         let Ok(pods) = self.pods().await else { return };
         if pods.iter().all(|pod| pod["status"]["phase"] == "Pending") {

@@ -346,7 +346,8 @@ fn read(body: &[u8]) -> Result<(String, Duration), String> {
     Ok((token, Duration::from_secs(lifetime)))
 }
 
-/// A number of seconds, also where it is written as a text or has a fraction; none for what is none.
+/// A number of seconds, also where it is written as a text or has a fraction; none for what is
+/// none.
 fn whole_seconds(told: &serde_json::Value) -> Option<u64> {
     let text = told
         .as_str()

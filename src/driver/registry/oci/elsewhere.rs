@@ -160,9 +160,10 @@ fn gone(repository: &ImageRepository, image: &Digest) -> RegistryError {
     RegistryError::Remote {
         what: format!("looking for {repository}@{image}"),
         reason: format!("{registry} does not have it, or not any more"),
-        help: "look at the digest and the repository's name; whoever keeps an image may delete it: copy what must stay \
-               into a registry of your own (`skopeo copy --all`)"
-            .to_owned(),
+        help:
+            "look at the digest and the repository's name; whoever keeps an image may delete it: \
+               copy what must stay into a registry of your own (`skopeo copy --all`)"
+                .to_owned(),
     }
 }
 

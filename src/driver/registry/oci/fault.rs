@@ -183,8 +183,9 @@ pub(super) fn failed(
 fn help_elsewhere(fault: &RegistryFault, reason: &str) -> String {
     match fault {
         RegistryFault::Unauthorized { .. } | RegistryFault::Refused { status: 403, .. } => {
-            "`docker login` (or `podman login`, `skopeo login`) there writes the credentials that shipit reads; many a \
-             registry says the same of a repository that it does not have: look at the image's name, too"
+            "`docker login` (or `podman login`, `skopeo login`) there writes the credentials that \
+             shipit reads; many a registry says the same of a repository that it does not have: \
+             look at the image's name, too"
         }
         RegistryFault::Refused { status: 429, .. } => {
             "run the command again later; who has logged in (`docker login`) may ask more often"
@@ -194,8 +195,9 @@ fn help_elsewhere(fault: &RegistryFault, reason: &str) -> String {
             "nothing was sent there: look at the image's name, and ask whoever runs the registry"
         }
         RegistryFault::Transport(inner) if inner.is_connect() => {
-            "look at the image's name, at whether its registry is up, and at whether this machine trusts its certificate: \
-             `registry.ca` and `registry.plain_http` are for `registry.endpoint` alone"
+            "look at the image's name, at whether its registry is up, and at whether this machine \
+             trusts its certificate: `registry.ca` and `registry.plain_http` are for \
+             `registry.endpoint` alone"
         }
         RegistryFault::Silent { .. } => {
             "look at the image's name, and at whether its registry is up"
@@ -215,30 +217,37 @@ fn help(fault: &RegistryFault, reason: &str) -> String {
     let again = "run the command again: what was pushed is not pushed again";
     match fault {
         RegistryFault::Unauthorized { .. } => {
-            "`docker login` (or `podman login`, `skopeo login`) writes the credentials that shipit reads"
+            "`docker login` (or `podman login`, `skopeo login`) writes the credentials that shipit \
+             reads"
                 .to_owned()
         }
         RegistryFault::Kept(Kept::Elsewhere { host, .. }) => format!(
-            "write `registry: {{auth_hosts: [\"{host}\"]}}` if that is the registry's own token server; without a \
-             login nothing of it is sent"
+            "write `registry: {{auth_hosts: [\"{host}\"]}}` if that is the registry's own token \
+             server; without a login nothing of it is sent"
         ),
         RegistryFault::Kept(_) => {
-            "nothing was sent there: look at `registry.endpoint`, and ask whoever runs the registry".to_owned()
+            "nothing was sent there: look at `registry.endpoint`, and ask whoever runs the \
+             registry"
+                .to_owned()
         }
         RegistryFault::Transport(_) if reason.contains("CaUsedAsEndEntity") => {
-            "the registry shows a certificate that is an authority's own: have it sign one for the registry \
-             (`basicConstraints=CA:FALSE`), and name the authority's under `registry.ca`"
+            "the registry shows a certificate that is an authority's own: have it sign one for the \
+             registry (`basicConstraints=CA:FALSE`), and name the authority's under `registry.ca`"
                 .to_owned()
         }
         RegistryFault::Transport(inner) if inner.is_connect() => {
-            "look at `registry.endpoint`, at `registry.ca` for a certificate of your own, and whether the registry is up"
+            "look at `registry.endpoint`, at `registry.ca` for a certificate of your own, and \
+             whether the registry is up"
                 .to_owned()
         }
         RegistryFault::Silent { .. } => {
             "look at `registry.endpoint`, and whether the registry is up".to_owned()
         }
-        RegistryFault::Refused { wait: Some(wait), .. } if *wait > PATIENCE => format!(
-            "it asks for a pause of {} s, and shipit waits {} s at the most: run the command again then",
+        RegistryFault::Refused {
+            wait: Some(wait), ..
+        } if *wait > PATIENCE => format!(
+            "it asks for a pause of {} s, and shipit waits {} s at the most: run the command again \
+             then",
             wait.as_secs(),
             PATIENCE.as_secs()
         ),
@@ -258,8 +267,8 @@ const fn of_status(status: u16) -> Option<&'static str> {
              the registry for the right to it",
         ),
         405 => Some(
-            "the registry does not do that: it may be read-only, or a cache of another one; look at \
-             `registry.endpoint`, and ask whoever runs it",
+            "the registry does not do that: it may be read-only, or a cache of another one; look \
+             at `registry.endpoint`, and ask whoever runs it",
         ),
         413 => Some(
             "the registry, or a proxy before it, takes nothing as large: raise its limit \

@@ -114,7 +114,8 @@ pub(super) enum Kept {
     Nowhere { registry: String },
     /// A login would go to somebody who is not known to be the registry's.
     #[error(
-        "{registry} wants the login for it to be sent to {host}, and nothing says that {host} may have it"
+        "{registry} wants the login for it to be sent to {host}, and nothing says that {host} may \
+         have it"
     )]
     Elsewhere { registry: String, host: String },
 }

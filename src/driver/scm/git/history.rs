@@ -8,7 +8,8 @@ use crate::model::source::{Commit, SHORT, short};
 use crate::port::scm::{Commits, Contained, FetchTags, Merged, ScmError};
 
 /// What to do about a history that is not all there.
-pub(super) const WHOLE: &str = "fetch the whole history: `git fetch --unshallow`, `fetch-depth: 0` in the checkout of a build server, or `--fetch`";
+pub(super) const WHOLE: &str = "fetch the whole history: `git fetch --unshallow`, `fetch-depth: 0` \
+                                in the checkout of a build server, or `--fetch`";
 
 /// A commit, its parents, who wrote it and its first line, in one line.
 pub(super) const LINE: &str = "--format=%H%x1f%P%x1f%an%x1f%s";
@@ -70,7 +71,8 @@ pub(super) async fn first_parents(
     if commits.len() > most {
         return Ok(Commits::Incomplete {
             reason: format!("there are more than {most} of them"),
-            help: "release more often; for a first release, name the commit with which the rule begins by `since`"
+            help: "release more often; for a first release, name the commit with which the rule \
+                   begins by `since`"
                 .to_owned(),
         });
     }
@@ -133,7 +135,8 @@ pub(super) async fn reference(git: &Git, remote: Option<&str>, branch: &str) -> 
 /// The command that brings branches which are not in the checkout.
 pub(super) fn help(remote: Option<&str>, missing: &[String]) -> String {
     let Some(remote) = remote else {
-        return "make the branch, or write another one under `accepts`; here is no remote that could have it"
+        return "make the branch, or write another one under `accepts`; here is no remote that \
+                could have it"
             .to_owned();
     };
     let branches: Vec<String> = missing

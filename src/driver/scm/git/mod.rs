@@ -210,8 +210,8 @@ impl Git {
         is_named || top.join(".git").symlink_metadata().is_ok()
     }
 
-    /// What is wrong where a file `.git` names a repository that is gone; none where there is no such
-    /// file.
+    /// What is wrong where a file `.git` names a repository that is gone; none where there is no
+    /// such file.
     fn lost_repository(&self) -> Option<ScmError> {
         let folder = std::path::absolute(&self.folder).ok()?;
         let link = folder.ancestors().map(|folder| folder.join(".git"));
@@ -232,8 +232,8 @@ impl Git {
         ScmError {
             what: "looking for the checkout".to_owned(),
             reason: format!(
-                "{} has the files of a Git repository (HEAD, objects, refs) and no .git: Git would take its \
-                 settings from there; take them out, or run shipit in a checkout",
+                "{} has the files of a Git repository (HEAD, objects, refs) and no .git: Git would \
+                 take its settings from there; take them out, or run shipit in a checkout",
                 folder.display()
             ),
         }

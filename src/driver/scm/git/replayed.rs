@@ -92,8 +92,9 @@ struct Other {
     kind: MergeKind,
 }
 
-/// The merge that a commit is but for changes by hand: one that brings something, and nothing but to
-/// files that the commit changes, too. Of several it is the one that differs in the fewest files.
+/// The merge that a commit is but for changes by hand: one that brings something, and nothing but
+/// to files that the commit changes, too. Of several it is the one that differs in the fewest
+/// files.
 async fn nearest(
     git: &Git,
     scratch: &Scratch,

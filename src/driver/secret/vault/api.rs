@@ -90,7 +90,8 @@ impl Api {
         let address = address.ok_or_else(|| {
             Fault::new(
                 "nothing says where Vault is",
-                "write `sources: {vault: {address: \"https://vault.example.com:8200\"}}`, or set VAULT_ADDR",
+                "write `sources: {vault: {address: \"https://vault.example.com:8200\"}}`, or set \
+                 VAULT_ADDR",
             )
         })?;
         let address = server.address_of(&address);
@@ -229,7 +230,8 @@ impl Api {
             ),
             () if is_of_tls => (
                 format!("{place} cannot be trusted: {cause}"),
-                "name the file of the authority that signed its certificate under `sources.vault.ca`",
+                "name the file of the authority that signed its certificate under \
+                 `sources.vault.ca`",
             ),
             () => (
                 format!("{place} cannot be reached: {cause}"),
@@ -318,7 +320,8 @@ impl Answer {
         let help = match self.status.as_u16() {
             _ if self.is_sealed() => "somebody has to unseal Vault first".to_owned(),
             403 => format!(
-                "allow `{capability}` on `{path}` in a policy of this login; the login may have ended, too: `shipit doctor` tells"
+                "allow `{capability}` on `{path}` in a policy of this login; the login may have \
+                 ended, too: `shipit doctor` tells"
             ),
             404 => "look at the path, at `sources.vault.namespace` and at the address".to_owned(),
             429 => "Vault's quota is used up: try again in a minute".to_owned(),

@@ -75,13 +75,15 @@ async fn place(api: &Api, token: &str, secret: &VaultSecret) -> Result<Place, Fa
     let asked = format!("sys/internal/ui/mounts/{path}");
     let answer = api.ask(&Request::get(&asked, token)).await?;
     let what = format!("asking where {path} is mounted");
-    let found = answer.data(api, &what, ("read", path)).map_err(|fault| Fault {
-        help: format!(
-            "allow `read` on {path} in a policy of this login (KV 2: on its `data/` path), or write `mount` and `kv` \
-             beside `path`; look at `sources.vault.namespace`, too"
-        ),
-        ..fault
-    })?;
+    let found = answer
+        .data(api, &what, ("read", path))
+        .map_err(|fault| Fault {
+            help: format!(
+                "allow `read` on {path} in a policy of this login (KV 2: on its `data/` path), or \
+             write `mount` and `kv` beside `path`; look at `sources.vault.namespace`, too"
+            ),
+            ..fault
+        })?;
     let data = &found["data"];
     let (kind, mount) = (data["type"].as_str(), data["path"].as_str());
     let mount = mount.unwrap_or_default().trim_matches('/');
@@ -89,7 +91,8 @@ async fn place(api: &Api, token: &str, secret: &VaultSecret) -> Result<Place, Fa
         let kind = kind.unwrap_or("nothing");
         return Err(Fault::new(
             format!("{path} is in `{mount}`, which is a store of `{kind}`"),
-            "secrets are read from KV stores alone: what another store makes has a lease that nobody would renew",
+            "secrets are read from KV stores alone: what another store makes has a lease that \
+             nobody would renew",
         ));
     }
     let is_versioned = data["options"]["version"] == "2";

@@ -216,8 +216,8 @@ impl Visitor<'_> {
         let what = "unwrapping the secret id of Vault's AppRole";
         let data = answer.data(self.api, what, ("update", "sys/wrapping/unwrap"));
         let data = data.map_err(|fault| Fault {
-            help: "a wrapped secret id is unwrapped once and ends soon: have a new one made for each run; if nobody of \
-                   yours has used this one, somebody else has: revoke it"
+            help: "a wrapped secret id is unwrapped once and ends soon: have a new one made for \
+                   each run; if nobody of yours has used this one, somebody else has: revoke it"
                 .to_owned(),
             ..fault
         })?;
@@ -262,7 +262,8 @@ impl Visitor<'_> {
 fn refused(fault: Fault, path: &str) -> Fault {
     Fault {
         help: format!(
-            "look at `sources.vault.auth`, at the role in Vault (`vault read {}/role/NAME`), and whether its credential has ended",
+            "look at `sources.vault.auth`, at the role in Vault (`vault read {}/role/NAME`), and \
+             whether its credential has ended",
             path.trim_end_matches("/login")
         ),
         ..fault

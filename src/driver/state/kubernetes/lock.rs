@@ -122,7 +122,8 @@ impl LockDocument for LeaseObject {
             Err(fault) if fault.is(StatusCode::NOT_FOUND) => {
                 let namespace = self.key.namespace.clone().unwrap_or_default();
                 let reason = format!(
-                    "namespace {namespace} is not there: make it, or name another under `state.namespace`"
+                    "namespace {namespace} is not there: make it, or name another under \
+                     `state.namespace`"
                 );
                 Err(StoreError::Absent {
                     what: "taking the lock".to_owned(),

@@ -32,8 +32,8 @@ impl KubernetesStore {
             .await
     }
 
-    /// Writes a state over whatever is there. Nothing of that is relied on: all releases are written
-    /// anew.
+    /// Writes a state over whatever is there. Nothing of that is relied on: all releases are
+    /// written anew.
     pub(super) async fn replace_state(&self, state: &State) -> Result<State, StoreError> {
         let environment = &state.environment;
         let found = self.head_text(environment).await?;
@@ -47,8 +47,8 @@ impl KubernetesStore {
         Ok(state)
     }
 
-    /// Writes the releases that are not stored yet as they are, and then the head, over this version
-    /// of it. Gives where the releases are.
+    /// Writes the releases that are not stored yet as they are, and then the head, over this
+    /// version of it. Gives where the releases are.
     async fn write_over(
         &self,
         state: &State,
@@ -146,8 +146,8 @@ impl KubernetesStore {
         }
     }
 
-    /// Deletes Secrets that the head does not name any more. That one cannot be removed is no reason
-    /// to fail.
+    /// Deletes Secrets that the head does not name any more. That one cannot be removed is no
+    /// reason to fail.
     async fn delete_secrets(&self, names: Vec<String>) -> Result<(), StoreError> {
         let api = self.api().await?;
         for name in names {

@@ -89,13 +89,15 @@ fn damaged(folder: &Path, reason: String) -> StoreError {
     let (path, previous) = (path(folder), previous(folder));
     let help = if previous.exists() {
         format!(
-            "nothing was changed; `shipit state restore` goes back to {}, `shipit state push FILE --force` brings a \
-             copy, and `shipit state accept` takes the file as it is if the edit was meant",
+            "nothing was changed; `shipit state restore` goes back to {}, `shipit state push FILE \
+             --force` brings a copy, and `shipit state accept` takes the file as it is if the edit \
+             was meant",
             previous.display()
         )
     } else {
-        "nothing was changed; `shipit state push FILE --force` brings a copy; if the edit was meant, `shipit state \
-         accept` takes the file as it is; if the history may go, move the file away: what runs is found again"
+        "nothing was changed; `shipit state push FILE --force` brings a copy; if the edit was \
+         meant, `shipit state accept` takes the file as it is; if the history may go, move the \
+         file away: what runs is found again"
             .to_owned()
     };
     StoreError::Damaged {

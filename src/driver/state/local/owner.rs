@@ -62,7 +62,8 @@ fn foreign(path: &Path, owner: u32) -> StoreError {
             "it belongs to another user ({owner}), who may have written anything there"
         ),
         help: format!(
-            "`ls -la {path}` shows who made it; remove it, or `chown -R` it to whoever runs shipit if it is theirs"
+            "`ls -la {path}` shows who made it; remove it, or `chown -R` it to whoever runs shipit \
+             if it is theirs"
         ),
         path,
     }

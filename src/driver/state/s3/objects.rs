@@ -65,7 +65,10 @@ impl BucketObjects {
         self.remote(
             "reading",
             key,
-            format!("what answered is no bucket: its answer is no object of shipit's and begins with `{begins}`"),
+            format!(
+                "what answered is no bucket: its answer is no object of shipit's and begins \
+                     with `{begins}`"
+            ),
             "nothing was changed; look at `state.endpoint` and at the proxies on the way to it \
              (`aws s3api head-object` asks the bucket itself)",
         )
@@ -154,7 +157,8 @@ impl BucketObjects {
             return StoreError::Absent {
                 what: format!("{what} s3://{}/{key}", self.bucket),
                 reason: format!(
-                    "there is no bucket {}: make it (`aws s3 mb s3://{}`, with versions), or name another under `state.bucket`",
+                    "there is no bucket {}: make it (`aws s3 mb s3://{}`, with versions), or name \
+                     another under `state.bucket`",
                     self.bucket, self.bucket
                 ),
             };

@@ -53,6 +53,8 @@ fn ignores(what: &str) -> StoreError {
     StoreError::Remote {
         what: "trying the bucket before its first lock".to_owned(),
         reason: format!("the store {what}: two runs could hold the lock at once"),
-        help: "use one with conditional writes (Amazon S3, MinIO, Ceph), or `state: {kind: kubernetes}`".to_owned(),
+        help: "use one with conditional writes (Amazon S3, MinIO, Ceph), or `state: {kind: \
+               kubernetes}`"
+            .to_owned(),
     }
 }

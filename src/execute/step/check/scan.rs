@@ -76,7 +76,8 @@ fn scanned_image(run: &Run, workload: &Workload) -> Result<(String, Digest), Str
         && home.registry() != registry.place()
     {
         return Err(format!(
-            "{service} runs an image of {}, which {} does not scan: fetch it by `registry.pull_through`, and name it there",
+            "{service} runs an image of {}, which {} does not scan: fetch it by \
+             `registry.pull_through`, and name it there",
             home.registry(),
             registry.place()
         ));

@@ -41,18 +41,21 @@ pub(super) async fn signed(
                 let reason = match found.len() {
                     0 => format!("the image of {service} is not signed"),
                     1 => format!(
-                        "the image of {service} is not signed: what looks like a signature does not count"
+                        "the image of {service} is not signed: what looks like a signature does \
+                         not count"
                     ),
                     count => {
                         format!(
-                            "the image of {service} is not signed: none of {count} signatures counts"
+                            "the image of {service} is not signed: none of {count} signatures \
+                             counts"
                         )
                     }
                 };
                 if let Some(repository) = signed_at(registry, workload.home()) {
                     let command = command(&repository, &image);
                     detail.push(format!(
-                        "help: sign it with `{command}`, and run the command again: nothing is built anew"
+                        "help: sign it with `{command}`, and run the command again: nothing is \
+                         built anew"
                     ));
                 }
                 return Err(failed(reason, detail).into());

@@ -73,16 +73,24 @@ impl ApiError {
             Self::LockLost(lost) => lost.into(),
             Self::Unreachable { reason } => {
                 let help = if reason.contains("certificate") || reason.contains("UnknownIssuer") {
-                    "the server's certificate is not the one that the kubeconfig's authority has signed"
+                    "the server's certificate is not the one that the kubeconfig's authority has \
+                     signed"
                 } else {
                     "look at `server:` in the kubeconfig, and whether the cluster is up"
                 };
-                EngineError::Unreachable { what, reason, help: help.to_owned() }
+                EngineError::Unreachable {
+                    what,
+                    reason,
+                    help: help.to_owned(),
+                }
             }
             Self::Refused(status) if status.code == 401 => EngineError::Unreachable {
                 what,
                 reason: "the server does not know who this is (401)".to_owned(),
-                help: "the token or certificate has expired, or belongs to another cluster; on EKS this identity may have no access entry".to_owned(),
+                help:
+                    "the token or certificate has expired, or belongs to another cluster; on EKS \
+                       this identity may have no access entry"
+                        .to_owned(),
             },
             Self::Refused(status) if status.code == 403 && !is_permission(&status.message) => {
                 EngineError::Refused {
@@ -92,7 +100,8 @@ impl ApiError {
             }
             Self::Refused(status) if status.code == 403 => EngineError::Refused {
                 reason: format!("{what}: {}", status.message),
-                help: "`shipit doctor` lists every permission that is missing; docs/guide/kubernetes.md has the Role"
+                help: "`shipit doctor` lists every permission that is missing; \
+                       docs/guide/kubernetes.md has the Role"
                     .to_owned(),
             },
             Self::Refused(status) if status.code == 422 => EngineError::Refused {
@@ -103,7 +112,10 @@ impl ApiError {
                 reason: foreign.to_string(),
                 help: ANOTHER_NAME.to_owned(),
             },
-            other => EngineError::Failed { what, reason: other.to_string() },
+            other => EngineError::Failed {
+                what,
+                reason: other.to_string(),
+            },
         }
     }
 }
@@ -125,8 +137,8 @@ fn for_admission(message: &str) -> &'static str {
     if message.contains("pvc can be resized") {
         "its StorageClass has to say `allowVolumeExpansion: true`; else write the size that it has"
     } else {
-        "a rule of the cluster forbids this object, whoever applies it: change its manifest, or the \
-         rule; `shipit render` shows the objects as they are sent"
+        "a rule of the cluster forbids this object, whoever applies it: change its manifest, or \
+         the rule; `shipit render` shows the objects as they are sent"
     }
 }
 

@@ -216,8 +216,8 @@ fn kept(there: &Value, finalizers: &[&str]) -> String {
     match finalizers {
         [] => "it is still there".to_owned(),
         _ => format!(
-            "it waits for the finalizer {}: the controller that put it there has to act, or somebody who knows what \
-             it guards",
+            "it waits for the finalizer {}: the controller that put it there has to act, or \
+             somebody who knows what it guards",
             finalizers.join(", ")
         ),
     }

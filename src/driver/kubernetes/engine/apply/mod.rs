@@ -105,8 +105,8 @@ pub(super) fn refused(key: &ObjectKey, fault: ApiError) -> EngineError {
 pub(super) fn conflict(what: &str, fields: &[String]) -> EngineError {
     EngineError::Refused {
         reason: format!("{what}: {}", fields.join(", ")),
-        help: "`cluster: {conflicts: take_over}` makes these fields shipit's, `conflicts: leave` leaves them to the \
-               other; or stop the other from changing them"
+        help: "`cluster: {conflicts: take_over}` makes these fields shipit's, `conflicts: leave` \
+               leaves them to the other; or stop the other from changing them"
             .to_owned(),
     }
 }

@@ -219,8 +219,8 @@ fn paths(ingress: &Value) -> Vec<(String, String)> {
     all
 }
 
-/// Where a Service is reached from outside, a line for each way. A port that says no number of a node
-/// keeps the one that it has.
+/// Where a Service is reached from outside, a line for each way. A port that says no number of a
+/// node keeps the one that it has.
 fn reached(service: &Value, live: &Value) -> Vec<String> {
     let ports = |of: &Value| of["spec"]["ports"].as_array().cloned().unwrap_or_default();
     let kind = service["spec"]["type"].as_str().unwrap_or("ClusterIP");

@@ -1,5 +1,6 @@
-//! What a definition takes from the objects that are there when it is changed in place. A field that
-//! its schema has no more is cut out of them at their next write, and out of every answer before.
+//! What a definition takes from the objects that are there when it is changed in place. A field
+//! that its schema has no more is cut out of them at their next write, and out of every answer
+//! before.
 
 use serde_json::Value;
 

@@ -38,7 +38,8 @@ pub(super) async fn objects(
             let by = definitions.get(&(key.group().to_owned(), key.kind.clone()));
             let definition = by.cloned().ok_or_else(|| EngineError::Refused {
                 reason: format!("the server has no kind {} in {}", key.kind, key.api_version),
-                help: "install what defines it first, or add its CustomResourceDefinition to the manifests"
+                help: "install what defines it first, or add its CustomResourceDefinition to the \
+                       manifests"
                     .to_owned(),
             })?;
             let known = snapshot.found.known.get(&key);
@@ -80,8 +81,8 @@ pub(super) async fn objects(
     Ok(objects)
 }
 
-/// One that is there in a version of its kind, and wanted in one that its definition brings: how the
-/// server will show it then is not known, and the step is bound to the object itself.
+/// One that is there in a version of its kind, and wanted in one that its definition brings: how
+/// the server will show it then is not known, and the step is bound to the object itself.
 fn in_another_version(key: ObjectKey, wanted: &Manifest, live: &Value) -> ObjectFacts {
     let was = applied(live).unwrap_or_default();
     ObjectFacts {

@@ -31,8 +31,8 @@ pub(super) fn ready(object: &Value) -> Ready {
     if updated < wanted && object.pointer("/spec/paused") == Some(&Value::Bool(true)) {
         let by = paused_by(object);
         return Ready::Failed(format!(
-            "it is paused by {by}, and {updated} of {wanted} pods are of this release: `spec.paused: false` rolls it \
-             out"
+            "it is paused by {by}, and {updated} of {wanted} pods are of this release: \
+             `spec.paused: false` rolls it out"
         ));
     }
 

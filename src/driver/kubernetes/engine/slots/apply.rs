@@ -94,7 +94,8 @@ impl Slots<'_> {
         if how.replacing == Replacing::Refused {
             return Err(EngineError::Refused {
                 reason: format!("{}: {reason} while it has live traffic", said(&key)),
-                help: "`strategy: blue_green` replaces it beside the live one, `strategy: recreate` in its place"
+                help: "`strategy: blue_green` replaces it beside the live one, `strategy: \
+                       recreate` in its place"
                     .to_owned(),
             });
         }

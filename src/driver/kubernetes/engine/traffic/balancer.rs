@@ -1,5 +1,5 @@
-//! The addresses that load balancers and Gateways have got, as the status of the live objects and of
-//! the Gateways says.
+//! The addresses that load balancers and Gateways have got, as the status of the live objects and
+//! of the Gateways says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
@@ -211,8 +211,8 @@ mod tests {
         assert_eq!(address(&json!({})), None);
     }
 
-    /// The entrance of a route to a Gateway with these addresses, listeners, and what the route says
-    /// of it.
+    /// The entrance of a route to a Gateway with these addresses, listeners, and what the route
+    /// says of it.
     fn behind(
         addresses: &Value,
         listeners: &Value,
