@@ -3,9 +3,11 @@
 
 use globset::Glob;
 
+use crate::config::Project;
 use crate::config::findings::Findings;
 use crate::config::schema::{Branch, Branches, ReleaseConfig};
 use crate::config::suggest::suggest;
+use crate::model::branch::BranchRule;
 
 /// What is wrong with the rules, whatever environments there are.
 pub(super) fn check(findings: &mut Findings<'_>, branches: &Branches) {
@@ -83,5 +85,13 @@ fn release(findings: &mut Findings<'_>, branch: &str, rule: &Branch) {
     if release.tag.is_empty() || Glob::new(&release.tag).is_err() {
         let path = ["branches", branch, "release", "tag"];
         findings.add(&path, "this is not a glob", "write `v*`");
+    }
+}
+
+impl Project {
+    /// The branch rules, those with a name before those with a glob.
+    #[must_use]
+    pub fn branch_rules(&self) -> Vec<BranchRule> {
+        self.branches.branch_rules()
     }
 }

@@ -22,7 +22,6 @@ use crate::config::validate::{across, validate};
 use crate::config::volumes;
 use crate::files;
 use crate::files::beneath::{Alone, in_repository};
-use crate::model::branch::BranchRule;
 use crate::model::{ContentHash, EnvironmentName, ProjectName};
 
 /// The most faults that are shown at once.
@@ -53,14 +52,6 @@ pub struct Project {
     pub places_in: BTreeMap<EnvironmentName, Places>,
     /// What may be a slip and may be meant.
     pub notes: Vec<ConfigProblem>,
-}
-
-impl Project {
-    /// The branch rules, those with a name before those with a glob.
-    #[must_use]
-    pub fn branch_rules(&self) -> Vec<BranchRule> {
-        self.branches.branch_rules()
-    }
 }
 
 /// Reads `shipit.yaml` and `environments/*.yaml`.

@@ -22,6 +22,12 @@ const LONGEST: usize = 128 << 10;
 /// How much of a name is repeated in an error.
 const SHOWN: usize = 60;
 
+/// Whether a word is a name as variables have them: anything else may be a value.
+fn is_name(word: &str) -> bool {
+    let is_usual = |sign: char| sign.is_ascii_uppercase() || sign.is_ascii_digit() || sign == '_';
+    word.len() <= SHOWN && word.chars().all(is_usual)
+}
+
 /// What is wrong with a file. It repeats no value: some have secrets in them all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EnvFileFault {
@@ -122,7 +128,10 @@ impl<'a> EnvFile<'a> {
         let before = line.len() - statement.len();
 
         let Some(end) = statement.find(['=', ':']) else {
-            let reason = format!("{} has no value", shown(statement.trim()));
+            let reason = match statement.split_whitespace().next() {
+                Some(word) if is_name(word) => format!("{} has no value", shown(word)),
+                _ => "a line has no `=`".to_owned(),
+            };
             let help = "write `NAME=value`; variables of the machine are not read, for the same \
                         files are the same release everywhere";
             return wrong(reason, help);
@@ -130,7 +139,7 @@ impl<'a> EnvFile<'a> {
         let name = statement[..end].trim();
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_.-".contains(letter);
         if name.is_empty() || !name.chars().all(is_plain) {
-            let reason = format!("{} is no name of a variable", shown(name));
+            let reason = "what is before the `=` is no name of a variable".to_owned();
             return wrong(
                 reason,
                 "use letters, digits, `_`, `.` and `-`: `NAME=value`",

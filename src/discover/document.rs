@@ -62,7 +62,15 @@ pub(super) fn read(from: &str, text: &str) -> Result<Map<String, Value>, Discove
         )),
         Err(error) => Err(DiscoverError::new(
             from,
-            format!("it cannot be read: {error}"),
+            match error.location() {
+                // What stands there may be a secret.
+                Some(at) => format!(
+                    "line {}, column {}: it cannot be read",
+                    at.line(),
+                    at.column()
+                ),
+                None => "it cannot be read".to_owned(),
+            },
             "look at it with the tool that it is for; `docker compose config` prints a Compose \
              file with everything filled in",
         )),
@@ -73,7 +81,13 @@ pub(super) fn read(from: &str, text: &str) -> Result<Map<String, Value>, Discove
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
+        Value::Number(number) => Some(match number.as_f64() {
+            // `022` is no number of YAML's, and was read as one with a point.
+            Some(whole) if number.is_f64() && whole.fract() == 0.0 && whole.abs() < 1e15 => {
+                format!("{whole:.0}")
+            }
+            _ => number.to_string(),
+        }),
         Value::Bool(flag) => Some(flag.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }

@@ -284,6 +284,23 @@ fn accessory(proposal: &mut Proposal, found: &mut Found, (called, definition): (
         let inside = number(parts.last());
         let outside = number(parts.iter().rev().nth(1)).or(inside);
         match inside.filter(|port| *port > 0) {
+            Some(_) if parts.len() > 2 && is_loopback(parts[0]) => {
+                // All listeners have one address: what was open is closed rather than the other
+                // way round.
+                proposal.engine = EngineProposal::Docker { is_open: false };
+                proposal.remark(format!(
+                    "the port of {called} was open on this machine alone, so all listeners are: \
+                     `traffic.address` opens them"
+                ));
+                assign(
+                    &mut service,
+                    &[Published {
+                        inside: inside.unwrap_or_default(),
+                        outside,
+                        is_open: false,
+                    }],
+                );
+            }
             Some(inside) => assign(
                 &mut service,
                 &[Published {
@@ -304,10 +321,21 @@ fn accessory(proposal: &mut Proposal, found: &mut Found, (called, definition): (
         definition.get("env"),
     );
 
-    for key in ["volumes", "directories"] {
-        for line in items(definition.get(key)).iter().filter_map(text) {
-            mount(&mut service, &line);
-        }
+    for line in items(definition.get("volumes")).iter().filter_map(text) {
+        mount(&mut service, &line);
+    }
+    for line in items(definition.get("directories")).iter().filter_map(text) {
+        // Each accessory has its own, below a folder of its own.
+        let is_own = !line.starts_with(['/', '.', '~']);
+        let line = if is_own {
+            format!("{called}-{line}")
+        } else {
+            line
+        };
+        mount(&mut service, &line);
+        service.remark(format!(
+            "what is in the directory {line} by now stays where Kamal has it"
+        ));
     }
     let known = ["image", "port", "cmd", "env", "volumes", "directories"];
     for key in entries(Some(definition)).into_keys() {
@@ -323,6 +351,10 @@ fn accessory(proposal: &mut Proposal, found: &mut Found, (called, definition): (
         }
     }
     proposal.add(called, service);
+}
+
+fn is_loopback(address: &str) -> bool {
+    address.starts_with("127.") || address == "localhost"
 }
 
 fn registry(proposal: &mut Proposal, whole: &Value, roles: usize) {

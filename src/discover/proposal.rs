@@ -18,7 +18,7 @@ pub struct Remark(String);
 impl Remark {
     /// One line, whatever is in the text.
     pub(super) fn new(text: impl AsRef<str>) -> Self {
-        let text = text.as_ref();
+        let text = &without_logins(text.as_ref());
         let mut line: String = text.chars().take(LONGEST).flat_map(visible).collect();
         if text.chars().nth(LONGEST).is_some() {
             line.push('…');
@@ -36,6 +36,20 @@ impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// A text with dots in the place of logins in addresses: `https://…@host`.
+fn without_logins(text: &str) -> String {
+    let mut parts = text.split("//");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(['/', ' ', '`', '\'', '"']).unwrap_or(part.len());
+        let from = part[..end].rfind('@').unwrap_or(0);
+        shown.push_str("//");
+        shown.push_str(if from > 0 { "…" } else { "" });
+        shown.push_str(&part[from..]);
+    }
+    shown
 }
 
 /// A character as it may stand in a comment.

@@ -3,6 +3,9 @@
 mod kind;
 
 use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::driver::scm::git::Git;
@@ -175,13 +178,16 @@ const STATE_README: &str = "The state of this project's environments: history, j
                             and by default the images.\nKept out of Git; kept by `shipit`.\n";
 
 fn put(root: &Path, path: &Path, content: &[u8]) -> Result<(), Error> {
-    files::replace(&root.join(path), content).map_err(|source| {
-        crate::port::store::StoreError::Io {
-            what: format!("writing {}", path.display()),
-            source,
-        }
-        .into()
-    })
+    let path = root.join(path);
+    files::replace(&path, content).map_err(|error| unwritten(&path, error))?;
+    // Everybody who reads the project reads them.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
+        .map_err(|error| unwritten(&path, error))
+}
+
+fn unwritten(path: &Path, source: io::Error) -> Error {
+    let what = format!("writing {}", path.display());
+    crate::port::store::StoreError::Io { what, source }.into()
 }
 
 /// Has Git leave out the state, and what a build makes: it would be an input of the next one.
@@ -195,7 +201,7 @@ fn ignore(root: &Path, kind: &Kind) -> Result<bool, Error> {
     let text = String::from_utf8_lossy(&before);
     let has = |folder: &str| {
         let mut lines = text.lines();
-        lines.any(|line| line.trim_matches('/').starts_with(folder))
+        lines.any(|line| line.trim().trim_matches(['/', '*']) == folder)
     };
     let made = match kind {
         Kind::Cargo(_) => Some("target"),
@@ -221,8 +227,10 @@ fn ignore(root: &Path, kind: &Kind) -> Result<bool, Error> {
     } else {
         "\n"
     };
-    let whole = [before.as_slice(), gap.as_bytes(), more.as_bytes()].concat();
-    put(root, Path::new(".gitignore"), &whole)?;
+    // Where it is a link, its file is added to; its mode stays.
+    let added = File::options().create(true).append(true).open(&path);
+    let added = added.and_then(|mut file| file.write_all(format!("{gap}{more}").as_bytes()));
+    added.map_err(|error| unwritten(Path::new(".gitignore"), error))?;
     Ok(true)
 }
 

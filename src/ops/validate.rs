@@ -35,10 +35,17 @@ pub fn validate(root: &Path, project: &Project) -> Result<(), ConfigError> {
 
 fn of_environment(root: &Path, project: &Project, environment: &EnvironmentName) -> DesiredErrors {
     let configuration = &project.environments[environment];
-    // Of which commit and branch an apply will be is not known here: that there are such is.
+    // Of which commit an apply will be is not known here: that there is one is. The branch is that
+    // which deploys there.
+    let rules = project.branch_rules();
+    let is_plain = |pattern: &str| !pattern.contains(['*', '?', '[', '{']);
+    let mut own = rules
+        .iter()
+        .filter(|rule| rule.environment.as_ref() == Some(environment));
+    let branch = own.find(|rule| is_plain(&rule.pattern));
     let source = Source {
         commit: Some("0".repeat(40)),
-        branch: Some("main".to_owned()),
+        branch: Some(branch.map_or_else(|| "main".to_owned(), |rule| rule.pattern.clone())),
         ..Source::default()
     };
 

@@ -7,6 +7,7 @@ use super::{CANARY, of, proposed, read_back};
 use crate::discover::{Container, Objects, of_containers, of_namespace};
 
 #[test]
+#[allow(clippy::too_many_lines)] // a table
 fn what_a_compose_file_may_say_in_some_form_is_read_or_named() {
     for (service, says) in [
         ("{image: nginx}", "tag: latest"),

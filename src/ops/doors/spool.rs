@@ -8,11 +8,12 @@
 //!                              tells of it, and the ref has moved all the same
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::intake::{Push, push};
+use super::intake::{Push, PushedRef, push};
 use super::pushed::git;
 use super::{DoorError, Doors};
 use crate::files;
@@ -30,6 +31,12 @@ const GRACE: Duration = Duration::from_secs(15);
 
 /// How long an announced push is looked for. It was refused by then.
 const ANNOUNCED: Duration = Duration::from_mins(10);
+
+/// The most announced pushes that are looked for at once in a repository.
+const MOST_COMING: usize = 50;
+
+/// How Git tells of a ref.
+const FORM: &str = "--format=%(objectname) %(refname)";
 
 /// What a file is called that no server has been told of.
 pub(super) const TOLD: &str = "json";
@@ -56,7 +63,7 @@ pub async fn collect(doors: &Doors) -> Result<usize, DoorError> {
         };
         // A repository with a checkout has it one folder below.
         let folders = [folder(&repository), folder(&repository.join(".git"))];
-        for path in spooled(&folders, COMING) {
+        for path in spooled(&folders, COMING).into_iter().take(MOST_COMING) {
             if let Some(found) = arrived(&repository, &path, name).await {
                 push(doors, &found).await?;
                 taken += 1;
@@ -90,29 +97,31 @@ async fn arrived(repository: &Path, path: &Path, project: &ProjectName) -> Optio
         return None;
     }
 
-    let mut push = read(path).filter(|push| push.project == *project)?;
-    let mut refs = Vec::new();
-    for pushed in push.refs {
-        if points_at(repository, &pushed.name).await.as_ref() == Some(&pushed.new) {
-            refs.push(pushed);
-        }
+    let push = read(path).filter(|push| push.project == *project);
+    let push = match push {
+        Some(push) => moved(repository, push).await,
+        None => None,
+    };
+    if push.is_none() && age > ANNOUNCED {
+        let _ = fs::remove_file(path);
     }
-    if refs.is_empty() {
-        if age > ANNOUNCED {
-            let _ = fs::remove_file(path);
-        }
-        return None;
-    }
-    push.refs = refs;
-    Some(push)
+    push
 }
 
-/// What a ref of a repository points at.
-async fn points_at(repository: &Path, name: &str) -> Option<String> {
-    let repository = repository.to_str().filter(|_| is_reference(name))?;
-    let said = git(&["-C", repository, "rev-parse", "--verify", "--quiet", name]).await;
-    let text = String::from_utf8(said.ok()?.answer).ok()?;
-    Some(text.trim().to_owned())
+/// A push with those of its refs that point at what was pushed; none when there is no such.
+async fn moved(repository: &Path, mut push: Push) -> Option<Push> {
+    push.refs.retain(|pushed| is_reference(&pushed.name));
+    let mut words = vec!["-C", repository.to_str()?, "for-each-ref", FORM];
+    words.extend(push.refs.iter().map(|pushed| pushed.name.as_str()));
+    let said = git(&words).await.ok().filter(|_| !push.refs.is_empty())?;
+    let text = String::from_utf8(said.answer).ok()?;
+    let there: BTreeSet<&str> = text.lines().collect();
+    let is_there = |pushed: &PushedRef| {
+        let line = format!("{} {}", pushed.new, pushed.name);
+        there.contains(line.as_str())
+    };
+    push.refs.retain(is_there);
+    (!push.refs.is_empty()).then_some(push)
 }
 
 /// The folder that a URL means, if it is one of this machine.
@@ -139,8 +148,14 @@ pub(super) fn spooled(folders: &[PathBuf], ending: &str) -> Vec<PathBuf> {
         path.extension()
             .is_some_and(|extension| extension == ending)
     };
+    // In the order in which they came: a later push counts more than an earlier one.
+    let written = |path: &PathBuf| {
+        fs::symlink_metadata(path)
+            .and_then(|file| file.modified())
+            .ok()
+    };
     let mut paths: Vec<PathBuf> = paths.filter(is_whole).collect();
-    paths.sort();
+    paths.sort_by_cached_key(|path| (written(path), path.clone()));
     paths.truncate(MOST);
     paths
 }
