@@ -110,7 +110,7 @@ async fn propose(cx: &Cx, origin: &Origin, out: Option<&PathBuf>) -> Result<Exit
             })?;
     let files = discover::discover(&cx.directory, origin, &environment).await?;
     let written = match out {
-        Some(out) => Some(discover::write(&cx.directory, out, &files)?),
+        Some(out) => Some(discover::write(out, &files)?),
         None => None,
     };
 

@@ -234,7 +234,17 @@ fn secrets(proposal: &mut Proposal, service: &mut ServiceProposal, secrets: Opti
             {
                 SecretProposal::AwsParameter(parameter)
             }
-            (_, Some(manager)) if is_plain(&manager) => SecretProposal::AwsSecret(manager),
+            (_, Some(manager)) if is_plain(&manager) => {
+                // `NAME:KEY:STAGE:VERSION`, of which a whole name by Amazon's rules has colons, too.
+                let is_whole = manager.starts_with("arn:");
+                let (name, more) = match manager.split_once(':') {
+                    Some((name, more)) if !is_whole => (name.to_owned(), more),
+                    _ => (manager.clone(), ""),
+                };
+                let key = more.split(':').next().filter(|key| !key.is_empty());
+                let key = key.map(str::to_owned);
+                SecretProposal::AwsSecret { name, key }
+            }
             _ => {
                 service.remark(format!(
                     "{name}: where its value comes from is not carried over: here it is a variable"

@@ -240,8 +240,13 @@ fn variables(
     }
     for line in items(env.get("secret")).iter().filter_map(text) {
         // `NAME:ALIAS` has the value of another name.
-        let name = line.split(':').next().unwrap_or_default();
+        let (name, alias) = line.split_once(':').unwrap_or((&line, ""));
         found.variable(proposal, (called, service), name, None);
+        if !alias.is_empty() {
+            service.remark(format!(
+                "{name} had the value of {alias}: write `env: {alias}` at its secret"
+            ));
+        }
     }
     if env.get("tags").is_some() {
         service.left_out(

@@ -152,7 +152,12 @@ pub enum SecretProposal {
     /// A parameter of Amazon's Parameter Store.
     AwsParameter(String),
     /// A secret of Amazon's Secrets Manager.
-    AwsSecret(String),
+    AwsSecret {
+        /// Its name.
+        name: String,
+        /// The key in its document; none: all of it.
+        key: Option<String>,
+    },
 }
 
 /// One service.

@@ -154,9 +154,12 @@ fn secret(from: &SecretProposal) -> Map {
             map.map("kubernetes", of);
         }
         SecretProposal::AwsParameter(name) => map.text("aws_parameter", name),
-        SecretProposal::AwsSecret(name) => {
+        SecretProposal::AwsSecret { name, key } => {
             let mut of = Map::new();
             of.text("name", name);
+            if let Some(key) = key {
+                of.text("key", key);
+            }
             map.map("aws_secret", of);
         }
     }

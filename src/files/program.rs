@@ -105,15 +105,11 @@ pub async fn captured(
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    let mark = match bounds.left_behind {
-        LeftBehind::Ends => Some(Mark::random()),
-        LeftBehind::GoesOn => None,
-    };
-    if let Some(mark) = &mark {
-        command.env(marked::VARIABLE, mark.word());
-    }
+    let mark = Mark::random();
+    command.env(marked::VARIABLE, mark.word());
     let mut child = command.spawn().map_err(CaptureError::Start)?;
-    let group = Group::of(&child, mark);
+    // All of it ends with an error; what may go on does so behind an end of its own.
+    let group = Group::of(&child, Some(mark));
 
     let fed = feed(child.stdin.take(), input);
     let answer = Reading::begin(child.stdout.take(), bounds.answer);

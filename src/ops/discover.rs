@@ -64,9 +64,11 @@ async fn proposal(root: &Path, origin: &Origin) -> Result<Proposal, Error> {
     let folder = folder_name(root);
     Ok(match origin {
         Origin::File(path) => {
-            let read = files::read_text(&root.join(path), LARGEST);
+            // As it was typed: from where its reader stands.
+            let read = files::read_text(path, LARGEST);
             let text = read.map_err(|error| unreadable(path, &error.to_string()))?;
-            let beside = root.join(path).parent().map(folder_name);
+            let whole = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            let beside = whole.parent().map(folder_name);
             of_file(path, &beside.unwrap_or(folder), &text)?
         }
         Origin::Input => {
@@ -168,8 +170,8 @@ fn is_valid(files: &Files) -> Result<(), Error> {
 }
 
 /// Writes a proposal into a folder that is made for it. What is there is never written over.
-pub fn write(root: &Path, out: &Path, files: &Files) -> Result<Vec<PathBuf>, Error> {
-    let folder = root.join(out);
+pub fn write(out: &Path, files: &Files) -> Result<Vec<PathBuf>, Error> {
+    let folder = out.to_path_buf();
     let failed = |source: std::io::Error| StoreError::Io {
         what: format!("making the folder {}", out.display()),
         source,

@@ -209,7 +209,8 @@ fn ignore(root: &Path, kind: &Kind) -> Result<bool, Error> {
         Kind::Python {
             install: Some(_), ..
         } => Some(PACKAGES),
-        Kind::Docker { .. } | Kind::Npm { .. } | Kind::Python { .. } | Kind::Plain => None,
+        Kind::Npm { .. } => Some("node_modules"),
+        Kind::Docker { .. } | Kind::Python { .. } | Kind::Plain => None,
     };
 
     let mut more = String::new();

@@ -99,8 +99,13 @@ fn cargo(root: &Path) -> Option<Kind> {
 fn package(manifest: &str) -> Option<String> {
     let (_, section) = manifest.split_once("[package]")?;
     let own = section.lines().take_while(|line| !line.starts_with('['));
-    own.filter_map(|line| line.trim().strip_prefix("name"))
-        .find_map(|line| line.split('"').nth(1).map(str::to_owned))
+    let name = own
+        .filter_map(|line| line.split_once('='))
+        .find_map(|(key, value)| {
+            let name = value.trim().trim_matches(['"', '\'']);
+            (key.trim() == "name").then(|| name.to_owned())
+        });
+    name.filter(|name| !name.is_empty() && name.chars().all(is_plain) && !name.contains('.'))
 }
 
 fn go(root: &Path) -> Option<Kind> {
@@ -111,7 +116,7 @@ fn go(root: &Path) -> Option<Kind> {
     let commands = std::fs::read_dir(root.join("cmd")).into_iter().flatten();
     let mut names: Vec<String> = commands
         .flatten()
-        .filter(|entry| entry.path().is_dir())
+        .filter(|entry| entry.path().join("main.go").is_file())
         .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(|name| name.chars().all(is_plain))
         .collect();
@@ -128,8 +133,8 @@ fn is_plain(sign: char) -> bool {
 }
 
 fn npm(root: &Path) -> Option<Kind> {
-    let package = files::read(&root.join("package.json"), LARGEST).ok()?;
-    let package: Value = serde_json::from_slice(&package).ok()?;
+    let package = text(&root.join("package.json"))?;
+    let package: Value = serde_json::from_str(package.trim_start_matches('\u{feff}')).ok()?;
     let installers = [
         ("package-lock.json", "npm ci"),
         ("npm-shrinkwrap.json", "npm ci"),
@@ -139,11 +144,16 @@ fn npm(root: &Path) -> Option<Kind> {
     let locked = installers
         .iter()
         .find(|(lock, _)| root.join(lock).is_file());
+    let started = package.pointer("/scripts/start").and_then(Value::as_str);
+    let started = started.and_then(|line| line.strip_prefix("node "));
+    let started = started.filter(|file| file.chars().all(|sign| is_plain(sign) || sign == '/'));
     let main = package.get("main").and_then(Value::as_str);
+    let main = started.or(main);
     let usual = ["index.js", "server.js", "app.js", "src/index.js"];
     let there = usual.into_iter().find(|name| root.join(name).is_file());
     Some(Kind::Npm {
-        install: locked.map_or("npm install", |(_, install)| install),
+        // A lock file that a build makes would be an input of the next one.
+        install: locked.map_or("npm install --no-package-lock", |(_, install)| install),
         build: package.pointer("/scripts/build").is_some(),
         main: main.or(there).unwrap_or("index.js").to_owned(),
     })
@@ -238,7 +248,7 @@ mod tests {
             ),
             (
                 &[("package.json", "{}")],
-                npm("npm install", false, "index.js"),
+                npm("npm install --no-package-lock", false, "index.js"),
             ),
             (&[("README.md", "")], Kind::Plain),
         ] {
