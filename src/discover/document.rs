@@ -65,7 +65,7 @@ pub(super) fn read(from: &str, text: &str) -> Result<Map<String, Value>, Discove
             match error.location() {
                 // What stands there may be a secret.
                 Some(at) => format!(
-                    "line {}, column {}: it cannot be read",
+                    "it cannot be read: line {}, column {}",
                     at.line(),
                     at.column()
                 ),

@@ -70,6 +70,7 @@ pub(super) fn can_have_agent(directory: &Directory) -> io::Result<()> {
     if directory.socket().exists() {
         return Ok(());
     }
+    directory.open()?;
     files::try_writing(directory.path())
 }
 

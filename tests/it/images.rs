@@ -218,7 +218,7 @@ fn what_cannot_be_run_is_told_with_the_plan() {
         .says("does not have it, or not any more");
     shop.image = Some(format!("\"{}/acme/web:{{{{ commit }}}}\"", maker.endpoint));
     plan(&shop)
-        .code(64)
+        .code(1)
         .says("services.web.image")
         .says("`commit`");
 
