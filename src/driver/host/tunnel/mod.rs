@@ -11,7 +11,9 @@ mod explain;
 mod ssh;
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +25,7 @@ use tokio::net::{TcpListener, UnixStream};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::host::tunnel::ssh::{CONNECT, HostKeys};
+use crate::driver::host::tunnel::ssh::CONNECT;
 use crate::files::process::{self, Group};
 use crate::files::program::{Bounds, CaptureError, Captured, Keep, LeftBehind, captured};
 use crate::port::engine::EngineError;
@@ -125,9 +127,9 @@ impl Tunnel {
     /// Logs in.
     pub async fn open(to: Destination) -> Result<Self, EngineError> {
         let folder = private_folder().map_err(|error| failed(&to, "making a folder", &error))?;
-        let checking = host_keys(&to).await?;
+        let effective = effective(&to).await?;
         let script = shell(&about_script());
-        let mut command = to.master(&control(folder.path()), checking, &script);
+        let mut command = to.master(&control(folder.path()), &effective, &script);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -317,8 +319,8 @@ fn not_connected(to: &Destination, said: &str, is_late: bool) -> EngineError {
     explain::no_connection(to, said)
 }
 
-/// What the user's configuration says of hosts' keys.
-async fn host_keys(to: &Destination) -> Result<HostKeys, EngineError> {
+/// What ssh's configuration amounts to.
+async fn effective(to: &Destination) -> Result<String, EngineError> {
     let bounds = Bounds {
         within: FORWARD,
         answer: Keep::Whole(1 << 20),
@@ -334,7 +336,7 @@ async fn host_keys(to: &Destination) -> Result<HostKeys, EngineError> {
         let said = String::from_utf8_lossy(&done.beside);
         return Err(explain::no_connection(to, &said));
     }
-    Ok(HostKeys::of(&String::from_utf8_lossy(&done.answer)))
+    Ok(String::from_utf8_lossy(&done.answer).into_owned())
 }
 
 fn control(folder: &Path) -> PathBuf {
@@ -349,7 +351,8 @@ fn shell(script: &str) -> String {
 /// A word for a shell, whatever is in it.
 #[must_use]
 pub fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
+    // In double quotes: fish reads a backslash in single ones.
+    format!("'{}'", word.replace('\'', r#"'"'"'"#))
 }
 
 /// Says what is on the other side, and stays until the connection is not wanted any more.
@@ -456,8 +459,10 @@ fn private_folder() -> std::io::Result<TempDir> {
     let top = if is_fit(&top) { top } else { "/tmp".into() };
     sweep(&top);
     let prefix = format!("{PREFIX}{}-", std::process::id());
-    // `tempfile` makes folders that only their owner can enter.
-    tempfile::Builder::new().prefix(&prefix).tempdir_in(top)
+    tempfile::Builder::new()
+        .prefix(&prefix)
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(top)
 }
 
 fn sweep(top: &Path) {

@@ -68,7 +68,8 @@ impl Destination {
 
     /// The connection itself, with the control socket by which everything else goes through it. It
     /// ends when its standard input does: a shipit that was killed leaves no connection.
-    pub(super) fn master(&self, control: &Path, checking: HostKeys, script: &str) -> Command {
+    /// `effective`: what ssh's configuration amounts to.
+    pub(super) fn master(&self, control: &Path, effective: &str, script: &str) -> Command {
         let mut command = environment::program("ssh");
         command.args(["-T", "-M", "-S"]).arg(control);
         command.args(self.login());
@@ -88,12 +89,14 @@ impl Destination {
             "ForwardX11=no",
             "PermitLocalCommand=no",
             "RemoteCommand=none",
-            "SessionType=default",
-            "StdinNull=no",
-            "ForkAfterAuthentication=no",
             "EscapeChar=none",
         ]));
-        if checking == HostKeys::WouldNotBeChecked {
+        // What an older ssh does not know no configuration of it can say.
+        let known = NEWER
+            .into_iter()
+            .filter(|option| is_known(effective, option));
+        command.args(options(&known.collect::<Vec<_>>()));
+        if HostKeys::of(effective) == HostKeys::WouldNotBeChecked {
             command.args(options(&["StrictHostKeyChecking=yes"]));
         }
         command.args(self.host());
@@ -147,6 +150,20 @@ impl Destination {
     }
 }
 
+/// What a user's configuration may say for sessions of their own, since OpenSSH 8.7.
+const NEWER: [&str; 3] = [
+    "SessionType=default",
+    "StdinNull=no",
+    "ForkAfterAuthentication=no",
+];
+
+/// Whether ssh knows an option, by what it prints of its configuration.
+fn is_known(effective: &str, option: &str) -> bool {
+    let name = option.split('=').next().unwrap_or_default();
+    let mut names = effective.lines().filter_map(|line| line.split(' ').next());
+    names.any(|known| known.eq_ignore_ascii_case(name))
+}
+
 /// Whether the user's configuration has hosts' keys checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HostKeys {
@@ -175,7 +192,9 @@ impl HostKeys {
 fn through(control: &Path) -> Command {
     let mut command = environment::tool("ssh", &[]);
     command.args(["-F", "none", "-S"]).arg(control);
-    command.args(options(&["ControlMaster=no"]));
+    // Where the connection is gone ssh would make another by itself, to another port and as somebody
+    // else: it has no way there but the control socket.
+    command.args(options(&["ControlMaster=no", "ProxyCommand=false"]));
     command
 }
 
@@ -217,7 +236,7 @@ mod tests {
     #[test]
     fn nobody_is_asked_and_no_wait_is_without_end() {
         let control = Path::new("/run/c");
-        let words = words(&destination().master(control, HostKeys::Checked, "true"));
+        let words = words(&destination().master(control, "sessiontype default\n", "true"));
         for option in [
             "BatchMode=yes",
             "ExitOnForwardFailure=yes",
@@ -226,6 +245,7 @@ mod tests {
             "ServerAliveInterval=5",
             "ServerAliveCountMax=3",
             "IdentitiesOnly=yes",
+            "SessionType=default",
             "UserKnownHostsFile=\"/p/known hosts\"",
         ] {
             let at = words.iter().position(|word| word == option);
@@ -235,6 +255,8 @@ mod tests {
             .iter()
             .find(|word| word.contains("StrictHostKeyChecking"));
         assert_eq!(checking, None, "the user's configuration says it");
+        let newer = "StdinNull=no".to_owned();
+        assert!(!words.contains(&newer), "this ssh does not know it");
         assert_eq!(words[words.len() - 3..], ["--", "10.0.0.5", "true"]);
     }
 
@@ -252,7 +274,7 @@ mod tests {
         ] {
             assert_eq!(HostKeys::of(text), keys, "{text}");
         }
-        let unchecked = HostKeys::WouldNotBeChecked;
+        let unchecked = "stricthostkeychecking no\n";
         let words = words(&destination().master(Path::new("/run/c"), unchecked, "true"));
         assert!(words.contains(&"StrictHostKeyChecking=yes".to_owned()));
     }
