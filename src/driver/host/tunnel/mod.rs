@@ -524,7 +524,7 @@ mod tests {
 
     #[test]
     fn a_script_is_one_word_for_any_shell() {
-        assert_eq!(shell("echo 'a'"), r"exec sh -c 'echo '\''a'\'''");
+        assert_eq!(shell("echo 'a'"), r#"exec sh -c 'echo '"'"'a'"'"''"#);
     }
 
     #[test]
