@@ -3,8 +3,7 @@
 //!
 //! ```text
 //! AGENT/commands/PID.STARTED   the machine's boot, when the process was started, the signal that
-//! ends it, and
-//!                              what all that it started is marked with
+//!                              ends it, and what all that it started is marked with
 //! ```
 
 use std::fs::{self, DirBuilder};

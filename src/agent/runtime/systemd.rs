@@ -8,8 +8,10 @@
 //!
 //! ```text
 //! AGENT/units/NAME       there before the unit is, and gone after it: what a dead agent left is
-//! found by it AGENT/units/NAME/env   the variables while it starts, for the agent's user alone: no
-//! argument and no property has them ```
+//!                        found by it
+//! AGENT/units/NAME/env   the variables while it starts, for the agent's user alone: no argument
+//!                        and no property has them
+//! ```
 
 mod unit;
 

@@ -4,8 +4,7 @@
 //! ```text
 //! shipit/spool/KEY.json        no server was there
 //! shipit/spool/KEY.announced   what is about to be pushed: whoever pushes may be gone before Git
-//! calls the hook that
-//!                              tells of it, and the ref has moved all the same
+//!                              calls the hook that tells of it, and the ref has moved all the same
 //! ```
 
 use std::collections::BTreeSet;

@@ -1,9 +1,11 @@
 //! The state store `kubernetes`: history, journal and lock as objects of one namespace.
 //!
 //! ```text
-//! ConfigMap shipit-state-PROJECT-ENV        the head: serial, lineage, and which Secret holds
-//! which release Secret    shipit-state-PROJECT-ENV-r7-s12  release 7 as it was written at serial
-//! 12, compressed Secret    shipit-state-PROJECT-ENV-j-RUN-3 the third entry of a run's journal
+//! ConfigMap shipit-state-PROJECT-ENV         the head: serial, lineage, and which Secret holds
+//!                                            which release
+//! Secret    shipit-state-PROJECT-ENV-r7-s12  release 7 as it was written at serial 12,
+//!                                            compressed
+//! Secret    shipit-state-PROJECT-ENV-j-RUN-3 the third entry of a run's journal
 //! Secret    shipit-state-PROJECT-ENV-n-ID    what is to be reported of a run, and what was
 //! Lease     shipit-state-PROJECT-ENV         who holds the lock, with a heartbeat
 //! ```
