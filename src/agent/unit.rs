@@ -80,9 +80,19 @@ pub fn service(program: &Path, directory: &Path, owner: UnitOwner<'_>, sockets: 
          \n\
          [Install]\n\
          WantedBy={target}\n",
-        program = program.display(),
-        directory = directory.display(),
+        program = word(program),
+        directory = word(directory),
     )
+}
+
+/// A path as one word of `ExecStart=` (`systemd.service(5)`), in which `%` and `$` mean more.
+fn word(path: &Path) -> String {
+    let text = path.to_string_lossy().replace('%', "%%").replace('$', "$$");
+    if !text.contains([' ', '\t', '"', '\'', '\\', ';']) {
+        return text;
+    }
+    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{escaped}\"")
 }
 
 /// The socket unit.
@@ -94,4 +104,22 @@ pub fn socket(listeners: &[SocketAddr]) -> String {
     }
     text.push_str("NoDelay=yes\nBacklog=1024\n\n[Install]\nWantedBy=sockets.target\n");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::word;
+    use std::path::Path;
+
+    #[test]
+    fn a_path_is_one_word_of_a_unit() {
+        for (path, expected) in [
+            ("/var/lib/shipit", "/var/lib/shipit"),
+            ("/home/a b/x", "\"/home/a b/x\""),
+            ("/a%h/$HOME", "/a%%h/$$HOME"),
+            ("/a\"b", "\"/a\\\"b\""),
+        ] {
+            assert_eq!(word(Path::new(path)), expected);
+        }
+    }
 }

@@ -14,7 +14,7 @@ use crate::config::kinds::{self, KIND};
 use crate::config::node::{FILE_LIMIT, Node, Value, parse};
 use crate::config::problem::{ConfigError, ConfigProblem, File, Position, Problem};
 use crate::config::project_keys::of_the_project;
-use crate::config::rules::{Places, keys_in, rules_in};
+use crate::config::rules::{Places, places};
 use crate::config::schema::{Branches, EnvironmentConfig};
 use crate::config::slips;
 use crate::config::suggest::suggest;
@@ -48,7 +48,7 @@ pub struct Project {
     pub(super) texts: BTreeMap<String, String>,
     /// Where the rules of all environments are written.
     pub places: Places,
-    /// Where the keys of each environment are.
+    /// Where those of each environment are.
     pub places_in: BTreeMap<EnvironmentName, Places>,
     /// What may be a slip and may be meant.
     pub notes: Vec<ConfigProblem>,
@@ -286,10 +286,10 @@ impl Reading<'_> {
             branches: whole.branches,
             files: self.files.iter().map(File::hash).collect(),
             texts: self.files.iter().map(File::named).collect(),
-            places: rules_in(base, &self.files),
+            places: places(base, &self.files),
             places_in: trees
                 .iter()
-                .map(|(name, tree)| (name.clone(), keys_in(tree, &self.files)))
+                .map(|(name, tree)| (name.clone(), places(tree, &self.files)))
                 .collect(),
             notes: ConfigError::new(notes, &self.files).faults,
         })

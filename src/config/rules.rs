@@ -29,7 +29,7 @@ const RULES: [&str; 7] = [
 /// Those are the project's alone.
 const APPROVERS: &str = "approvers";
 
-/// Where keys are written, by those that they are below: `branches.staging.offshoots`.
+/// Where rules are written, by their keys: `branches.staging.offshoots`.
 pub type Places = BTreeMap<String, RulePlace>;
 
 /// The rules of a project.
@@ -97,7 +97,7 @@ pub fn rules_of(
     if !problems.is_empty() {
         return Err(ConfigError::new(problems, &files));
     }
-    rules.places = rules_in(&tree, &files);
+    rules.places = places(&tree, &files);
     Ok(rules)
 }
 
@@ -109,19 +109,8 @@ fn without(mut tree: Node, goes: impl Fn(&str) -> bool) -> Node {
     tree
 }
 
-/// Where all keys of a tree are.
-pub(super) fn keys_in(tree: &Node, files: &[File]) -> Places {
-    let mut places = Places::new();
-    if let Value::Map(entries) = &tree.value {
-        for (key, node) in entries {
-            place(&mut places, files, &key.name, key.at, node, usize::MAX);
-        }
-    }
-    places
-}
-
 /// Where the rules of a tree are.
-pub(super) fn rules_in(tree: &Node, files: &[File]) -> Places {
+pub(super) fn places(tree: &Node, files: &[File]) -> Places {
     let mut places = Places::new();
     for rule in RULES {
         if let Some((key, node)) = tree.get(rule) {

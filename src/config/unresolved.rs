@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use crate::config::forms;
+use crate::config::node::{Key, Node, Value, parse};
+use crate::config::problem::Position;
 use crate::config::{ConfigError, ConfigProblem, Project};
 use crate::files::beneath::{Links, Root};
 use crate::model::EnvironmentName;
@@ -20,15 +23,39 @@ impl Project {
         message: &str,
         help: &str,
     ) -> ConfigProblem {
-        let places = self.places_in.get(environment);
-        let mut above = std::iter::successors(Some(key), |key| Some(key.rsplit_once('.')?.0));
-        let place = above.find_map(|key| places?.get(key));
-        let (file, line, column) = match place {
-            Some(place) => (place.file.clone(), place.line, place.column),
-            None => (format!("environments/{environment}.yaml"), 1, 1),
+        let place = self.place(environment, key);
+        let place = place.unwrap_or_else(|| (format!("environments/{environment}.yaml"), 1, 1));
+        let text = self.texts.get(&place.0).map_or("", String::as_str);
+        ConfigProblem::new(place, text, message, help)
+    }
+
+    /// The file, the line and the column of a key. They are looked for when something is wrong, in
+    /// what was read: nobody else pays for them.
+    fn place(&self, environment: &EnvironmentName, key: &str) -> Option<(String, usize, usize)> {
+        let is_its_own = |name: &&String| {
+            let path = Path::new(name);
+            path.starts_with("environments")
+                && path.file_stem() == Some(environment.as_str().as_ref())
         };
-        let text = self.texts.get(&file).map_or("", String::as_str);
-        ConfigProblem::new((file, line, column), text, message, help)
+        let own = self.texts.keys().find(is_its_own);
+        let files: Vec<&str> = ["shipit.yaml"]
+            .into_iter()
+            .chain(own.map(String::as_str))
+            .collect();
+
+        let mut tree: Option<Node> = None;
+        for (number, file) in files.iter().enumerate() {
+            let over = parse(self.texts.get(*file)?, number).ok()?;
+            tree = Some(match tree {
+                Some(mut under) => {
+                    forms::give_way(&mut under, &over);
+                    under.merge(over)
+                }
+                None => over,
+            });
+        }
+        let at = nearest(&tree?, key)?;
+        Some(((*files.get(at.file)?).to_owned(), at.line, at.column))
     }
 
     /// What is wrong with a line of one of the project's files, counted from 1. What it says is not
@@ -55,6 +82,24 @@ impl Project {
         let line = line.clamp(1, masked.len().max(1));
         ConfigProblem::new((file, line, 1), &masked.join("\n"), message, help)
     }
+}
+
+/// Where a key below a node is, or the deepest one above it. A name may have dots in it.
+fn nearest(node: &Node, key: &str) -> Option<Position> {
+    let Value::Map(entries) = &node.value else {
+        return None;
+    };
+    let below = |(name, node): &(Key, Node)| {
+        let rest = key.strip_prefix(&name.name)?;
+        let deeper = rest.strip_prefix('.').and_then(|rest| nearest(node, rest));
+        let is_on_the_way = rest.is_empty() || rest.starts_with('.');
+        is_on_the_way.then(|| (name.name.len(), deeper.unwrap_or(name.at)))
+    };
+    let longest = entries
+        .iter()
+        .filter_map(below)
+        .max_by_key(|(length, _)| *length);
+    longest.map(|(_, at)| at)
 }
 
 /// That there is something in a line.

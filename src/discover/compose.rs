@@ -14,6 +14,7 @@ use crate::discover::document::{
     DiscoverError, entries, items, number, pairs, text, text_at, texts, words,
 };
 use crate::discover::durations::period;
+use crate::discover::ports::Reach;
 use crate::discover::proposal::{
     EngineProposal, ImageProposal, Proposal, SecretProposal, ServiceProposal,
 };
@@ -78,9 +79,9 @@ pub(super) fn proposal(
     }
 
     let mut found = Found::default();
-    let mut places = Places::default();
+    let mut reach = Reach::default();
     for (called, definition) in services {
-        one(&mut proposal, &mut found, &mut places, (called, definition));
+        one(&mut proposal, &mut found, &mut reach, (called, definition));
     }
     if proposal.services.is_empty() {
         let help = "add one under `services`; one with `profiles` is not started by itself";
@@ -88,48 +89,14 @@ pub(super) fn proposal(
     }
 
     of_project(&mut proposal, document);
-    places.tell(&mut proposal);
+    reach.tell(&mut proposal);
     Ok(proposal)
-}
-
-/// Where ports were open.
-#[derive(Default)]
-struct Places {
-    open: BTreeSet<String>,
-    closed: BTreeSet<String>,
-}
-
-impl Places {
-    fn add(&mut self, service: &str, published: &[ports::Published]) {
-        for port in published.iter().filter(|port| port.outside.is_some()) {
-            let names = if port.is_open {
-                &mut self.open
-            } else {
-                &mut self.closed
-            };
-            names.insert(service.to_owned());
-        }
-    }
-
-    /// All listeners have one address: what was open is closed rather than the other way round.
-    fn tell(self, proposal: &mut Proposal) {
-        let is_open = self.closed.is_empty() && !self.open.is_empty();
-        proposal.engine = EngineProposal::Docker { is_open };
-        if !is_open && !self.open.is_empty() {
-            let names: Vec<String> = self.open.into_iter().collect();
-            proposal.remark(format!(
-                "{} could be reached from other machines, and the listeners are of this machine \
-                 alone: `traffic: {{address: 0.0.0.0}}` opens all of them",
-                names.join(", ")
-            ));
-        }
-    }
 }
 
 fn one(
     proposal: &mut Proposal,
     found: &mut Found,
-    places: &mut Places,
+    reach: &mut Reach,
     (called, definition): (&str, &Value),
 ) {
     let profiles = definition.get("profiles").map(texts).unwrap_or_default();
@@ -153,7 +120,7 @@ fn one(
     }
     image(&mut service, &filled);
     let published = published(&mut service, &filled);
-    places.add(called, &published);
+    reach.add(called, &published);
     ports::assign(&mut service, &published);
 
     command(&mut service, &filled);

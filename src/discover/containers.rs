@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::discover::document::{DiscoverError, entries, number, pairs, text, text_at, texts};
 use crate::discover::durations::of_nanos;
-use crate::discover::ports::{Published, assign};
+use crate::discover::ports::{Published, Reach, assign, is_loopback};
 use crate::discover::proposal::{EngineProposal, ImageProposal, Proposal, ServiceProposal};
 use crate::discover::variables::Found;
 use crate::discover::volumes::{Mount, add};
@@ -104,33 +104,15 @@ pub fn of_containers(
     Ok(proposal)
 }
 
-/// Adds a service for each group. All listeners have one address: what was open is closed rather
-/// than the other way round.
+/// Adds a service for each group.
 fn services(proposal: &mut Proposal, containers: &[&Container]) {
     let mut found = Found::default();
-    let mut open = Vec::new();
-    let mut is_closed = false;
+    let mut reach = Reach::default();
     for group in groups(containers) {
         let ports = one(proposal, &mut found, &group);
-        is_closed |= ports
-            .iter()
-            .any(|port| port.outside.is_some() && !port.is_open);
-        if ports
-            .iter()
-            .any(|port| port.outside.is_some() && port.is_open)
-        {
-            open.push(group.called);
-        }
+        reach.add(&group.called, &ports);
     }
-    let is_open = !is_closed && !open.is_empty();
-    proposal.engine = EngineProposal::Docker { is_open };
-    if is_closed && !open.is_empty() {
-        proposal.remark(format!(
-            "{} can be reached from other machines, and the listeners are of this machine alone: \
-             `traffic: {{address: 0.0.0.0}}` opens all of them",
-            open.join(", ")
-        ));
-    }
+    reach.tell(proposal);
 }
 
 /// Containers by their service: as Compose says, or by their names without a colour.
@@ -247,16 +229,13 @@ fn ports(inspected: &Value, image: &Value) -> Vec<Published> {
         let host = first
             .and_then(|it| text_at(it, "HostIp"))
             .unwrap_or_default();
-        let is_loopback = host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
         if let Some(inside) = number_of(key).filter(|port| *port > 0) {
             all.push(Published {
                 inside,
                 outside: outside
                     .and_then(|port| u16::try_from(port).ok())
                     .filter(|it| *it > 0),
-                is_open: !is_loopback,
+                is_open: !is_loopback(&host),
             });
         }
     }

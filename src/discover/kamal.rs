@@ -7,7 +7,7 @@ use crate::discover::document::{
 };
 use crate::discover::durations::period;
 use crate::discover::health::is_asked;
-use crate::discover::ports::{Published, assign};
+use crate::discover::ports::{Reach, assign, short};
 use crate::discover::proposal::{
     BuildProposal, EngineProposal, ImageProposal, Proposal, RegistryProposal, ServiceProposal,
 };
@@ -60,12 +60,16 @@ pub(super) fn proposal(
     let roles = roles(whole.get("servers"));
     registry(&mut proposal, &whole, roles.len());
     let mut found = Found::default();
+    let mut reach = Reach::default();
     for role in &roles {
         app(&mut proposal, &mut found, &whole, (&name, role));
     }
+    // Its proxy listens at any address.
+    reach.open(&name);
     for (called, definition) in entries(whole.get("accessories")) {
-        accessory(&mut proposal, &mut found, (called, definition));
+        accessory(&mut proposal, &mut found, &mut reach, (called, definition));
     }
+    reach.tell(&mut proposal);
     of_project(&mut proposal, document, &whole);
     Ok(proposal)
 }
@@ -274,7 +278,12 @@ fn mount(service: &mut ServiceProposal, line: &str) {
     );
 }
 
-fn accessory(proposal: &mut Proposal, found: &mut Found, (called, definition): (&str, &Value)) {
+fn accessory(
+    proposal: &mut Proposal,
+    found: &mut Found,
+    reach: &mut Reach,
+    (called, definition): (&str, &Value),
+) {
     let mut service = ServiceProposal::default();
     match text_at(definition, "image").filter(|image| !image.contains('<')) {
         Some(image) => {
@@ -284,38 +293,15 @@ fn accessory(proposal: &mut Proposal, found: &mut Found, (called, definition): (
         None => service.remark("nothing says which image it runs: write `image:`"),
     }
     if let Some(line) = text_at(definition, "port") {
-        let parts: Vec<&str> = line.split(':').collect();
-        let number = |text: Option<&&str>| text.and_then(|text| text.parse::<u16>().ok());
-        let inside = number(parts.last());
-        let outside = number(parts.iter().rev().nth(1)).or(inside);
-        match inside.filter(|port| *port > 0) {
-            Some(_) if parts.len() > 2 && is_loopback(parts[0]) => {
-                // All listeners have one address: what was open is closed rather than the other
-                // way round.
-                proposal.engine = EngineProposal::Docker { is_open: false };
-                proposal.remark(format!(
-                    "the port of {called} was open on this machine alone, so all listeners are: \
-                     `traffic.address` opens them"
-                ));
-                assign(
-                    &mut service,
-                    &[Published {
-                        inside: inside.unwrap_or_default(),
-                        outside,
-                        is_open: false,
-                    }],
-                );
-            }
-            Some(inside) => assign(
-                &mut service,
-                &[Published {
-                    inside,
-                    outside,
-                    is_open: parts.len() < 3,
-                }],
-            ),
-            None => service.left_out(&format!("port {line}"), "it is no port"),
+        let mut published = short(&line);
+        for port in &mut published {
+            port.outside.get_or_insert(port.inside);
         }
+        if published.is_empty() {
+            service.left_out(&format!("port {line}"), "it is no port");
+        }
+        reach.add(called, &published);
+        assign(&mut service, &published);
     }
     let cmd = definition.get("cmd").map(words).unwrap_or_default();
     command(&mut service, cmd);
@@ -356,10 +342,6 @@ fn accessory(proposal: &mut Proposal, found: &mut Found, (called, definition): (
         }
     }
     proposal.add(called, service);
-}
-
-fn is_loopback(address: &str) -> bool {
-    address.starts_with("127.") || address == "localhost"
 }
 
 fn registry(proposal: &mut Proposal, whole: &Value, roles: usize) {

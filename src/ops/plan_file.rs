@@ -526,11 +526,13 @@ mod tests {
                 (1_usize..10_000).prop_map(|depth| "{\"steps\":".repeat(depth).into_bytes()),
                 (1_usize..100_000).prop_map(|digits| {
                     let digits = "9".repeat(digits);
-                    file().text().replace("\"serial\": 7", &format!("\"serial\": \
-                        {digits}e9")).into_bytes()
+                    let serial = format!("\"serial\": {digits}e9");
+                    file().text().replace("\"serial\": 7", &serial).into_bytes()
                 }),
-                Just(file().text().replacen("\"format\":", "\"format\": \
-                    1, \"format\":", 1).into_bytes()),
+                Just({
+                    let twice = "\"format\": 1, \"format\":";
+                    file().text().replacen("\"format\":", twice, 1).into_bytes()
+                }),
             ],
         ) {
             prop_assert!(PlanFile::read(&bytes).is_err());

@@ -409,6 +409,20 @@ fn a_push_of_which_git_calls_no_hook_any_more_is_found() {
     fs::remove_file(&update).expect("removed");
     server.pushed().says("job 2 succeeded");
     assert_eq!((server.jobs().len(), spooled().count()), (2, 0));
+
+    // A try of the same push whose announcement comes late has its job already.
+    let commit = server.world.git(&["rev-parse", "HEAD"]);
+    let late = spool.join("late.announced");
+    let push = serde_json::json!({"project": "shop", "key": "late", "by": "kim",
+        "refs": [{"name": "refs/heads/staging", "new": commit}]});
+    fs::write(&late, push.to_string()).expect("written");
+    let file = fs::File::options().write(true).open(&late).expect("a file");
+    let before = std::time::SystemTime::now() - Duration::from_secs(20);
+    file.set_modified(before).expect("its time");
+    server.kill();
+    server.start();
+    until("it was looked for", || spooled().count() == 0);
+    assert_eq!(server.jobs().len(), 2);
 }
 
 #[test]

@@ -37,8 +37,10 @@ pub(in crate::agent) fn missing(
     unpacked: u64,
 ) -> Result<Vec<Digest>, Reason> {
     let there = |digest: &Digest| {
-        let layout = Layout::open(layout).ok()?;
-        layout.verify(digest).ok()
+        let opened = Layout::open(layout).ok()?;
+        opened.verify(digest).ok()?;
+        renew(&folder(layout).join(digest.hex()));
+        Some(())
     };
     let missing: Vec<&(Digest, u64)> = blobs
         .iter()
@@ -71,14 +73,28 @@ pub(in crate::agent) fn missing(
 /// Whether all of an image is there that this machine starts, whole and right.
 pub(in crate::agent) fn has(layout: &Path, image: &Digest) -> bool {
     let whole = || -> Result<(), Reason> {
-        let layout = Layout::open(layout)?;
-        let manifest = layout.manifest(image)?;
+        let opened = Layout::open(layout)?;
+        let manifest = opened.manifest(image)?;
         for blob in manifest.layers().iter().chain([manifest.config()]) {
-            layout.verify(&digest(blob)?)?;
+            opened.verify(&digest(blob)?)?;
+        }
+        let mut blobs = BTreeSet::new();
+        keep_image(&opened, image, &mut blobs);
+        for blob in blobs {
+            renew(&folder(layout).join(blob));
         }
         Ok(())
     };
     whole().is_ok()
+}
+
+/// A blob of which somebody was told that it is there counts as young again: another service's
+/// deployment must not take it away before it is used.
+fn renew(path: &Path) {
+    let opened = fs::File::options().append(true).open(path);
+    if let Err(error) = opened.and_then(|file| file.set_modified(SystemTime::now())) {
+        tracing::warn!(path = %path.display(), %error, "a blob's time could not be renewed");
+    }
 }
 
 fn make(layout: &Path) -> io::Result<()> {
@@ -217,6 +233,30 @@ mod tests {
         let mut incoming = Incoming::begin(layout, digest.clone(), size)?;
         incoming.write(bytes)?;
         incoming.finish()
+    }
+
+    #[test]
+    fn what_somebody_was_told_is_there_stays_until_it_is_used() {
+        let top = tempfile::tempdir().expect("a folder");
+        let layout = top.path().join("sent/shop/staging");
+        let [told, other] = [b"layer", b"other"].map(|bytes| Digest::of(bytes));
+        for (digest, bytes) in [(&told, b"layer"), (&other, b"other")] {
+            assert_eq!(
+                missing(&layout, &[(digest.clone(), 5)], 0).map(|it| it.len()),
+                Ok(1)
+            );
+            send(&layout, digest, 5, bytes).expect("sent");
+            let blob = fs::File::options()
+                .append(true)
+                .open(folder(&layout).join(digest.hex()));
+            let long_ago = SystemTime::now() - 2 * YOUNG;
+            blob.and_then(|blob| blob.set_modified(long_ago))
+                .expect("its time");
+        }
+
+        assert_eq!(missing(&layout, &[(told.clone(), 5)], 0), Ok(Vec::new()));
+        prune(&layout, &BTreeSet::new());
+        assert_eq!(names(&layout), [told.hex()]);
     }
 
     #[test]

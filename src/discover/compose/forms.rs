@@ -3,15 +3,12 @@
 use serde_json::Value;
 
 use crate::discover::document::{entries, items, number, pairs, text, text_at, texts};
-use crate::discover::ports::Published;
+use crate::discover::ports::{Published, is_loopback, short};
 use crate::discover::proposal::{BuildProposal, ImageProposal, ServiceProposal};
 use crate::discover::secret::looks_secret;
 use crate::discover::volumes::Mount;
 use crate::model::Platform;
 use crate::model::quantity::Quantity;
-
-/// The most ports of one range.
-const RANGE: u16 = 100;
 
 /// Why a key has no counterpart.
 pub(super) fn reason(key: &str) -> &'static str {
@@ -124,42 +121,6 @@ fn long(item: &Value) -> Vec<Published> {
         outside: outside.and_then(|port| u16::try_from(port).ok()),
         is_open: !is_loopback(&host),
     }]
-}
-
-/// `[HOST:][OUTSIDE:]INSIDE[/PROTOCOL]`, each of the two a port or a range.
-fn short(line: &str) -> Vec<Published> {
-    let (line, protocol) = line.split_once('/').unwrap_or((line, "tcp"));
-    if protocol != "tcp" {
-        return Vec::new();
-    }
-    let (rest, inside) = line.rsplit_once(':').unwrap_or(("", line));
-    let (host, outside) = rest.rsplit_once(':').unwrap_or(("", rest));
-    let Some(inside) = range(inside) else {
-        return Vec::new();
-    };
-    let outside = range(outside);
-    let is_open = !is_loopback(host.trim_matches(['[', ']']));
-    let fits = outside.as_ref().is_some_and(|it| it.len() == inside.len());
-    let ports = inside.into_iter().enumerate();
-    ports
-        .map(|(at, inside)| Published {
-            inside,
-            outside: outside.as_ref().filter(|_| fits).map(|it| it[at]),
-            is_open,
-        })
-        .collect()
-}
-
-fn range(text: &str) -> Option<Vec<u16>> {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
-    let is_one = first > 0 && first <= last && last - first < RANGE;
-    is_one.then(|| (first..=last).collect())
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// A mount as it is written.

@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use crate::driver::host::tunnel::{Destination, Tunnel, quoted};
+use crate::driver::host::tunnel::{Destination, SEEN, Tunnel, quoted};
 use crate::model::ssh::SshAddress;
 use crate::port::engine::EngineError;
 use crate::proto::CONTRACT;
@@ -26,9 +26,6 @@ const RESTART: Duration = Duration::from_secs(3);
 
 /// How often it is looked for meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// How long it takes at the most to see that a connection has ended, once nothing comes through it.
-const SEEN: Duration = Duration::from_millis(500);
 
 /// A machine, and the connection to it that a whole run uses.
 #[derive(Clone)]
@@ -240,9 +237,11 @@ impl Machine {
     }
 }
 
-/// Whether ssh takes a path to forward.
+/// Whether ssh takes a path to forward as it is: it parts two paths at a colon, and puts variables
+/// of this side and more into one.
 fn is_plain(path: &str) -> bool {
-    path.starts_with('/') && !path.contains([':', '%', '\n'])
+    let means_more = |sign: char| ":%\\$\"".contains(sign) || sign.is_control();
+    path.starts_with('/') && !path.contains(means_more)
 }
 
 /// The agent behind a socket, if one answers.

@@ -150,7 +150,7 @@ pub async fn upgrade(setup: &Setup, say: Progress<'_>) -> Result<Installed, Erro
     let listeners = listening(&mut agent.client.clone(), agent.info.scopes.clone()).await?;
     let unchanged = !is_new && agent.info.version == env!("CARGO_PKG_VERSION");
     if !unchanged {
-        work.restart(agent, &listeners).await?;
+        work.restart(&agent, &listeners).await?;
     }
     work.installed(!unchanged).await
 }
@@ -308,7 +308,7 @@ impl<'a> Work<'a> {
         ));
         let script = format!(
             "set -e; umask 022; p={program}; mkdir -p \"$(dirname \"$p\")\"; \
-             t=$(mktemp \"$p.XXXXXX\"); trap \"rm -f $t\" EXIT; cat > \"$t\"; \
+             t=$(mktemp \"$p.XXXXXX\"); trap 'rm -f \"$t\"' EXIT; cat > \"$t\"; \
              test \"$(sha256sum < \"$t\" | cut -c1-64)\" = {digest} || {{ echo \"it came damaged\" \
              >&2; exit 1; }}; chmod 755 \"$t\"; \"$t\" --version >&2 || exit {DOES_NOT_RUN}; mv \
              -f \"$t\" \"$p\"",

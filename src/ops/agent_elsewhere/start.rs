@@ -133,7 +133,7 @@ impl Work<'_> {
     /// next agent takes them back.
     pub(super) async fn restart(
         &self,
-        agent: Reached,
+        agent: &Reached,
         listeners: &[SocketAddr],
     ) -> Result<(), Error> {
         (self.say)("starting the agent anew; its services run on");
@@ -151,37 +151,39 @@ impl Work<'_> {
                 .await?
                 .status
                 .success();
+        // It says no while a task runs, and then nothing has happened yet.
+        self.end(agent).await?;
         self.machine.forget_agent().await;
         if is_supervised && all_kept {
-            let script = format!("{systemctl} restart shipit-agent.service");
+            let script = format!("{systemctl} start shipit-agent.service");
             self.must("starting the agent anew", &script, None).await?;
-        } else {
-            self.end(agent, is_supervised.then_some(systemctl)).await?;
-            match self.setup.supervision {
-                Supervision::Systemd => self.write_units(listeners).await?,
-                Supervision::None => self.start_detached().await?,
-            }
+            return self.answers().await.map(drop);
+        }
+        if is_supervised {
+            let script = format!("{systemctl} stop shipit-agent.socket shipit-agent.service");
+            // A socket unit that is not there is none to stop.
+            let _ = self.run(&script, None, COMMAND).await?;
+        }
+        match self.setup.supervision {
+            Supervision::Systemd => self.write_units(listeners).await?,
+            Supervision::None => self.start_detached().await?,
         }
         self.answers().await.map(drop)
     }
 
-    async fn end(&self, agent: Reached, systemctl: Option<&str>) -> Result<(), Error> {
+    /// Has an agent end, and waits until it has.
+    async fn end(&self, agent: &Reached) -> Result<(), Error> {
+        let mut message = tonic::Request::new(v1::ShutdownRequest {
+            stop_services: false,
+            end_tasks: false,
+        });
+        message.set_timeout(COMMAND);
+        let ended = agent.client.clone().shutdown(message).await;
+        ended.map_err(EngineError::from)?;
+
         let pid = agent.info.pid;
-        if let Some(systemctl) = systemctl {
-            let script = format!("{systemctl} stop shipit-agent.socket shipit-agent.service");
-            // A socket unit that is not there is none to stop.
-            let _ = self.run(&script, None, COMMAND).await?;
-        } else {
-            let message = v1::ShutdownRequest {
-                stop_services: false,
-                end_tasks: false,
-            };
-            let ended = agent.client.clone().shutdown(message).await;
-            ended.map_err(EngineError::from)?;
-        }
         let script = format!(
-            "n=0; while kill -0 {pid} 2>/dev/null && test $n -lt 150; do n=$((n+1)); sleep 0.1; \
-             done"
+            "n=0; while kill -0 {pid} 2>/dev/null && test $n -lt 150; do n=$((n+1)); sleep 0.1; done"
         );
         self.must("waiting for the agent's end", &script, None)
             .await

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::intake::{Push, PushedRef, push};
 use super::pushed::git;
@@ -18,6 +18,7 @@ use super::{DoorError, Doors};
 use crate::files;
 use crate::model::ProjectName;
 use crate::model::trigger::is_reference;
+use crate::port::queue::JobQuery;
 
 /// The largest of them, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -63,11 +64,14 @@ pub async fn collect(doors: &Doors) -> Result<usize, DoorError> {
         // A repository with a checkout has it one folder below.
         let folders = [folder(&repository), folder(&repository.join(".git"))];
         for path in spooled(&folders, COMING).into_iter().take(MOST_COMING) {
-            if let Some(found) = arrived(&repository, &path, name).await {
+            let Some((found, announced)) = arrived(&repository, &path, name).await else {
+                continue;
+            };
+            if let Some(found) = without_jobs(doors, found, announced).await? {
                 push(doors, &found).await?;
                 taken += 1;
-                let _ = fs::remove_file(&path);
             }
+            let _ = fs::remove_file(&path);
         }
         for path in spooled(&folders, TOLD) {
             let found = read(&path).filter(|found| found.project == *name);
@@ -87,9 +91,45 @@ pub async fn collect(doors: &Doors) -> Result<usize, DoorError> {
     Ok(taken)
 }
 
-/// What has come of a push that was announced, and that its own hook has not told of; none where
-/// nothing has, or it is too early to tell. One that nothing came of is forgotten.
-async fn arrived(repository: &Path, path: &Path, project: &ProjectName) -> Option<Push> {
+/// A push without the refs that have a job since it was announced, or shortly before: of several
+/// tries of one push each is announced, and a tag points for ever where a refused try would have
+/// had it. None when nothing is left.
+async fn without_jobs(
+    doors: &Doors,
+    mut push: Push,
+    announced: SystemTime,
+) -> Result<Option<Push>, DoorError> {
+    let last = JobQuery {
+        last: MOST,
+        ..JobQuery::default()
+    };
+    let since = announced.checked_sub(GRACE).unwrap_or(announced);
+    let jobs = doors.queue.jobs(last).await?;
+    let has_one = |pushed: &PushedRef| {
+        jobs.iter().any(|job| {
+            job.request.lane.project == push.project
+                && job.request.reference == pushed.name
+                && job.request.commit.as_deref() == Some(pushed.new.as_str())
+                && SystemTime::from(job.created) >= since
+        })
+    };
+    push.refs = push
+        .refs
+        .iter()
+        .filter(|pushed| !has_one(pushed))
+        .cloned()
+        .collect();
+    Ok((!push.refs.is_empty()).then_some(push))
+}
+
+/// What has come of a push that was announced, and that its own hook has not told of, and when it
+/// was announced; none where nothing has, or it is too early to tell. One that nothing came of is
+/// forgotten.
+async fn arrived(
+    repository: &Path,
+    path: &Path,
+    project: &ProjectName,
+) -> Option<(Push, SystemTime)> {
     let changed = fs::metadata(path).and_then(|file| file.modified()).ok()?;
     let age = changed.elapsed().unwrap_or_default();
     if age < GRACE {
@@ -104,7 +144,7 @@ async fn arrived(repository: &Path, path: &Path, project: &ProjectName) -> Optio
     if push.is_none() && age > ANNOUNCED {
         let _ = fs::remove_file(path);
     }
-    push
+    push.map(|push| (push, changed))
 }
 
 /// A push with those of its refs that point at what was pushed; none when there is no such.

@@ -38,6 +38,12 @@ const LOGIN: Duration = Duration::from_secs(4 * CONNECT);
 /// How long opening a forwarded socket may take.
 const FORWARD: Duration = Duration::from_secs(15);
 
+/// How long it takes at the most to see that a connection has ended, once nothing comes through it.
+pub(super) const SEEN: Duration = Duration::from_millis(500);
+
+/// How a client of ssh ends by a failure of its own (`ssh(1)`), and not as the script did.
+const OF_SSH: i32 = 255;
+
 /// How much is kept of what ssh prints.
 const KEPT: usize = 8 << 10;
 
@@ -200,12 +206,6 @@ impl Tunnel {
         Some(explain::ended(&self.to, &text(&self.said)))
     }
 
-    /// What ssh has printed last.
-    #[must_use]
-    pub fn last_words(&self) -> String {
-        explain::last(&text(&self.said))
-    }
-
     /// A socket of this machine that leads to one there. It is made once.
     pub async fn socket(&self, name: &str, there: &str) -> Result<PathBuf, EngineError> {
         let here = self.folder.path().join(name);
@@ -257,7 +257,17 @@ impl Tunnel {
         let control = control(self.folder.path());
         let command = self.to.session(&control, &shell(script));
         let what = format!("running a command on {}", self.to.address);
-        self.capture(command, input, within, &what).await
+        let done = self.capture(command, input, within, &what).await?;
+        if done.status.code() != Some(OF_SSH) {
+            return Ok(done);
+        }
+        // The script was not run, or not to its end: that is no answer of it.
+        let fault = self.fault_within(SEEN).await;
+        Err(fault.unwrap_or_else(|| EngineError::Unreachable {
+            what,
+            reason: explain::last(&String::from_utf8_lossy(&done.beside)),
+            help: "sshd must allow several sessions in a connection: `MaxSessions`".to_owned(),
+        }))
     }
 
     async fn capture(

@@ -44,7 +44,7 @@ impl Destination {
             let mut option = OsString::from("UserKnownHostsFile=");
             option.push(quoted(known_hosts));
             arguments.extend(["-o".into(), option]);
-            arguments.extend(options(&["GlobalKnownHostsFile=none"]));
+            arguments.extend(options(&["GlobalKnownHostsFile=/dev/null"]));
         }
         if let Some(port) = self.address.port() {
             arguments.extend(["-p".into(), port.to_string().into()]);
@@ -90,6 +90,8 @@ impl Destination {
             "PermitLocalCommand=no",
             "RemoteCommand=none",
             "EscapeChar=none",
+            // What it says is the reason that people read.
+            "LogLevel=INFO",
         ]));
         // What an older ssh does not know no configuration of it can say.
         let known = NEWER
