@@ -18,7 +18,7 @@ use crate::discover::ports::Reach;
 use crate::discover::proposal::{
     EngineProposal, ImageProposal, Proposal, SecretProposal, ServiceProposal,
 };
-use crate::discover::variables::{Found, secret_name};
+use crate::discover::variables::Found;
 use crate::discover::{health, ports, volumes};
 
 /// What is read of a service. The others are named as left out.
@@ -88,7 +88,7 @@ pub(super) fn proposal(
         return Err(DiscoverError::new(from, "it has no service", help));
     }
 
-    of_project(&mut proposal, document);
+    of_project(&mut proposal, &found, document);
     reach.tell(&mut proposal);
     Ok(proposal)
 }
@@ -131,7 +131,7 @@ fn one(
     for mount in mounts(&filled) {
         volumes::add(&mut service, &mount.as_mount());
     }
-    secrets(proposal, &mut service, &filled);
+    secrets(proposal, found, (called, &mut service), &filled);
 
     if let Some(check) = filled.get("healthcheck") {
         health::of_command(&mut service, check, "test");
@@ -235,7 +235,12 @@ fn env_files(service: &mut ServiceProposal, definition: &Value) {
 }
 
 /// Secrets are files in the container.
-fn secrets(proposal: &mut Proposal, service: &mut ServiceProposal, definition: &Value) {
+fn secrets(
+    proposal: &mut Proposal,
+    found: &mut Found,
+    (called, service): (&str, &mut ServiceProposal),
+    definition: &Value,
+) {
     for item in items(definition.get("secrets")) {
         let Some(source) = text(item).or_else(|| text_at(item, "source")) else {
             continue;
@@ -263,9 +268,7 @@ fn secrets(proposal: &mut Proposal, service: &mut ServiceProposal, definition: &
             service.left_out(&format!("secret {source}"), "no file can be at its path");
             continue;
         }
-        let name = secret_name(&source);
-        let from = SecretProposal::Env(name.to_uppercase());
-        proposal.secrets.entry(name.clone()).or_insert(from);
+        let name = found.file(proposal, called, &source);
         service.files.insert(inside, name);
     }
 }
@@ -298,7 +301,7 @@ fn left_out(service: &mut ServiceProposal, definition: &Value) {
 }
 
 /// What the file says of the whole.
-fn of_project(proposal: &mut Proposal, document: &Map<String, Value>) {
+fn of_project(proposal: &mut Proposal, found: &Found, document: &Map<String, Value>) {
     let known = [
         "services", "name", "version", "volumes", "networks", "secrets",
     ];
@@ -318,8 +321,8 @@ fn of_project(proposal: &mut Proposal, document: &Map<String, Value>) {
         }
     }
     for (called, definition) in entries(document.get("secrets")) {
-        let name = secret_name(called);
-        let Some(from) = proposal.secrets.get_mut(&name) else {
+        let name = found.known_file(called);
+        let Some(from) = name.and_then(|name| proposal.secrets.get_mut(name)) else {
             continue;
         };
         let variable = text_at(definition, "environment");

@@ -56,6 +56,19 @@ impl Found {
         service.env.insert(name.to_owned(), value);
     }
 
+    /// The name of a secret that is a file of this name: another file is another secret, however
+    /// alike their names are.
+    pub fn file(&mut self, proposal: &mut Proposal, called: &str, source: &str) -> String {
+        self.secret(proposal, called, source, &of_file(source))
+    }
+
+    /// The secret that a file of this name has become.
+    pub fn known_file(&self, source: &str) -> Option<&String> {
+        let value = of_file(source);
+        let mut known = self.known.iter();
+        known.find_map(|(name, of)| (*of == value).then_some(name))
+    }
+
     /// The name of a secret with this value: another service's, when that has the same one.
     fn secret(&mut self, proposal: &mut Proposal, called: &str, name: &str, value: &str) -> String {
         let own = secret_name(name);
@@ -70,6 +83,11 @@ impl Found {
         proposal.secrets.entry(secret.clone()).or_insert(from);
         secret
     }
+}
+
+/// What stands for the value of a file.
+fn of_file(source: &str) -> String {
+    format!("\0file {source}")
 }
 
 /// Whether a variable can be given to a service; where it cannot, that is said.

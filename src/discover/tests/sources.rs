@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{CANARY, proposed, read_back};
+use super::{CANARY, of, proposed, read_back};
+use crate::discover::proposal::SecretProposal;
 use crate::discover::{
     Container, FoundRepository, Objects, of_containers, of_namespace, of_repositories,
 };
@@ -279,4 +280,25 @@ fn the_repositories_of_an_account() {
     let said = read_back(&of_repositories(place, &odd, "folder").expect("a proposal"));
     assert!(said.contains("the names follow no pattern"), "{said}");
     of_repositories(place, &[], "folder").expect_err("there is none");
+}
+
+#[test]
+fn files_whose_names_are_alike_are_secrets_of_their_own() {
+    let text = "
+services:
+  a: {image: 'x:1', secrets: [a.b]}
+  b: {image: 'x:1', secrets: [a_b]}
+secrets:
+  a.b: {file: ./one}
+  a_b: {file: ./two}
+";
+    let proposal = of(text).expect("a proposal");
+    let files = proposal.services.values().flat_map(|it| it.files.values());
+    let from: Vec<String> = files
+        .map(|name| match &proposal.secrets[name] {
+            SecretProposal::File(path) => path.clone(),
+            _ => name.clone(),
+        })
+        .collect();
+    assert_eq!(from, ["./one", "./two"]);
 }
