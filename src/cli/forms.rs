@@ -64,7 +64,7 @@ pub(super) const fn of(command: &Command) -> &'static [Format] {
         | Command::Schema(_)
         | Command::Completions(_)
         | Command::Templates
-        | Command::LoginProgram(_) => ONE,
+        | Command::Guard => ONE,
     }
 }
 

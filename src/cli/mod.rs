@@ -24,11 +24,11 @@ mod folder;
 mod forms;
 mod global;
 mod graph;
+mod guard;
 mod history;
 mod images;
 mod import;
 mod init;
-mod login_program;
 mod logs;
 mod notify;
 mod open;
@@ -229,9 +229,9 @@ pub enum Command {
     #[command(hide = true)]
     Templates,
 
-    /// Start a kubeconfig's program for the login within bounds; shipit starts this for itself.
+    /// End the programs of a run that was killed: what shipit starts for itself.
     #[command(hide = true)]
-    LoginProgram(login_program::Args),
+    Guard,
 }
 
 /// What has to be done by a process of one thread, before there is a runtime: its exit code.
@@ -240,7 +240,9 @@ pub fn direct(cli: &Cli) -> Option<u8> {
     match &cli.command {
         Command::Agent(args) => agent::direct(args),
         Command::Templates => Some(templates::direct()),
+        Command::Guard => Some(guard::direct()),
         _ => {
+            guard::begin();
             templates::isolate();
             None
         }
@@ -461,7 +463,6 @@ async fn command(command: Command, cx: &Cx) -> Result<Exit, Failure> {
         Command::Schema(args) => schema::exec(cx, &args),
         Command::Graph(args) => graph::exec(cx, &args).await,
         Command::Completions(args) => completions::exec(cx, &args),
-        Command::Templates => Ok(Exit::Done),
-        Command::LoginProgram(args) => Ok(login_program::exec(&args).await),
+        Command::Templates | Command::Guard => Ok(Exit::Done),
     }
 }

@@ -4,12 +4,13 @@
 //! neither ([`replace`]); reading them without being held up or filled up by what is no file
 //! ([`read`]); locks that go with their process. A path that somebody else wrote is opened by
 //! [`beneath`], and a tar read by [`archive`]. A program whose answer is what it prints is waited
-//! for by [`program`], and what it prints meanwhile is made lines of by [`lines`]. What a command
+//! for by [`program`], ends with a process that is killed by [`guard`], and what it prints meanwhile is made lines of by [`lines`]. What a command
 //! itself writes into the project's folder is told by [`outputs`].
 
 pub mod archive;
 pub mod beneath;
 pub mod environment;
+pub mod guard;
 pub mod interpreter;
 pub mod lines;
 mod lock;

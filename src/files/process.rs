@@ -7,9 +7,11 @@ use std::sync::OnceLock;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process};
+use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::marked::Mark;
+use super::guard;
+use super::marked::{self, Mark};
 
 /// Another program than this one that is started as `shipit`.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -144,7 +146,7 @@ pub fn kill_group(pid: u32, signal: Signal) {
 
 /// A program that was started in a process group of its own. The group is ended when this is
 /// dropped: on a time limit, and when whoever waits for it is cancelled; so is what has its mark,
-/// in whichever group it is.
+/// in whichever group it is. Where this process is killed, the [guard] ends it.
 #[derive(Debug)]
 pub struct Group {
     first: Option<u32>,
@@ -152,17 +154,40 @@ pub struct Group {
 }
 
 impl Group {
-    /// That of a child which was started with `process_group(0)`.
-    #[must_use]
-    pub fn of(child: &tokio::process::Child, mark: Option<Mark>) -> Self {
+    /// Starts a program that is found again, with a group of its own.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(command: &mut Command) -> io::Result<(Child, Self)> {
+        let mark = Mark::random();
+        command
+            .process_group(0)
+            .kill_on_drop(true)
+            .env(marked::VARIABLE, mark.word());
+        guard::starts(&mark);
+        let child = command.spawn().inspect_err(|_| guard::ended(&mark))?;
         let first = child.id();
-        Self { first, mark }
+        if let Some(pid) = first {
+            guard::runs(&mark, pid);
+        }
+        let mark = Some(mark);
+        Ok((child, Self { first, mark }))
+    }
+
+    /// That of a child which was started with `process_group(0)`, and ends by itself when this
+    /// process is killed.
+    #[must_use]
+    pub fn of(child: &Child) -> Self {
+        let first = child.id();
+        Self { first, mark: None }
     }
 
     /// Lets what it has started go on.
     pub fn leave(mut self) {
         self.first = None;
-        self.mark = None;
+        if let Some(mark) = self.mark.take() {
+            guard::ended(&mark);
+        }
     }
 }
 
@@ -173,6 +198,7 @@ impl Drop for Group {
         }
         if let Some(mark) = &self.mark {
             mark.end();
+            guard::ended(mark);
         }
     }
 }

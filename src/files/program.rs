@@ -15,7 +15,6 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::marked::{self, Mark};
 use super::process::Group;
 
 /// How long the streams of a program that has ended are waited for: what it left in the background
@@ -102,14 +101,9 @@ pub async fn captured(
     command
         .stdin(read)
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true);
-    let mark = Mark::random();
-    command.env(marked::VARIABLE, mark.word());
-    let mut child = command.spawn().map_err(CaptureError::Start)?;
+        .stderr(Stdio::piped());
     // All of it ends with an error; what may go on does so behind an end of its own.
-    let group = Group::of(&child, Some(mark));
+    let (mut child, group) = Group::start(&mut command).map_err(CaptureError::Start)?;
 
     let fed = feed(child.stdin.take(), input);
     let answer = Reading::begin(child.stdout.take(), bounds.answer);

@@ -42,7 +42,6 @@ use crate::port::{Engine, Forge, Ports, Provider, Registry};
 use crate::proto::Directory;
 use crate::redact::Redactor;
 
-pub use crate::driver::kubernetes::client::login_program;
 pub use crate::driver::render::{Chart, Recipe, render};
 pub use crate::driver::signer::sign;
 pub use crate::ops::state::wiring::LocalStore;

@@ -153,3 +153,44 @@ fn an_agent_that_is_killed_during_an_apply_is_started_again_for_the_way_back() {
     let slots = &world.status()["facts"]["slots"];
     assert!(slots["green"].is_null(), "taken back: {slots}");
 }
+
+#[test]
+fn nothing_that_a_killed_run_has_started_goes_on() {
+    let mut world = World::live();
+    world.message("v2");
+    let seconds = format!("{}7777", std::process::id());
+    let sleeps = || started_with(&format!("sleep\0{seconds}"));
+    // One has left the session, the other its variables.
+    let script = format!("setsid /bin/sleep {seconds} & env -i /bin/sleep {seconds} & wait");
+    let words = format!("[sh, -c, \"{script}\"]");
+
+    for place in ["hook", "build", "check", "secret"] {
+        world.project.clear();
+        world.staging.clear();
+        world.build.clear();
+        match place {
+            "hook" => {
+                let hook = format!("hooks: {{h: {{before: deploy, run: {words}}}}}");
+                world.project.push(hook);
+            }
+            "build" => world.build.push(format!("run: {words}")),
+            "check" => {
+                let check = format!("promotion: {{before: [{{run: {words}}}]}}");
+                world.staging.push(check);
+            }
+            _ => {
+                let secret = format!("secrets: {{token: {{run: {words}, timeout: 5m}}}}");
+                world.staging.push(secret);
+                world
+                    .env
+                    .insert("T".to_owned(), "{secret: token}".to_owned());
+            }
+        }
+
+        let mut run = world.start_apply();
+        until(&format!("the {place} runs"), || sleeps() == 2);
+        run.kill().expect("it can be killed");
+        run.wait().expect("it ends");
+        until(&format!("all of the {place} has ended"), || sleeps() == 0);
+    }
+}

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::files::lines::Splitter;
+use crate::files::process::Group;
 use crate::files::{environment, interpreter};
 use crate::model::Period;
 use crate::port::Progress;
@@ -74,7 +75,7 @@ pub(super) async fn run_with(
         },
     };
     progress(&format!("$ {words}"));
-    let mut child = command(line, stdin).spawn().map_err(start)?;
+    let (mut child, group) = Group::start(&mut command(line, stdin)).map_err(start)?;
     let mut lines = lines(&mut child);
     let mut last = VecDeque::new();
     let deadline = tokio::time::sleep(within.get());
@@ -100,6 +101,8 @@ pub(super) async fn run_with(
         keep(&mut last, line, progress);
     }
 
+    // A daemon that serves the next build, too.
+    group.leave();
     if status.success() {
         return Ok(());
     }
@@ -130,9 +133,7 @@ fn command(line: &Line<'_>, stdin: Stdio) -> Command {
         .current_dir(line.folder)
         .stdin(stdin)
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true);
+        .stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {
         if name
             .to_str()

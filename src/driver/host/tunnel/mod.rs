@@ -420,7 +420,7 @@ fn text(said: &Mutex<Vec<u8>>) -> String {
 
 /// Waits for ssh to end, by itself or because nobody wants it any more, with what it has started.
 async fn watch(mut child: Child, ended: CancellationToken, stop: CancellationToken) {
-    let group = Group::of(&child, None);
+    let group = Group::of(&child);
     tokio::select! {
         _ = child.wait() => {}
         () = stop.cancelled() => {

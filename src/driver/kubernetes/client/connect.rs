@@ -12,16 +12,15 @@ use futures_util::future::BoxFuture;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::ConfigExt as _;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use tower::ServiceBuilder;
 use tower::filter::{AsyncFilterLayer, AsyncPredicate};
 
 use crate::driver::kubernetes::client::kubeconfig::{self, choose};
-use crate::driver::kubernetes::client::login_program;
+use crate::driver::kubernetes::client::login_program::ProgramLogin;
 use crate::driver::redacted::remember;
 use crate::files;
-use crate::files::environment;
 use crate::model::chain;
 use crate::port::engine::EngineError;
 use crate::redact::Redactor;
@@ -81,6 +80,9 @@ pub struct ClusterConnection {
     pub answered: Arc<AtomicBool>,
 }
 
+/// Who gives a token for each request.
+type SharedLogin = Arc<dyn ClusterLogin>;
+
 /// Makes a client whose connections can become streams.
 pub(in crate::driver) type Upgrading = Box<dyn Fn() -> Result<Client, EngineError> + Send + Sync>;
 
@@ -122,14 +124,14 @@ pub(in crate::driver) async fn connect(how: &ClusterConnection) -> Result<Connec
 pub(in crate::driver) async fn try_connect(
     how: &ClusterConnection,
 ) -> Result<Option<Connected>, EngineError> {
-    let config = match &how.login {
+    let (config, login) = match &how.login {
         None => configuration(how).await?,
         Some(login) => match login.place().await? {
             None => return Ok(None),
-            Some(place) => placed(&place)?,
+            Some(place) => (placed(&place)?, Some(Arc::clone(login))),
         },
     };
-    client(config, how).map(Some)
+    client(config, login, how).map(Some)
 }
 
 fn placed(place: &ClusterPlace) -> Result<Config, EngineError> {
@@ -168,9 +170,12 @@ enum Speaks {
     Http1,
 }
 
-fn client(mut config: Config, how: &ClusterConnection) -> Result<Connected, EngineError> {
+fn client(
+    mut config: Config,
+    login: Option<SharedLogin>,
+    how: &ClusterConnection,
+) -> Result<Connected, EngineError> {
     config.connect_timeout = Some(CONNECT);
-    let login = how.login.clone();
     let client = speaking(&config, login.clone(), Speaks::All)?;
     let (server, other) = (config.cluster_url.to_string(), login.clone());
     Ok(Connected {
@@ -188,12 +193,11 @@ fn speaking(
     speaks: Speaks,
 ) -> Result<Client, EngineError> {
     let server = config.cluster_url.to_string();
-    let wrong = |error: kube::Error| match login_program::said(&error) {
-        Some(reason) => refused(reason, "run it by hand; `users[].user.exec` names it"),
-        None => refused(
+    let wrong = |error: kube::Error| {
+        refused(
             format!("{server}: {}", chain(&error)),
             "look at the certificates and tokens in the kubeconfig",
-        ),
+        )
     };
 
     // One HTTP/2 connection carries all requests at once; kube's own client would open one each.
@@ -306,7 +310,10 @@ fn kubeconfig(how: &ClusterConnection) -> Result<Option<Kubeconfig>, EngineError
     }
 }
 
-async fn configuration(how: &ClusterConnection) -> Result<Config, EngineError> {
+/// What the kubeconfig says, and who gives its tokens where a program does.
+async fn configuration(
+    how: &ClusterConnection,
+) -> Result<(Config, Option<SharedLogin>), EngineError> {
     let Some(file) = kubeconfig(how)? else {
         let config = Config::incluster().map_err(|error| {
             refused(
@@ -315,7 +322,7 @@ async fn configuration(how: &ClusterConnection) -> Result<Config, EngineError> {
             )
         })?;
         hide(&config, &how.redactor);
-        return Ok(config);
+        return Ok((config, None));
     };
 
     let chosen = choose(&file, how.context.as_deref())?;
@@ -328,18 +335,30 @@ async fn configuration(how: &ClusterConnection) -> Result<Config, EngineError> {
         .await
         .map_err(|error| unreadable(&error))?;
     chosen.clean_token(&mut config.auth_info, how.kubeconfig.as_deref())?;
-    if let Some(exec) = &mut config.auth_info.exec {
-        // As every program that is started here, it sees no variable that secrets are read from.
-        let withheld = environment::withheld();
-        exec.drop_env.get_or_insert_default().extend(withheld);
-        login_program::bound(exec);
-    }
     hide(&config, &how.redactor);
-    Ok(config)
+    let login = by_program(&mut config.auth_info, &how.redactor).await?;
+    Ok((config, login))
 }
 
-/// What a cluster is logged in to with is printed nowhere. A token that a program gives (`exec`) is
-/// known to the library alone.
+/// Has the login filled in by its program, if it has one. What stands in the file itself comes
+/// first, as it does for kubectl.
+async fn by_program(
+    login: &mut AuthInfo,
+    redactor: &Redactor,
+) -> Result<Option<SharedLogin>, EngineError> {
+    let Some(exec) = login.exec.take() else {
+        return Ok(None);
+    };
+    let has_password = login.username.is_some() && login.password.is_some();
+    if has_password || login.token.is_some() || login.token_file.is_some() {
+        return Ok(None);
+    }
+    let program = ProgramLogin::new(exec, redactor.clone());
+    let gives_tokens = program.fill(login).await?;
+    Ok(gives_tokens.then(|| Arc::new(program) as SharedLogin))
+}
+
+/// What a cluster is logged in to with is printed nowhere.
 fn hide(config: &Config, redactor: &Redactor) {
     let login = &config.auth_info;
     // The one way to see them, as the library shows them to nobody by mistake.

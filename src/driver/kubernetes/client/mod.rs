@@ -3,6 +3,6 @@
 pub(in crate::driver) mod api;
 pub(in crate::driver) mod connect;
 pub(in crate::driver) mod kubeconfig;
-pub mod login_program;
+mod login_program;
 
 pub use connect::{ClusterConnection, ClusterLogin, ClusterPlace};
