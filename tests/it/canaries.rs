@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::canaries::{COUNT, Canaries, READERS};
+use crate::support::receivers::Receiver;
+use crate::support::sshd::{self, Sshd};
 use crate::support::{Said, World, until};
 
 /// How many of them the service itself has and writes.
@@ -16,6 +18,8 @@ struct Cage {
     world: World,
     canaries: Canaries,
     said: Vec<Said>,
+    /// What else the environment's file says.
+    more: Vec<String>,
 }
 
 impl Cage {
@@ -38,6 +42,7 @@ impl Cage {
             world,
             canaries,
             said: Vec::new(),
+            more: Vec::new(),
         };
         cage.build("");
         cage.checks(&["{run: [sh, -c, \"env > check.env; cat FORMS\"]}"], &[]);
@@ -63,6 +68,33 @@ impl Cage {
             ),
             self.canaries.configured(),
         ];
+        self.world.staging.extend_from_slice(&self.more);
+    }
+
+    /// What every command with an output says, and every kind of file that one writes.
+    #[track_caller]
+    fn read_everything(&mut self) {
+        let out = self.world.file("plan.json").display().to_string();
+        let reports = ["junit", "gitlab", "sarif", "markdown"];
+        let report = |kind| format!("--report={kind}={}", self.world.file(kind).display());
+        let mut plan = vec!["plan".to_owned(), format!("--out={out}")];
+        plan.extend(reports.map(report));
+        let plan: Vec<&str> = plan.iter().map(String::as_str).collect();
+        let more: [&[&str]; 9] = [
+            &["logs", "-n", "1000"],
+            &plan,
+            &["show", &out],
+            &["rehearse", &out],
+            &["drift", "--output", "json"],
+            &["state", "pull"],
+            &["state", "list"],
+            &["graph"],
+            &["history"],
+        ];
+        for arguments in READERS.iter().copied().chain(more) {
+            let said = self.run(arguments);
+            assert_eq!(said.code, Some(0), "{arguments:?}: {}", said.stderr);
+        }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -176,6 +208,91 @@ fn no_secret_of_a_unit_is_in_anything_that_is_printed_or_kept() {
     assert!(units.contains("shipit-shop-staging-"), "{units}");
 }
 
+#[test]
+fn no_secret_of_a_service_on_another_machine_is_in_anything_that_is_printed_or_kept() {
+    if !sshd::is_there() {
+        return;
+    }
+    let world = World::new();
+    let sshd = Sshd::start(world.path());
+    let mut agent = crate::elsewhere::agent_of(&world);
+    let cluster = sshd.cluster(&world.agent_folder());
+    let mut cage = Cage::of(world);
+    cage.more.push(cluster);
+    cage.checks(&["{run: [sh, -c, \"cat FORMS\"]}"], &[]);
+    every_step_succeeds_and_fails(cage);
+    agent.wait().expect("it has ended with its environment");
+}
+
+/// Tasks that write all that they have, and then do this.
+fn tasks(cage: &mut Cage, migrate: &str, warm: &str) {
+    // The agent knows what it gave to the task, and no more.
+    let tells = "env; env >&2; printf %s \"$S1\" | base64 -w 0; echo";
+    let task = |name: &str, how: &str, then: &str, more: &str| {
+        let words = serde_json::json!(["/bin/sh", "-c", format!("{tells}; {then}")]);
+        format!("  {name}: {{{how}: {words}{more}}}")
+    };
+    cage.more = vec![
+        "tasks:".to_owned(),
+        task("migrate", "run", migrate, ""),
+        task("warm", "exec", warm, ", when: after_switch"),
+        task("last", "run", "true", ", when: before_remove"),
+        task("report", "run", "exit 4", ", when: never"),
+    ];
+    cage.checks(&[], &[]);
+}
+
+/// A hook that writes all that there is, and then does this, and somebody who is told.
+fn surround(cage: &mut Cage, then: &str, receiver: &Receiver) {
+    let forms = cage.canaries.path("forms");
+    let words = serde_json::json!(["/bin/sh", "-c", format!("env; cat {forms} >&2; {then}")]);
+    cage.world.project = vec![
+        format!("hooks: {{tells: {{before: switch, run: {words}, env: {{S: {{secret: s1}}}}}}}}"),
+        format!(
+            "notify: {{team: {{slack: {{channel: C1, token: {{secret: s3}}, api: \"{}\"}}, \
+             on: [started, done, failed, reverted]}}}}",
+            receiver.address
+        ),
+    ];
+}
+
+#[test]
+fn no_secret_of_what_is_around_a_release_is_in_anything_that_is_printed_or_kept() {
+    let mut cage = Cage::new();
+    let forms = fs::read_to_string(cage.canaries.path("forms")).expect("written");
+    let receiver = Receiver::start(move |_, _| (400, String::new(), forms.clone()));
+    surround(&mut cage, "true", &receiver);
+    tasks(&mut cage, "true", "true");
+    cage.apply_says(0, "it is ***!");
+    assert!(!receiver.asked().is_empty(), "somebody was told");
+    cage.search_everything();
+    cage.read_everything();
+
+    cage.world.message("v2");
+    tasks(&mut cage, "exit 5", "true");
+    cage.apply_says(1, "exit code 5");
+    tasks(&mut cage, "true", "true");
+    surround(&mut cage, "exit 6", &receiver);
+    cage.apply_says(1, "exit code 6");
+    surround(&mut cage, "true", &receiver);
+    tasks(&mut cage, "true", "exit 7");
+    cage.apply_says(3, "exit code 7");
+
+    let report = cage.run(&["task", "report", "--auto-approve"]);
+    assert_ne!(report.code, Some(0), "{}", report.stdout);
+    for arguments in [
+        &["notify", "--test"][..],
+        &["settle"],
+        &["history", "--output", "json"],
+    ] {
+        cage.run(arguments);
+    }
+    cage.search_everything();
+    let destroy = cage.run(&["destroy", "--auto-approve"]);
+    assert_eq!(destroy.code, Some(0), "{}", destroy.stderr);
+    cage.search_everything();
+}
+
 fn every_step_succeeds_and_fails(cage: Cage) {
     every_step_succeeds_and_fails_then(cage, |_| ());
 }
@@ -185,10 +302,7 @@ fn every_step_succeeds_and_fails_then<T>(mut cage: Cage, look: impl FnOnce(&Cana
     let one = cage.canaries.values[0].clone();
     assert_eq!(cage.world.get_path("/env?S0"), one, "the service has it");
     cage.search_everything();
-    let logs = ["logs", "-n", "1000"];
-    for arguments in READERS.iter().copied().chain([&logs[..]]) {
-        assert_eq!(cage.run(arguments).code, Some(0), "{arguments:?}");
-    }
+    cage.read_everything();
 
     // Each step fails once, with all that its program says.
     cage.world.message("v2");

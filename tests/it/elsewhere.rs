@@ -43,16 +43,7 @@ impl Elsewhere {
     }
 
     fn start_agent(&mut self) {
-        let mut command = Command::new(shipit());
-        command
-            .args(["agent", "run", "--agent-directory"])
-            .arg(self.world.agent_folder())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        self.agent = Some(command.spawn().expect("shipit starts"));
-        let socket = self.world.agent_folder().join("agent.sock");
-        until("the agent listens", || socket.exists());
+        self.agent = Some(agent_of(&self.world));
     }
 
     fn has_no_connection(&self) {
@@ -70,6 +61,21 @@ impl Elsewhere {
     fn blobs(&self) -> usize {
         names(&self.sent()).len()
     }
+}
+
+/// An agent that nobody but who comes by ssh starts.
+pub(crate) fn agent_of(world: &World) -> Child {
+    let mut command = Command::new(shipit());
+    command
+        .args(["agent", "run", "--agent-directory"])
+        .arg(world.agent_folder())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let agent = command.spawn().expect("shipit starts");
+    let socket = world.agent_folder().join("agent.sock");
+    until("the agent listens", || socket.exists());
+    agent
 }
 
 impl Drop for Elsewhere {

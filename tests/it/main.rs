@@ -44,6 +44,7 @@ mod notify;
 mod pipelines;
 mod plan_files;
 mod platforms;
+mod programs;
 mod promote;
 mod proto;
 mod readiness;

@@ -122,6 +122,7 @@ impl Server {
                 self.folder.path().join("server.yaml"),
             )
             .env("NO_COLOR", "1")
+            .env("SERVERS_OWN", "for nobody that it starts")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -793,7 +794,8 @@ fn a_pipeline_is_run_in_the_checkout_before_the_deployment() {
     fs::write(server.path().join("server.yaml"), config).expect("written");
     let steps = r#"{"parameters": {"WORD": "$(touch /tmp/never); built"}, "steps": [
         {"step": "compile", "commands": ["echo compiling", "printf %s \"$WORD\" > app/message.txt"]},
-        {"step": "facts", "commands": ["test \"$SHIPIT_ENVIRONMENT\" = staging", "test \"$SHIPIT_REF\" = refs/heads/staging"]}]}"#;
+        {"step": "facts", "commands": ["test \"$SHIPIT_ENVIRONMENT\" = staging", "test \"$SHIPIT_REF\" = refs/heads/staging"]},
+        {"step": "variables", "commands": ["test -n \"$SHIPIT_AGENT_DIR\"", "test -z \"$SERVERS_OWN\""]}]}"#;
     fs::write(&pipeline, steps).expect("written");
     server.push_aside();
     server.start();
