@@ -281,13 +281,15 @@ fn a_program_is_started_in_one_place_and_a_template_rendered_in_one() {
 
 /// Which files wait for a program that they start by themselves: a build's output comes line by line
 /// and may be cancelled, `ssh-keygen` and a browser have the terminal, and a job outlives whoever has
-/// started it; a connection of ssh lasts as long as a run.
-const WAITERS: [&str; 6] = [
+/// started it; a connection of ssh lasts as long as a run, and what ends programs behind a run that was
+/// killed outlives it.
+const WAITERS: [&str; 7] = [
     "src/cli/open.rs",
     "src/driver/builder/command.rs",
     "src/driver/host/tunnel/ssh.rs",
     "src/driver/runner/process.rs",
     "src/driver/signer.rs",
+    "src/files/guard.rs",
     "src/ops/doors/run_job.rs",
 ];
 
