@@ -7,6 +7,7 @@ pub mod http;
 mod parts;
 #[allow(dead_code)] // each test binary uses its own part of it
 pub mod receivers;
+pub mod s3;
 mod said;
 #[allow(dead_code)] // each test binary uses its own part of it
 pub mod sshd;
