@@ -6,6 +6,7 @@ mod infrastructure;
 mod listeners;
 mod losses;
 mod secrets;
+mod tampering;
 pub(crate) mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
