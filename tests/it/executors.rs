@@ -1,26 +1,12 @@
 //! Runs that are killed at each step and gone on with by another executor, whose workspace has
 //! never seen them: all that they share is the state.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
+use crate::support::killed::{is_over_before, workspace};
 use crate::support::s3::{CAREFUL, OtherS3};
 use crate::support::{Said, World};
-
-/// Another checkout of a world's project, beside it.
-fn workspace(world: &World, name: &str) -> PathBuf {
-    let folder = world.file(name);
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let copied = Command::new("cp")
-        .args(["--recursive", "--parents"])
-        .args(["shipit.yaml", "environments", "app"])
-        .arg(&folder)
-        .current_dir(world.path())
-        .status();
-    assert!(copied.expect("cp").success());
-    folder
-}
 
 fn apply(world: &World, at: &Path) -> Command {
     let mut command = world.command(&[
@@ -36,23 +22,6 @@ fn apply(world: &World, at: &Path) -> Command {
         .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
         .env("AWS_SECRET_ACCESS_KEY", "not-a-secret-at-all");
     command
-}
-
-/// Kills a run when it has said so many times that a step begins or is done. Whether it had an end
-/// before.
-fn is_over_before(run: &mut Command, count: usize) -> bool {
-    let mut run = run
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("shipit starts");
-    let lines = BufReader::new(run.stdout.take().expect("its output")).lines();
-    let is_step = |line: &String| line.contains("\"step_began\"") || line.contains("\"step_done\"");
-    let steps = lines.map_while(Result::ok).filter(is_step).take(count);
-    let seen = steps.count();
-    let _ = run.kill();
-    let _ = run.wait();
-    seen < count
 }
 
 /// Each run is killed one moment later than the one before, until one comes to its end.
@@ -71,7 +40,7 @@ fn killed_at_each_step(mut world: World, state: &str) {
         world.message(&text);
         world.configure();
         let [killed, other] =
-            ["killed", "other"].map(|it| workspace(&world, &format!("{it}-{count}")));
+            ["killed", "other"].map(|it| workspace(world.path(), &format!("{it}-{count}")));
         let is_over = is_over_before(&mut apply(&world, &killed), count);
         let answer = world.get();
         let before = format!("killed at {}", count - 1);

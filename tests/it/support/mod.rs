@@ -4,6 +4,7 @@
 pub mod build_server;
 pub mod canaries;
 pub mod http;
+pub mod killed;
 mod parts;
 #[allow(dead_code)] // each test binary uses its own part of it
 pub mod receivers;
