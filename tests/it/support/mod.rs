@@ -4,9 +4,11 @@
 pub mod build_server;
 pub mod canaries;
 pub mod http;
+pub mod killed;
 mod parts;
 #[allow(dead_code)] // each test binary uses its own part of it
 pub mod receivers;
+pub mod s3;
 mod said;
 #[allow(dead_code)] // each test binary uses its own part of it
 pub mod sshd;
