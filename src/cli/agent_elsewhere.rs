@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::{Cx, ask};
 use crate::model::ssh::SshAddress;
 use crate::ops::agent_elsewhere::{
-    self as elsewhere, Cost, Destination, Installed, Rights, Setup, Supervision,
+    self as elsewhere, Cost, Destination, HostTrust, Installed, Rights, Setup, Supervision,
 };
 use crate::output::{Exit, Failure, Format, Kind, Page};
 
@@ -57,6 +57,7 @@ impl Elsewhere {
                 config: file(&self.ssh_config),
                 identity: file(&self.ssh_identity),
                 known_hosts: file(&self.ssh_known_hosts),
+                trust: HostTrust::Configured,
             },
             directory,
             program: self.program.clone(),

@@ -14,8 +14,8 @@ use crate::output::{Exit, Failure, Page};
 /// Which files are written.
 #[derive(Debug, clap::Args)]
 pub struct ReportArgs {
-    /// Write what was found to a file, as `junit`, `gitlab`, `sarif` or `markdown`; once for each
-    /// file.
+    /// Write what was found to a file, as `junit`, `gitlab`, `codequality`, `sarif` or `markdown`;
+    /// once for each file.
     #[arg(long, value_name = "KIND=FILE", help_heading = "Reports")]
     pub report: Vec<ReportFile>,
 }

@@ -234,7 +234,12 @@ pub(super) fn parse(text: &str, file: usize) -> Result<Node, Problem> {
     let raw: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options())
         .map_err(|error| explain(&error, text, file))?;
     let mut written = Written::new(text);
-    Ok(convert(raw, file, &mut written))
+    let node = convert(raw, file, &mut written);
+    // A comment alone says as much as an empty file.
+    if matches!(node.value, Value::Null) {
+        return Ok(Node::empty(file));
+    }
+    Ok(node)
 }
 
 fn options() -> Options {

@@ -53,6 +53,15 @@ impl DesiredError {
         self
     }
 
+    /// The same, of a line of a file unless it is of another place.
+    #[must_use]
+    pub(super) fn or_of_line(self, path: &Path, line: usize) -> Self {
+        match self.place {
+            Some(_) => self,
+            None => self.of_line(path, line),
+        }
+    }
+
     /// The same, of what this key says unless it is of another place.
     #[must_use]
     pub(super) fn or_of_key(mut self, key: &str) -> Self {

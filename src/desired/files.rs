@@ -9,7 +9,7 @@ use crate::config::schema::{EnvironmentConfig, Runtime, ServiceConfig};
 use crate::desired::cluster::Sources;
 use crate::desired::env_file::{self, EnvFileFault, Variables};
 use crate::desired::template::Templates;
-use crate::desired::{DesiredError, secret};
+use crate::desired::{DesiredError, DesiredErrors, secret};
 use crate::model::ServiceName;
 use crate::model::workload::{EnvValue, WorkloadFile};
 
@@ -22,8 +22,6 @@ const FILES: u64 = 512 << 10;
 /// A file that a service names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedFile {
-    /// The key that names it.
-    pub at: String,
     /// Where it is, below the project's folder.
     pub path: PathBuf,
     /// How many bytes it may have.
@@ -34,16 +32,14 @@ pub struct NamedFile {
 #[must_use]
 pub fn named_files(configuration: &EnvironmentConfig) -> Vec<NamedFile> {
     let mut named = Vec::new();
-    for (name, service) in &configuration.services {
+    for service in configuration.services.values() {
         named.extend(service.env_file.0.iter().map(|path| NamedFile {
-            at: format!("services.{name}.env_file"),
             path: path.clone(),
             limit: ENV_FILE,
         }));
         let files = service.files.iter();
-        named.extend(files.filter_map(|(inside, file)| {
+        named.extend(files.filter_map(|(_, file)| {
             Some(NamedFile {
-                at: format!("services.{name}.files.{}", inside.display()),
                 path: file.detailed().file?,
                 limit: FILES,
             })
@@ -58,21 +54,31 @@ pub(super) fn variables(
     sources: &Sources,
     name: &ServiceName,
     service: &ServiceConfig,
-) -> Result<Variables, DesiredError> {
+) -> Result<Variables, DesiredErrors> {
     let host = configuration.cluster.host();
     let is_unit = host.is_some_and(|host| host.runtime == Runtime::Systemd);
+    let at = format!("services.{name}.env_file");
+    let mut errors = DesiredErrors::default();
     let mut all = Variables::new();
     for path in &service.env_file.0 {
-        let text = text(sources, &format!("services.{name}.env_file"), path)?;
-        let found = env_file::parse(text, &all).map_err(|fault| wrong(path, fault))?;
+        let Some(text) = errors.keep(text(sources, &at, path)) else {
+            continue;
+        };
+        let found = env_file::parse(text, &all).map_err(|fault| wrong(path, fault));
+        let Some(found) = errors.keep(found) else {
+            continue;
+        };
         if let Some(odd) = found
             .keys()
             .find(|name| is_unit && name.contains(['.', '-']))
         {
-            return Err(DesiredError::new(
-                format!("{}: systemd passes no variable `{odd}` on", path.display()),
-                "use letters, digits and _ only",
-            ));
+            errors.0.push(
+                DesiredError::new(
+                    format!("{}: systemd passes no variable `{odd}` on", path.display()),
+                    "use letters, digits and _ only",
+                )
+                .of_key(&at),
+            );
         }
         all.extend(found);
     }
@@ -82,12 +88,15 @@ pub(super) fn variables(
         .map(|(name, value)| name.len() + value.len())
         .sum();
     if size as u64 > ENV_FILE {
-        return Err(DesiredError::new(
-            format!("services.{name}.env_file: the variables have more than {ENV_FILE} bytes"),
-            "no program is started with so many: make a file of them, under `files`",
-        ));
+        errors.0.push(
+            DesiredError::new(
+                format!("{at}: the variables have more than {ENV_FILE} bytes"),
+                "no program is started with so many: make a file of them, under `files`",
+            )
+            .of_key(&at),
+        );
     }
-    Ok(all)
+    errors.unless_any(all)
 }
 
 fn wrong(path: &Path, fault: EnvFileFault) -> DesiredError {
@@ -102,26 +111,29 @@ pub(super) fn files(
     templates: &Templates,
     sources: &Sources,
     (name, service): (&ServiceName, &ServiceConfig),
-) -> Result<BTreeMap<PathBuf, WorkloadFile>, DesiredError> {
+) -> Result<BTreeMap<PathBuf, WorkloadFile>, DesiredErrors> {
+    let mut errors = DesiredErrors::default();
     let mut files = BTreeMap::new();
     let mut size = 0;
     for (inside, file) in &service.files {
         let detailed = file.detailed();
         let at = format!("services.{name}.files.{}", inside.display());
         let content = match (&detailed.file, &detailed.secret) {
-            (Some(path), _) => {
-                let text = text(sources, &at, path)?;
-                EnvValue::Plain(if detailed.template {
+            (Some(path), _) => text(sources, &at, path).and_then(|text| {
+                let text = if detailed.template {
                     templates.render_file(path, name, text)?
                 } else {
                     text.to_owned()
-                })
-            }
+                };
+                Ok(EnvValue::Plain(text))
+            }),
             (None, named) => {
                 let name = named.clone().unwrap_or_default();
-                let from = secret(project, configuration, &name)?;
-                EnvValue::Secret { name, from }
+                secret(project, configuration, &name).map(|from| EnvValue::Secret { name, from })
             }
+        };
+        let Some(content) = errors.keep(content.map_err(|error| error.or_of_key(&at))) else {
+            continue;
         };
 
         if let EnvValue::Plain(text) = &content {
@@ -132,15 +144,22 @@ pub(super) fn files(
     }
 
     if size > FILES {
-        return Err(DesiredError::new(
-            format!("services.{name}.files: they have more than {FILES} bytes together"),
-            "what is larger belongs into the image, or into a volume",
-        ));
+        let at = format!("services.{name}.files");
+        errors.0.push(
+            DesiredError::new(
+                format!("{at}: they have more than {FILES} bytes together"),
+                "what is larger belongs into the image, or into a volume",
+            )
+            .of_key(at),
+        );
     }
-    Ok(files)
+    errors.unless_any(files)
 }
 
 fn text<'a>(sources: &'a Sources, at: &str, path: &Path) -> Result<&'a str, DesiredError> {
+    if let Some(error) = sources.unread.get(path) {
+        return Err(error.clone().named_by(at));
+    }
     let text = sources.named.get(path).map(String::as_str);
     text.ok_or_else(|| {
         DesiredError::new(

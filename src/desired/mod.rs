@@ -249,9 +249,7 @@ fn program<'a>(
         command.extend(wrong.keep(rendered));
     }
 
-    let at = |key: &str, error: DesiredError| error.or_of_key(&format!("services.{name}.{key}"));
-    let of_files = files::variables(configuration, sources, name, service);
-    let of_files = wrong.keep(of_files.map_err(|error| at("env_file", error)));
+    let of_files = wrong.keep(files::variables(configuration, sources, name, service));
     let plain = |(name, value)| (name, EnvValue::Plain(value));
     let of_files = of_files.into_iter().flatten();
     let mut env: BTreeMap<String, EnvValue> = of_files.map(plain).collect();
@@ -271,7 +269,7 @@ fn program<'a>(
     }
 
     let files = files::files(project, configuration, templates, sources, (name, service));
-    let files = wrong.keep(files.map_err(|error| at("files", error)));
+    let files = wrong.keep(files);
     wrong.unless_any(Program {
         name,
         service,

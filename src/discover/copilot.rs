@@ -1,5 +1,7 @@
 //! An AWS Copilot `manifest.yml`: one service of ECS, for a cluster of Kubernetes.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use crate::discover::document::{
@@ -7,8 +9,8 @@ use crate::discover::document::{
 };
 use crate::discover::durations::period;
 use crate::discover::proposal::{
-    EngineProposal, ImageProposal, IngressProposal, Proposal, SecretProposal, ServiceProposal,
-    ValueProposal,
+    EngineProposal, HealthProposal, ImageProposal, IngressProposal, Proposal, SecretProposal,
+    ServiceProposal, ValueProposal,
 };
 use crate::discover::variables::{Found, may_be_set, secret_name};
 use crate::discover::{Remark, compose, health, secret};
@@ -112,7 +114,7 @@ fn image(proposal: &mut Proposal, service: &mut ServiceProposal, manifest: &Valu
             .get("build")
             .cloned()
             .unwrap_or(Value::from("Dockerfile"));
-        service.image = built(&of);
+        service.image = built(service, &of);
         // What is pushed needs a place, and this one is said to be none.
         proposal.registry = Some(super::proposal::RegistryProposal::Oci {
             endpoint: "registry.example.com".to_owned(),
@@ -126,10 +128,16 @@ fn image(proposal: &mut Proposal, service: &mut ServiceProposal, manifest: &Valu
     if let Some(check) = image.get("healthcheck") {
         health::of_command(service, check, "command");
     }
+    let known = ["port", "location", "build", "healthcheck"];
+    for key in entries(Some(image)).into_keys() {
+        if !known.contains(&key.as_str()) {
+            service.left_out(&format!("image.{key}"), "nothing here answers to it");
+        }
+    }
 }
 
 /// `build` is a path to a Dockerfile, or a map.
-fn built(of: &Value) -> ImageProposal {
+fn built(service: &mut ServiceProposal, of: &Value) -> ImageProposal {
     let path = text(of).or_else(|| text_at(of, "dockerfile"));
     let path = path.unwrap_or_else(|| "Dockerfile".to_owned());
     let context = text_at(of, "context");
@@ -143,19 +151,38 @@ fn built(of: &Value) -> ImageProposal {
         None => (folder.to_owned(), file.to_owned()),
     };
     let is_here = !context.starts_with('/') && !context.is_empty();
-    let args = pairs(of.get("args")).into_iter();
     ImageProposal::Built(super::proposal::BuildProposal {
         context: if is_here { context } else { ".".to_owned() },
         dockerfile: Some(dockerfile),
         target: text_at(of, "target"),
-        args: args
-            .filter_map(|(name, value)| {
-                let value = value.filter(|value| !value.contains('\0'))?;
-                (!secret::looks_secret(&name, &value)).then_some((name, value))
-            })
-            .collect(),
+        args: arguments(service, of),
         platforms: Vec::new(),
     })
+}
+
+/// The arguments of a build that can be carried over; the rest of it is named.
+fn arguments(service: &mut ServiceProposal, of: &Value) -> BTreeMap<String, String> {
+    let mut args = BTreeMap::new();
+    for (name, value) in pairs(of.get("args")) {
+        match value {
+            Some(value) if !secret::looks_secret(&name, &value) && !value.contains('\0') => {
+                args.insert(name, value);
+            }
+            _ => service.left_out(
+                &format!("image.build.args.{name}"),
+                "it has no value here, or looks like a secret: `build.secrets` gives one to a \
+                 `RUN`",
+            ),
+        }
+    }
+    let known = ["dockerfile", "context", "target", "args"];
+    for key in entries(Some(of)).into_keys() {
+        if !known.contains(&key.as_str()) {
+            let key = format!("image.build.{key}");
+            service.left_out(&key, "nothing here answers to it");
+        }
+    }
+    args
 }
 
 /// How it is reached: by a load balancer, where it has one.
@@ -177,16 +204,8 @@ fn entry(proposal: &mut Proposal, service: &mut ServiceProposal, manifest: &Valu
         service.remark("nothing says at which port it listens: write `port:`");
     }
 
-    let check = http.get("healthcheck").unwrap_or(&Value::Null);
-    let path = text(check).or_else(|| text_at(check, "path"));
-    if let Some(path) = path.filter(|path| health::is_asked(path))
-        && service.port.is_some()
-    {
-        service.health.run.clear();
-        service.health.path = Some(path);
-        let time = |key: &str| text_at(check, key).and_then(|text| period(&text));
-        service.health.interval = time("interval").or(service.health.interval);
-        service.health.timeout = time("timeout").or(service.health.timeout);
+    if let Some(check) = http.get("healthcheck") {
+        check_of_balancer(service, check);
     }
 
     let alias = http.get("alias").map(texts).unwrap_or_default();
@@ -203,6 +222,46 @@ fn entry(proposal: &mut Proposal, service: &mut ServiceProposal, manifest: &Valu
             let why = "the Ingress's controller says it: `traffic.annotations`";
             service.left_out(&format!("http.{key}"), why);
         }
+    }
+}
+
+/// The check of a load balancer, a path or a map. Here a service has one check.
+fn check_of_balancer(service: &mut ServiceProposal, check: &Value) {
+    let path = text(check).or_else(|| text_at(check, "path"));
+    let path = path.unwrap_or_else(|| "/".to_owned());
+    if service.port.is_none() || !health::is_asked(&path) {
+        return service.left_out(
+            "http.healthcheck",
+            "no port or no path is known to be asked",
+        );
+    }
+    if service.health != HealthProposal::default() {
+        service.left_out(
+            "image.healthcheck",
+            "a service has one check, and this is the load balancer's",
+        );
+    }
+
+    let time = |key: &str| text_at(check, key).and_then(|text| period(&text));
+    let failures = check.get("unhealthy_threshold").and_then(number);
+    service.health = HealthProposal {
+        path: Some(path),
+        interval: time("interval"),
+        timeout: time("timeout"),
+        failures: failures
+            .filter(|count| (1..=1000).contains(count))
+            .and_then(|count| u32::try_from(count).ok()),
+        start_within: time("grace_period"),
+        ..HealthProposal::default()
+    };
+    for key in entries(Some(check)).into_keys() {
+        let why = match key.as_str() {
+            "path" | "interval" | "timeout" | "unhealthy_threshold" | "grace_period" => continue,
+            "success_codes" => "an answer of 200 to 399 is a good one here",
+            "healthy_threshold" => "one good answer is enough here",
+            _ => "nothing here answers to it",
+        };
+        service.left_out(&format!("http.healthcheck.{key}"), why);
     }
 }
 

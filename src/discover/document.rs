@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeSeed as _;
 use serde_json::{Map, Value};
+
+use crate::discover::written::{Words, Written};
 
 /// The largest file that is read, in bytes.
 const LARGEST: usize = 1 << 20;
@@ -30,17 +33,38 @@ impl DiscoverError {
     }
 }
 
-/// Reads one YAML document: anchors and merge keys are followed, within a budget.
+/// Reads one YAML document: anchors and merge keys are followed, within a budget. Numbers stand as
+/// the texts that were written.
 ///
 /// # Errors
 /// It is no YAML, not a map, or too much of it.
-pub(super) fn read(from: &str, text: &str) -> Result<Map<String, Value>, DiscoverError> {
+pub(super) fn read(
+    from: &str,
+    text: &str,
+    words: Words,
+) -> Result<Map<String, Value>, DiscoverError> {
     if text.len() > LARGEST {
         let reason = format!("it has {} bytes, and {LARGEST} are the most", text.len());
         return Err(DiscoverError::new(from, reason, "give a smaller file"));
     }
 
-    let options = serde_saphyr::options! {
+    let typed: Value = serde_saphyr::from_str_with_options(text, options())
+        .map_err(|error| unreadable(from, &error))?;
+    let written = serde_saphyr::with_deserializer_from_str_with_options(text, options(), |it| {
+        Written(&typed, words).deserialize(it)
+    });
+    match written.map_err(|error| unreadable(from, &error))? {
+        Value::Object(map) => Ok(map),
+        _ => Err(DiscoverError::new(
+            from,
+            "it is not a map of keys",
+            "give a Compose file, a Kamal `deploy.yml` or a Copilot `manifest.yml`",
+        )),
+    }
+}
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
         with_snippet: false,
         budget: serde_saphyr::budget! {
             max_depth: 64,
@@ -51,43 +75,29 @@ pub(super) fn read(from: &str, text: &str) -> Result<Map<String, Value>, Discove
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: 50_000,
         },
-    };
-    let read: Result<Value, _> = serde_saphyr::from_str_with_options(text, options);
-    match read {
-        Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Err(DiscoverError::new(
-            from,
-            "it is not a map of keys",
-            "give a Compose file, a Kamal `deploy.yml` or a Copilot `manifest.yml`",
-        )),
-        Err(error) => Err(DiscoverError::new(
-            from,
-            match error.location() {
-                // What stands there may be a secret.
-                Some(at) => format!(
-                    "it cannot be read: line {}, column {}",
-                    at.line(),
-                    at.column()
-                ),
-                None => "it cannot be read".to_owned(),
-            },
-            "look at it with the tool that it is for; `docker compose config` prints a Compose \
-             file with everything filled in",
-        )),
     }
+}
+
+fn unreadable(from: &str, error: &serde_saphyr::Error) -> DiscoverError {
+    let reason = match error.location() {
+        // What stands there may be a secret.
+        Some(at) => format!(
+            "it cannot be read: line {}, column {}",
+            at.line(),
+            at.column()
+        ),
+        None => "it cannot be read".to_owned(),
+    };
+    let help = "look at it with the tool that it is for; `docker compose config` prints a Compose \
+                file with everything filled in";
+    DiscoverError::new(from, reason, help)
 }
 
 /// A scalar as a text; none of a list, a map or nothing.
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(match number.as_f64() {
-            // `022` is no number of YAML's, and was read as one with a point.
-            Some(whole) if number.is_f64() && whole.fract() == 0.0 && whole.abs() < 1e15 => {
-                format!("{whole:.0}")
-            }
-            _ => number.to_string(),
-        }),
+        Value::Number(number) => Some(number.to_string()),
         Value::Bool(flag) => Some(flag.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
@@ -199,8 +209,16 @@ mod tests {
 
     #[test]
     fn anchors_and_merges_are_followed_and_bombs_are_not() {
-        let merged = read("f", "x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}\n").expect("read");
-        assert_eq!(merged["y"], serde_json::json!({"a": 1, "b": 3}));
+        let merged =
+            read("f", "x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}\n", Words::Texts).expect("read");
+        assert_eq!(merged["y"], serde_json::json!({"a": "1", "b": "3"}));
+
+        let written = "{a: 022, b: 1.50, c: on, d: True, e: 0x1F, f: ~, g: '1', h: [1_000]}";
+        assert_eq!(
+            Value::Object(read("f", written, Words::Texts).expect("read")),
+            serde_json::json!({"a": "022", "b": "1.50", "c": "on", "d": true, "e": "0x1F",
+                "f": null, "g": "1", "h": ["1_000"]})
+        );
 
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..10 {
@@ -208,9 +226,9 @@ mod tests {
             let items = vec![item; 10].join(", ");
             let _ = writeln!(bomb, "a{level}: &a{level} [{items}]");
         }
-        read("f", &bomb).expect_err("refused");
-        read("f", &"x: y\n".repeat(1 << 19)).expect_err("too large");
-        read("f", "- a\n").expect_err("no map");
-        read("f", "a: [").expect_err("no YAML");
+        read("f", &bomb, Words::Texts).expect_err("refused");
+        read("f", &"x: y\n".repeat(1 << 19), Words::Texts).expect_err("too large");
+        read("f", "- a\n", Words::Texts).expect_err("no map");
+        read("f", "a: [", Words::Texts).expect_err("no YAML");
     }
 }

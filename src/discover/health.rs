@@ -38,6 +38,10 @@ pub(super) fn of_command(service: &mut ServiceProposal, check: &Value, key: &str
         service.health.run = command;
     }
     times(&mut service.health, check);
+    if check.get("start_interval").is_some() {
+        let why = "`health.interval` is how often is asked, from the start on";
+        service.left_out("healthcheck.start_interval", why);
+    }
 }
 
 fn last_part(word: &str) -> &str {

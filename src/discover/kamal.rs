@@ -13,11 +13,14 @@ use crate::discover::proposal::{
 };
 use crate::discover::variables::Found;
 use crate::discover::volumes::{Mount, add};
-use crate::discover::{Remark, compose, secret};
+use crate::discover::{Remark, compose, erb, secret};
 use crate::model::Platform;
 
 /// Where Kamal's proxy finds an app that says no port.
 const PORT: u16 = 80;
+
+/// Where Kamal 1 asks one whose check says none.
+const PORT_OF_1: u16 = 3000;
 
 /// What is read of the file. The others are named as left out.
 const KNOWN: [&str; 9] = [
@@ -125,7 +128,11 @@ fn app(proposal: &mut Proposal, found: &mut Found, whole: &Value, (name, role): 
     };
     if has_traffic {
         let own = role.definition.get("proxy").filter(|it| it.is_object());
-        proxy(&mut service, own.or_else(|| whole.get("proxy")));
+        let older = of_kamal_1(whole);
+        proxy(
+            &mut service,
+            own.or_else(|| whole.get("proxy")).or(older.as_ref()),
+        );
     }
     let cmd = role.definition.get("cmd").map(words).unwrap_or_default();
     command(&mut service, cmd);
@@ -153,7 +160,7 @@ fn command(service: &mut ServiceProposal, words: Vec<String>) {
     if words.is_empty() {
         return;
     }
-    let is_filled_in = words.iter().any(|word| word.contains("<%"));
+    let is_filled_in = words.iter().any(|word| erb::is_in(word));
     if is_filled_in || secret::is_in_command(&words) {
         return service.left_out(
             "cmd",
@@ -172,10 +179,7 @@ fn build(builder: Option<&Value>) -> ImageProposal {
     let arch = builder.get("arch").map(texts).unwrap_or_default();
     let platforms = arch.into_iter().map(|arch| format!("linux/{arch}"));
     let args = pairs(builder.get("args")).into_iter();
-    let plain = args.filter_map(|(name, value)| {
-        let value = value.filter(|value| !value.contains(['\0', '<']))?;
-        (!secret::looks_secret(&name, &value)).then_some((name, value))
-    });
+    let plain = args.filter_map(|(name, value)| Some((name.clone(), argument(&name, value)?)));
     ImageProposal::Built(BuildProposal {
         context: text_at(builder, "context")
             .filter(|context| !context.starts_with('/') && !context.contains("://"))
@@ -187,6 +191,59 @@ fn build(builder: Option<&Value>) -> ImageProposal {
             .filter(|it| it.parse::<Platform>().is_ok())
             .collect(),
     })
+}
+
+/// An argument of a build that can be carried over.
+fn argument(name: &str, value: Option<String>) -> Option<String> {
+    let value = value.filter(|value| !value.contains(['\0', '<']))?;
+    (!secret::looks_secret(name, &value)).then_some(value)
+}
+
+/// What a build had and has not any more.
+fn builder(proposal: &mut Proposal, builder: Option<&Value>) {
+    for (name, value) in pairs(builder.and_then(|of| of.get("args"))) {
+        if argument(&name, value).is_none() {
+            proposal.remarks.push(Remark::left_out(
+                &format!("builder.args.{name}"),
+                "it is filled in, or looks like a secret: `build.secrets` gives one to a `RUN`",
+            ));
+        }
+    }
+    for name in builder
+        .and_then(|of| of.get("secrets"))
+        .map(texts)
+        .unwrap_or_default()
+    {
+        proposal.remarks.push(Remark::left_out(
+            &format!("builder.secrets {name}"),
+            "name it under `secrets:`, and `build.secrets` of the service gives it to a `RUN`",
+        ));
+    }
+    let known = ["arch", "context", "dockerfile", "target", "args", "secrets"];
+    for key in entries(builder).into_keys() {
+        if !known.contains(&key.as_str()) {
+            let why = "nothing here answers to it: `build.kind` says what builds";
+            let key = format!("builder.{key}");
+            proposal.remarks.push(Remark::left_out(&key, why));
+        }
+    }
+}
+
+/// What Kamal 1 says of the check, in the words of Kamal 2. There the app's port is said with it.
+fn of_kamal_1(whole: &Value) -> Option<Value> {
+    let check = whole.get("healthcheck").filter(|_| is_kamal_1(whole))?;
+    let mut proxy = Map::new();
+    let port = check.get("port").cloned();
+    proxy.insert(
+        "app_port".to_owned(),
+        port.unwrap_or_else(|| PORT_OF_1.into()),
+    );
+    proxy.insert("healthcheck".to_owned(), check.clone());
+    Some(Value::Object(proxy))
+}
+
+fn is_kamal_1(whole: &Value) -> bool {
+    whole.get("proxy").is_none() && whole.get("healthcheck").is_some_and(Value::is_object)
 }
 
 fn proxy(service: &mut ServiceProposal, proxy: Option<&Value>) {
@@ -206,6 +263,12 @@ fn proxy(service: &mut ServiceProposal, proxy: Option<&Value>) {
     let time = |key: &str| text_at(health, key).and_then(|text| period(&text));
     service.health.interval = time("interval");
     service.health.timeout = time("timeout");
+    for key in entries(Some(health)).into_keys() {
+        if !["path", "port", "interval", "timeout"].contains(&key.as_str()) {
+            let why = "`health.failures` and `health.start_within` say how often and how long";
+            service.left_out(&format!("healthcheck.{key}"), why);
+        }
+    }
 
     for (key, why) in [
         (
@@ -239,17 +302,20 @@ fn variables(
     let is_old = env.get("clear").is_none() && env.get("secret").is_none();
     let clear = if is_old { Some(env) } else { env.get("clear") };
     for (name, value) in pairs(clear) {
-        let value = value.filter(|value| !value.contains("<%"));
+        let value = value.filter(|value| !erb::is_in(value));
         found.variable(proposal, (called, service), &name, value.as_deref());
     }
     for line in items(env.get("secret")).iter().filter_map(text) {
         // `NAME:ALIAS` has the value of another name.
-        let (name, alias) = line.split_once(':').unwrap_or((&line, ""));
-        found.variable(proposal, (called, service), name, None);
-        if !alias.is_empty() {
-            service.remark(format!(
-                "{name} had the value of {alias}: write `env: {alias}` at its secret"
-            ));
+        match line.split_once(':') {
+            Some((name, alias)) if is_variable(alias) => {
+                found.renamed(proposal, (called, service), name, alias);
+            }
+            Some((name, _)) => {
+                found.variable(proposal, (called, service), name, None);
+                service.left_out(&format!("env.secret {line}"), "it names no variable");
+            }
+            None => found.variable(proposal, (called, service), &line, None),
         }
     }
     if env.get("tags").is_some() {
@@ -258,6 +324,11 @@ fn variables(
             "all instances of a service have the same variables",
         );
     }
+}
+
+fn is_variable(name: &str) -> bool {
+    let is_sign = |sign: u8| sign.is_ascii_alphanumeric() || sign == b'_';
+    !name.is_empty() && name.bytes().all(is_sign) && !name.as_bytes()[0].is_ascii_digit()
 }
 
 fn mount(service: &mut ServiceProposal, line: &str) {
@@ -377,7 +448,9 @@ fn registry(proposal: &mut Proposal, whole: &Value, roles: usize) {
 }
 
 fn of_project(proposal: &mut Proposal, document: &Map<String, Value>, whole: &Value) {
-    for key in document.keys().filter(|key| !KNOWN.contains(&key.as_str())) {
+    builder(proposal, whole.get("builder"));
+    let is_known = |key: &str| KNOWN.contains(&key) || (key == "healthcheck" && is_kamal_1(whole));
+    for key in document.keys().filter(|key| !is_known(key)) {
         let why = match key.as_str() {
             "ssh" | "hosts" => "the services run on the machine that shipit runs on",
             "boot" => "`strategy:` says how instances follow each other",
@@ -399,7 +472,7 @@ fn of_project(proposal: &mut Proposal, document: &Map<String, Value>, whole: &Va
 
 fn has_erb(value: &Value) -> bool {
     match value {
-        Value::String(text) => text.contains("<%"),
+        Value::String(text) => erb::is_in(text),
         Value::Array(items) => items.iter().any(has_erb),
         Value::Object(map) => map.values().any(has_erb),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,

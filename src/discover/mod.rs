@@ -11,6 +11,7 @@ mod containers;
 mod copilot;
 mod document;
 mod durations;
+mod erb;
 mod file;
 mod health;
 mod kamal;
@@ -24,6 +25,7 @@ mod secret;
 mod tests;
 mod variables;
 mod volumes;
+mod written;
 mod yaml;
 
 pub use containers::{Container, of_containers};

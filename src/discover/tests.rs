@@ -2,6 +2,7 @@
 //! secret's value is in it.
 
 mod hostile;
+mod lost;
 mod sources;
 
 use std::fmt::Write as _;

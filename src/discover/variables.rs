@@ -56,6 +56,26 @@ impl Found {
         service.env.insert(name.to_owned(), value);
     }
 
+    /// Adds a variable whose value comes from a variable of another name.
+    pub fn renamed(
+        &mut self,
+        proposal: &mut Proposal,
+        (called, service): (&str, &mut ServiceProposal),
+        name: &str,
+        outside: &str,
+    ) {
+        if !may_be_set(service, name) {
+            return;
+        }
+        let value = format!("\0from outside, as {outside}");
+        let secret = self.secret(proposal, called, name, &value);
+        let from = SecretProposal::Env(outside.to_owned());
+        proposal.secrets.insert(secret.clone(), from);
+        service
+            .env
+            .insert(name.to_owned(), ValueProposal::Secret(secret));
+    }
+
     /// The name of a secret that is a file of this name: another file is another secret, however
     /// alike their names are.
     pub fn file(&mut self, proposal: &mut Proposal, called: &str, source: &str) -> String {

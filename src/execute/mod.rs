@@ -105,7 +105,7 @@ pub async fn execute(job: Job) -> Finished {
         // Whoever asked twice does not wait for requests that are on their way, and a lost lock
         // ends all.
         End::LockLost | End::Interrupted(Traffic::Unknown) => None,
-        _ => run.probe.stop().await,
+        _ => run.probe.stop(&run).await,
     };
     Finished {
         end,

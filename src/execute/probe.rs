@@ -1,7 +1,7 @@
 //! The prober's session: from before live traffic is touched until it is verified.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -26,6 +26,8 @@ pub(super) struct Session {
     probes: Mutex<JoinSet<ProbeReport>>,
     started: AtomicBool,
     stop: CancellationToken,
+    /// How many connections to the other machine had been lost when it began.
+    lost_before: AtomicU64,
     report: Mutex<Option<ProbeReport>>,
 }
 
@@ -69,6 +71,8 @@ impl Session {
     }
 
     async fn measure(&self, run: &Run, targets: Vec<ProbeTarget>) {
+        let lost = run.engine().lost_connections().await;
+        self.lost_before.store(lost, Ordering::Release);
         let mut probes = self.probes.lock().await;
         for target in targets {
             let (checker, stop) = (run.job.ports.checker.clone(), self.stop.clone());
@@ -76,16 +80,31 @@ impl Session {
         }
     }
 
-    /// Stops it and gives what it measured; none when it was never started.
-    pub async fn stop(&self) -> Option<ProbeReport> {
+    /// Stops it and gives what it measured; none when it was never started. What failed while the
+    /// connection to another machine was lost is not counted: it is no failure of a service.
+    pub async fn stop(&self, run: &Run) -> Option<ProbeReport> {
         self.stop.cancel();
         let mut report = self.report.lock().await;
         let mut probes = self.probes.lock().await;
+        let mut merged = None::<ProbeReport>;
         while let Some(measured) = probes.join_next().await {
             let Ok(measured) = measured else { continue };
-            *report = Some(report.take().unwrap_or_default().merge(measured));
+            merged = Some(merged.unwrap_or_default().merge(measured));
+        }
+        if let Some(measured) = merged {
+            *report = Some(if self.is_for_the_way(run, &measured).await {
+                measured.without_failures()
+            } else {
+                measured
+            });
         }
         report.clone()
+    }
+
+    /// Whether what failed may have failed on its way.
+    async fn is_for_the_way(&self, run: &Run, measured: &ProbeReport) -> bool {
+        measured.failures > 0
+            && run.engine().lost_connections().await > self.lost_before.load(Ordering::Acquire)
     }
 }
 

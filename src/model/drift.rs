@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::model::plan::Change;
 use crate::model::{EnvironmentName, ProjectName};
 
 /// What moved in an environment since shipit acted there last.
@@ -54,7 +55,7 @@ pub enum Movement {
 }
 
 /// A field that moved.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct MovedField {
     /// Which.
     pub field: String,
@@ -64,9 +65,25 @@ pub struct MovedField {
     pub is: Option<String>,
     /// Who moved it; none when nobody is known to have. On a cluster it is a program that the
     /// server names, elsewhere who acted with shipit last.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     /// When they wrote last.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+}
+
+impl MovedField {
+    /// The same as a change of a plan, which puts it back.
+    #[must_use]
+    pub fn put_back(&self) -> Change {
+        let at = self.at.map(|at| format!(" at {at}")).unwrap_or_default();
+        let by = self.by.as_deref().unwrap_or("somebody else");
+        Change {
+            field: self.field.clone(),
+            before: self.is.clone(),
+            after: self.was.clone(),
+            origin: Some(format!("changed by {by}{at}")),
+            by: None,
+        }
+    }
 }

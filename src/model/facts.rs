@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use jiff::Timestamp;
 
+use crate::model::drift::MovedField;
 use crate::model::loss::{Claim, Held};
 use crate::model::object::Drift;
 use crate::model::outcome::Url;
@@ -41,6 +42,12 @@ pub struct Facts {
     /// Where the objects of an entry point are not as they were applied.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub route_drift: BTreeMap<ServiceName, Vec<Drift>>,
+    /// Files of proxies and keys of etcd that are not as an agent has written them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub route_files: BTreeMap<ServiceName, Vec<MovedField>>,
+    /// What could not be looked at, with the reason: whether it has moved is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<String>,
     /// The objects of entry points that say of themselves that they must never be deleted or
     /// replaced.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -317,6 +324,9 @@ pub struct WorkloadFacts {
     /// when the engine keeps no files of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_on_disk: Option<String>,
+    /// Files of its units that are not as they were when its instances were started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unit_files: Vec<MovedField>,
     /// For an engine that knows better than by instances: how it is, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<WorkloadHealth>,
@@ -350,6 +360,19 @@ impl WorkloadFacts {
             (drift, []) => Fingerprint::of_json(&(&self.spec, self.running, drift)),
             (drift, held) => Fingerprint::of_json(&(&self.spec, self.running, drift, held)),
         }
+    }
+
+    /// What of its files, or of its units', somebody else has changed, in words; none when nothing
+    /// is known to be.
+    #[must_use]
+    pub fn altered(&self) -> Option<String> {
+        let image = self.changed_on_disk.as_ref();
+        let image = image.map(|change| format!("its image changed on disk ({change})"));
+        image.or_else(|| {
+            let first = self.unit_files.first()?;
+            let is = first.is.as_deref().unwrap_or("is gone");
+            Some(format!("its unit was changed ({} {is})", first.field))
+        })
     }
 
     /// The worst of its instances.

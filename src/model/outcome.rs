@@ -8,6 +8,10 @@ use crate::model::{LiveTraffic, ReleaseNumber, ServiceName, Slot};
 pub struct ProbeReport {
     /// Requests that were answered or failed.
     pub requests: u64,
+    /// Requests that say nothing of the service: the connection through which this machine reaches
+    /// the other one was lost while they were under way. They are among neither of the others.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub uncounted: u64,
     /// Requests without an answer in time, or with a status of 500 and above.
     pub failures: u64,
     /// The slowest answer, in microseconds.
@@ -16,12 +20,30 @@ pub struct ProbeReport {
     pub examples: Vec<String>,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's own form
+const fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
 impl ProbeReport {
+    /// The same without its failures, where they are not the service's.
+    #[must_use]
+    pub fn without_failures(self) -> Self {
+        Self {
+            requests: self.requests - self.failures,
+            uncounted: self.uncounted + self.failures,
+            failures: 0,
+            examples: Vec::new(),
+            ..self
+        }
+    }
+
     /// Two measurements as one.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.requests += other.requests;
         self.failures += other.failures;
+        self.uncounted += other.uncounted;
         self.slowest_micros = self.slowest_micros.max(other.slowest_micros);
         self.examples.extend(other.examples);
         self.examples.truncate(10);

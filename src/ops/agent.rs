@@ -141,6 +141,9 @@ pub(super) async fn listening(
     Ok(listeners)
 }
 
+/// How long an agent may take to say what an environment is like.
+const OBSERVE: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// Where the agent listens.
 fn listeners_of(facts: &Facts) -> impl Iterator<Item = SocketAddr> {
     let routes = facts.routes.values().filter_map(Route::listeners);
@@ -156,10 +159,9 @@ async fn environments(
     let mut environments = Vec::new();
     for scope in scopes {
         let name = format!("{}/{}", scope.project, scope.environment);
-        let reply = client
-            .observe(v1::ObserveRequest { scope: Some(scope) })
-            .await
-            .map_err(EngineError::from)?;
+        let mut request = tonic::Request::new(v1::ObserveRequest { scope: Some(scope) });
+        request.set_timeout(OBSERVE);
+        let reply = client.observe(request).await.map_err(EngineError::from)?;
         environments.push((
             name,
             decode("facts", &reply.into_inner().facts_json).map_err(EngineError::from)?,

@@ -7,7 +7,7 @@ use crate::observe::standing;
 use crate::ops::{Error, Session, wiring};
 use crate::plan;
 use crate::port::StateStore;
-use crate::port::engine::Scope;
+use crate::port::engine::{EngineError, Scope};
 use crate::port::store::StoreError;
 
 /// How often it is looked where somebody changes the state meanwhile.
@@ -21,6 +21,9 @@ pub async fn drift(session: &Session) -> Result<DriftReport, Error> {
     let provider = session.ports.provider.as_ref();
     let mut report = undisturbed(store, &scope, async |state| {
         let observed = standing(&desired, engine.as_ref(), provider).await?;
+        if !observed.facts.unseen.is_empty() {
+            return Err(unseen(&observed.facts.unseen));
+        }
         // `restart`, `settle` and `import` act, and write no state.
         let after = engine.overview(&scope).await?;
         if after.changed_at != observed.facts.changed_at {
@@ -33,6 +36,15 @@ pub async fn drift(session: &Session) -> Result<DriftReport, Error> {
     .await?;
     report.notes.extend(engine.warnings());
     Ok(report)
+}
+
+/// Nothing is said of drift for want of a look.
+fn unseen(what: &[String]) -> Error {
+    EngineError::Failed {
+        what: "looking at what stands in front of the services".to_owned(),
+        reason: what.join("; "),
+    }
+    .into()
 }
 
 /// Looks while no run is under way: what a run is about to move has not drifted. Where one began or

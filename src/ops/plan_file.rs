@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::model::approval::{PlanApproval, Statement};
 use crate::model::journal::{Journal, What};
-use crate::model::plan::{Intent, Plan};
+use crate::model::plan::{FORMAT, Intent, Plan};
 use crate::model::state::State;
 use crate::model::{ContentHash, sshsig};
 use crate::ops::plan::{Extent, Request, Seen, look_and_plan};
@@ -118,6 +118,12 @@ impl PlanFile {
         if let Some(fields) = document.as_object_mut() {
             fields.remove("made");
             fields.remove("approvals");
+        }
+        if plan.format != FORMAT {
+            let format = plan.format;
+            return Err(format!(
+                "it has format {format}, and this shipit carries out {FORMAT}: plan again"
+            ));
         }
         let Some(made) = beside.made else {
             return Err("it does not say how it was made".to_owned());
@@ -361,7 +367,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::plan::{FORMAT, StateRef};
+    use crate::model::plan::StateRef;
     use crate::model::promotion::{Mode, Probe, Strategy as Rollout};
     use crate::model::source::Source;
 
@@ -475,6 +481,15 @@ mod tests {
         assert!(PlanFile::read(edited.as_bytes()).is_err_and(|why| why.contains("edited")));
         let cut = &text[..text.len() / 2];
         assert!(PlanFile::read(cut.as_bytes()).is_err_and(|why| why.contains("cut off")));
+    }
+
+    #[test]
+    fn a_plan_of_another_format_is_none() {
+        let mut file = file();
+        file.plan.format += 1;
+        file.made.checksum = file.plan.hash();
+        let refused = PlanFile::read(file.text().as_bytes()).expect_err("another format");
+        assert!(refused.contains("carries out"), "{refused}");
     }
 
     #[test]

@@ -78,6 +78,9 @@ impl Session {
             source.branch = Some(branch.to_owned());
             source.change = None;
         }
+        if source.change.is_some() {
+            believe_known_hosts_alone(&mut project);
+        }
 
         let into = source
             .change
@@ -290,6 +293,15 @@ fn known_by_the_repository(
                ~/.ssh/known_hosts"
             .to_owned(),
     })
+}
+
+/// A change request may name any host: one whose key nobody has seen is not believed.
+fn believe_known_hosts_alone(project: &mut Project) {
+    for environment in project.environments.values_mut() {
+        if let ClusterConfig::Host(host) = &mut environment.cluster {
+            host.ssh.is_known_beforehand = true;
+        }
+    }
 }
 
 /// What `runtime: auto` means on this machine: a container where one can be made, else a process.

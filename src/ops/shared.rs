@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::EnvironmentConfig;
-use crate::desired;
+use crate::config::{ConfigError, EnvironmentConfig};
+use crate::desired::{self, DesiredError};
 use crate::model::desired::Desired;
 use crate::model::resource::{ResourceFacts, ResourceKey, ResourceKind};
 use crate::model::{Digest, EnvironmentName};
+use crate::ops::error::problems;
 use crate::ops::{Error, Session, images};
 
 /// Fills in who uses each resource that is there besides the session's environment. An environment
@@ -20,7 +21,10 @@ pub(super) async fn look(
     let own = session.configuration()?;
     let environments = session.project.environments.iter();
     for (name, other) in environments.filter(|(name, _)| **name != wanted.environment) {
-        let named = desired::outline(&session.project, name, &session.source)?.resources;
+        let named = desired::outline(&session.project, name, &session.source);
+        let named = named
+            .map_err(|error| untold(session, name, error))?
+            .resources;
         let keys: BTreeSet<&ResourceKey> = named.iter().map(|resource| &resource.key).collect();
         for facts in found.iter_mut().filter(|facts| keys.contains(&facts.key)) {
             if is_one_place(facts.key.kind, own, other) {
@@ -31,6 +35,21 @@ pub(super) async fn look(
         }
     }
     by_their_states(session, found).await
+}
+
+/// Another environment cannot be resolved: whether it uses something cannot be told.
+fn untold(session: &Session, other: &EnvironmentName, error: DesiredError) -> Error {
+    let what = format!(
+        "whether {other} uses what would be deleted cannot be told: {}",
+        error.what
+    );
+    let help = format!("{}; or delete environments/{other}.yaml", error.help);
+    let error = DesiredError {
+        what,
+        help,
+        ..error
+    };
+    ConfigError::of(problems(&session.project, other, &error.into())).into()
 }
 
 /// Whether a name means the same thing in two environments. What is not written may be the same.

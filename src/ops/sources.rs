@@ -31,7 +31,7 @@ pub fn of_the_project(root: &Path, configuration: &EnvironmentConfig) -> Result<
         globs(configuration)
     };
     let mut sources = plain(root, &globs)?;
-    sources.named = named(root, &named_files(configuration))?;
+    read_named(root, &named_files(configuration), &mut sources)?;
     Ok(sources)
 }
 
@@ -170,25 +170,30 @@ fn files(root: &Path, globs: &[String]) -> Result<BTreeMap<PathBuf, String>, Err
     Ok(files)
 }
 
-/// The files that services name, by the path that names them. One that is not there is missed by
-/// whoever needs it.
-fn named(root: &Path, files: &[NamedFile]) -> Result<BTreeMap<PathBuf, String>, Error> {
-    let mut found = BTreeMap::new();
+/// Reads the files that services name. One that is not there is missed by whoever needs it, and
+/// says so with everything else that is wrong.
+fn read_named(root: &Path, files: &[NamedFile], sources: &mut Sources) -> Result<(), Error> {
     if files.is_empty() {
-        return Ok(found);
+        return Ok(());
     }
     let project = open(root)?;
-    for NamedFile { at, path, limit } in files {
-        let at_key = |error: DesiredError| error.named_by(at);
-        let Some(real) = real(&project, path).map_err(at_key)? else {
-            continue;
-        };
-        let text = project
-            .text(&real, *limit)
-            .map_err(|error| at_key(unreadable(&error)))?;
-        found.insert(path.clone(), text);
+    for NamedFile { path, limit } in files {
+        match text(&project, path, *limit) {
+            Ok(Some(text)) => drop(sources.named.insert(path.clone(), text)),
+            Ok(None) => {}
+            Err(error) => drop(sources.unread.insert(path.clone(), error)),
+        }
     }
-    Ok(found)
+    Ok(())
+}
+
+/// The text of a file of the project; none, where nothing is.
+fn text(project: &Root, path: &Path, limit: u64) -> Result<Option<String>, DesiredError> {
+    let Some(real) = real(project, path)? else {
+        return Ok(None);
+    };
+    let text = project.text(&real, limit);
+    text.map(Some).map_err(|error| unreadable(&error))
 }
 
 fn open(root: &Path) -> Result<Root, DesiredError> {

@@ -19,7 +19,7 @@ use crate::driver::builder::Builders;
 use crate::driver::check::Checks;
 use crate::driver::forge::RemoteForge;
 use crate::driver::hook::Hooks;
-use crate::driver::host::tunnel::Destination;
+use crate::driver::host::tunnel::{Destination, HostTrust};
 use crate::driver::host::{ElsewhereEngine, HostEngine, Machine};
 use crate::driver::kubernetes::client::{ClusterConnection, ClusterLogin, ClusterPlace};
 use crate::driver::kubernetes::engine::ready::Rule;
@@ -121,6 +121,11 @@ fn machine(root: &Path, host: &HostCluster) -> Option<Machine> {
         config: None,
         identity: file(&host.ssh.identity),
         known_hosts: file(&host.ssh.known_hosts),
+        trust: if host.ssh.is_known_beforehand {
+            HostTrust::Known
+        } else {
+            HostTrust::Configured
+        },
     };
     Some(Machine::new(to, host.directory.clone()))
 }

@@ -114,7 +114,13 @@ pub fn measured(probe: &ProbeReport) -> Line {
     let tenths = probe.slowest_micros % 1000 / 100;
     let verdict = format!("{} of {} requests failed", probe.failures, probe.requests);
     let style = if probe.failures == 0 { NEW } else { GONE };
-    Line::from("Probed while switching: ")
+    let line = Line::from("Probed while switching: ")
         .paint(style, verdict)
-        .text(format!(", slowest {millis}.{tenths} ms"))
+        .text(format!(", slowest {millis}.{tenths} ms"));
+    match probe.uncounted {
+        0 => line,
+        count => line.text(format!(
+            "; {count} more are not counted: the connection to the other machine was lost meanwhile"
+        )),
+    }
 }

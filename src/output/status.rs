@@ -96,9 +96,15 @@ fn changed(status: &StatusView) -> Vec<String> {
         named.map(move |(service, workload)| (slot, service, workload))
     });
     let words = workloads.filter_map(|(slot, service, workload)| {
-        let change = workload.changed_on_disk.as_ref()?;
+        if let Some(change) = &workload.changed_on_disk {
+            return Some(format!(
+                "the image of {service} in {slot} changed on disk: {change}. `shipit apply` \
+                 repairs it"
+            ));
+        }
+        let change = workload.altered()?;
         Some(format!(
-            "the image of {service} in {slot} changed on disk: {change}. `shipit apply` repairs it"
+            "{service} in {slot}: {change}. `shipit apply` makes it anew"
         ))
     });
     words.collect()

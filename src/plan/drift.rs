@@ -149,6 +149,7 @@ impl Look<'_> {
             for (service, workload) in &there.workloads {
                 let of = Address::Workload(*slot, service.clone());
                 self.saw(on_disk(&of, workload));
+                self.saw(files(&of, "its unit", &workload.unit_files));
                 for drift in &workload.drift {
                     self.saw(Some(of_object(drift, &of)));
                 }
@@ -193,6 +194,9 @@ impl Look<'_> {
     fn entry_points(&mut self) {
         for service in self.facts.routes.keys() {
             let of = Address::Route(service.clone());
+            if let Some(moved) = self.facts.route_files.get(service) {
+                self.saw(files(&of, "what stands in front", moved));
+            }
             let drift = self.facts.route_drift.get(service);
             match drift.filter(|drift| !drift.is_empty()) {
                 None => self.saw(None),
@@ -321,6 +325,16 @@ fn on_disk(address: &Address, workload: &WorkloadFacts) -> Option<Moved> {
             by: None,
             at: None,
         }],
+    })
+}
+
+/// Files that are not as they were written.
+fn files(address: &Address, about: &str, fields: &[MovedField]) -> Option<Moved> {
+    (!fields.is_empty()).then(|| Moved {
+        address: address.to_string(),
+        what: Movement::Changed,
+        about: about.to_owned(),
+        fields: fields.to_vec(),
     })
 }
 

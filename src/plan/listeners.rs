@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::desired::Desired;
+use crate::model::drift::MovedField;
 use crate::model::facts::Facts;
 use crate::model::object::Drift;
 use crate::model::plan::{Action, Change, StepId};
@@ -21,6 +22,8 @@ pub(super) struct Listeners {
     there: Routes,
     /// Where one is not as it was applied.
     drift: BTreeMap<ServiceName, Vec<Drift>>,
+    /// Where a proxy's files, or keys, are not as they were written.
+    files: BTreeMap<ServiceName, Vec<MovedField>>,
     /// What is there once the new addresses are open, and until the release has been verified.
     between: Routes,
     /// What is desired.
@@ -57,6 +60,7 @@ impl Listeners {
         Self {
             between: between.collect(),
             drift: facts.route_drift.clone(),
+            files: facts.route_files.clone(),
             there,
             next,
             groups,
@@ -68,7 +72,8 @@ impl Listeners {
         let mut steps = Vec::new();
         for (name, route) in &self.between {
             let (there, moved) = (self.there.get(name), self.drift.get(name));
-            if there == Some(route) && moved.is_none() {
+            let files = self.files.get(name).map(Vec::as_slice).unwrap_or_default();
+            if there == Some(route) && moved.is_none() && files.is_empty() {
                 if self.next.get(name) == Some(route) || !route.former().is_empty() {
                     draft.same(Address::Route(name.clone()), route.to_string());
                 }
@@ -78,10 +83,15 @@ impl Listeners {
             let reason = match (there, moved) {
                 (Some(_), Some(moved)) => format!("{} is not as it was applied", names(moved)),
                 (Some(_), None) if !route.former().is_empty() => moves(route),
+                (Some(there), None) if there == route => {
+                    let names: Vec<&str> = files.iter().map(|it| it.field.as_str()).collect();
+                    format!("{} is not as shipit wrote it", names.join(", "))
+                }
                 (Some(_), None) => "the listeners differ".to_owned(),
                 (None, _) => "there are no listeners yet".to_owned(),
             };
             let mut changes = moved.map(|moved| drifted(moved)).unwrap_or_default();
+            changes.extend(files.iter().map(MovedField::put_back));
             changes.extend(there.iter().flat_map(|there| route_changes(there, route)));
             let address = Address::Route(name.clone());
             let undo = there.map_or(Action::StopListening, |there| Action::listen(there.clone()));

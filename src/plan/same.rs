@@ -30,6 +30,21 @@ pub fn difference(given: &Plan, fresh: &Plan) -> Option<Difference> {
         .or_else(|| steps("", &given.steps, &fresh.steps))
         .or_else(|| losses(given, fresh))
         .or_else(|| steps("during the rollback: ", &given.reverse, &fresh.reverse))
+        .or_else(|| recorded(given.target.as_ref()?, fresh.target.as_ref()?))
+}
+
+/// What the history would keep of the release: an image that is said to be made from other files
+/// would be taken for theirs by a later run.
+fn recorded(given: &Target, fresh: &Target) -> Option<Difference> {
+    let same = [
+        (
+            "which files the images are made from",
+            given.inputs == fresh.inputs,
+        ),
+        ("the names of the images", given.names == fresh.names),
+        ("the tasks of the release", given.tasks == fresh.tasks),
+    ];
+    first_wrong(&same).map(Difference::Unfounded)
 }
 
 fn source(given: &Plan, fresh: &Plan) -> Option<Difference> {

@@ -114,6 +114,7 @@ impl World<'_> {
                 instances,
                 drift: Vec::new(),
                 changed_on_disk: None,
+                unit_files: Vec::new(),
                 verdict: None,
                 held: Vec::new(),
                 secrets: std::collections::BTreeMap::new(),

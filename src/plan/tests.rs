@@ -6,6 +6,7 @@ mod infrastructure;
 mod listeners;
 mod losses;
 mod secrets;
+mod tampering;
 pub(crate) mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ use crate::model::observed::{ImageFacts, Observed};
 use crate::model::plan::{Action, Plan, Step, StepId};
 use crate::model::promotion::{Mode, Promotion, ServiceStrategy, Strategy as Rollout};
 use crate::model::release::{Actor, ReleaseStatus};
+use crate::model::resource::{Resource, ResourceFacts, Settings};
 use crate::model::route::{Listeners, Route};
 use crate::model::source::Source;
 use crate::model::state::State;
@@ -1217,6 +1219,7 @@ enum Command {
     Abort,
     Settle,
     Destroy(Vec<ObjectFacts>),
+    DestroyInfrastructure(Vec<ObjectFacts>, Vec<ResourceFacts>),
 }
 
 fn command() -> impl Strategy<Value = Command> {
@@ -1226,11 +1229,20 @@ fn command() -> impl Strategy<Value = Command> {
         2 => proptest::option::of(1..6u64).prop_map(Command::Rollback),
         1 => Just(Command::Abort),
         1 => Just(Command::Settle),
-        1 => founds().prop_map(|found| {
-            let gone = found.into_iter().filter(|object| object.state == ObjectState::Gone);
-            Command::Destroy(gone.collect())
-        }),
+        1 => gone().prop_map(Command::Destroy),
+        1 => (gone(), infrastructure::some())
+            .prop_map(|(gone, found)| Command::DestroyInfrastructure(gone, found)),
     ]
+}
+
+/// Objects of an environment that goes.
+fn gone() -> impl Strategy<Value = Vec<ObjectFacts>> {
+    founds().prop_map(|found| {
+        let found = found.into_iter();
+        found
+            .filter(|object| object.state == ObjectState::Gone)
+            .collect()
+    })
 }
 
 fn plan_of(command: &Command, last: &Wanted, world: &World) -> Option<Plan> {
@@ -1243,6 +1255,24 @@ fn plan_of(command: &Command, last: &Wanted, world: &World) -> Option<Plan> {
         Command::Abort => super::abort(&desired, facts, state).ok(),
         Command::Settle => Some(super::settle(&desired, facts, state)),
         Command::Destroy(found) => Some(super::destroy(&desired, facts, found, state)),
+        Command::DestroyInfrastructure(objects, resources) => {
+            let observed = Observed {
+                facts: facts.clone(),
+                objects: objects.clone(),
+                resources: resources.clone(),
+                ..Observed::default()
+            };
+            let wanted = resources.iter().filter(|facts| facts.wanted);
+            let wanted = wanted.map(|facts| Resource {
+                key: facts.key.clone(),
+                settings: Settings::new(),
+            });
+            let desired = Desired {
+                resources: wanted.collect(),
+                ..desired
+            };
+            Some(super::destroy_infrastructure(&desired, &observed, state))
+        }
     }
 }
 
@@ -1270,6 +1300,9 @@ proptest! {
             live_listeners_go_on_until_the_switch(&plan, &world.facts)?;
             nothing_is_destroyed_by_surprise(&plan, &world.facts)?;
             losses::what_is_lost_is_told(&plan)?;
+            if let Command::DestroyInfrastructure(_, found) = command {
+                infrastructure::only_its_own_goes(&plan, found)?;
+            }
             tasks::none_runs_twice(&plan, &mut ran)?;
             tasks::each_runs_in_what_is_there(&plan, &world.facts)?;
             world.carry_out(&plan);

@@ -401,6 +401,12 @@ pub trait Engine: Send + Sync {
         self.urls(scope, role).await
     }
 
+    /// How many connections to the engine's machine were lost until now: what is asked through one
+    /// that is lost says nothing of a service. None where there is no such connection.
+    async fn lost_connections(&self) -> u64 {
+        0
+    }
+
     /// Where a service answers in the slot with this role at one of its ports besides the one with
     /// the traffic: each of its instances, or what stands before all of them.
     async fn port_addresses(

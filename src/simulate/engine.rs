@@ -244,6 +244,7 @@ impl Engine for MemoryEngine {
             instances,
             drift: Vec::new(),
             changed_on_disk: None,
+            unit_files: Vec::new(),
             verdict: None,
             held: Vec::new(),
             secrets: self.hashed(&placement.secrets),

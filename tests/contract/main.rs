@@ -12,6 +12,8 @@ mod parts;
 mod platforms;
 mod queue;
 mod registry;
+#[path = "../it/support/s3.rs"]
+mod s3;
 mod secret;
 mod store;
 mod support;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 use jiff::Timestamp;
 use shipit::driver::aws::Aws;
 use shipit::driver::host::HostEngine;
@@ -33,6 +34,7 @@ use shipit::proto::Directory;
 
 use crate::cluster::Cluster;
 use crate::engine::start;
+use crate::s3::{CAREFUL, CARELESS, OtherS3};
 use crate::support::actor;
 
 pub(crate) fn environment() -> EnvironmentName {
@@ -50,6 +52,8 @@ pub(crate) struct Place {
     bucket: Option<(aws_sdk_s3::Client, String)>,
     /// The agent that has it.
     agent: Option<Child>,
+    /// The server that has its bucket, where that is not the one for all tests.
+    _server: Option<OtherS3>,
 }
 
 impl Drop for Place {
@@ -128,6 +132,7 @@ pub(crate) async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
             cluster: None,
             bucket: None,
             agent: None,
+            _server: None,
         }
     } else if kind == "host" {
         let (agent, state) = (folder.path().join("a"), folder.path().join("state"));
@@ -139,13 +144,17 @@ pub(crate) async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
             cluster: None,
             bucket: None,
             agent: Some(running),
+            _server: None,
         }
-    } else if kind == "s3" {
-        let Some((aws, bucket, s3)) = bucket().await else {
-            return;
+    } else if kind == "s3" || kind == "other_s3" {
+        let server = (kind == "other_s3").then(|| OtherS3::start(CAREFUL));
+        let endpoint = match &server {
+            Some(server) => server.as_ref().map(|server| server.endpoint.clone()),
+            None => amazon(),
         };
+        let Some(endpoint) = endpoint else { return };
+        let (aws, bucket, s3) = bucket(&endpoint).await;
         let client = (s3, bucket.name.clone());
-        let endpoint = std::env::var("SHIPIT_TEST_AWS").unwrap_or_default();
         let state = folder.path().join("state");
         let named = format!("s3\n{endpoint}\n{}\n{}", bucket.name, state.display());
         let (project, failures) = ("shop".parse().expect("a name"), folder.path().join("state"));
@@ -157,6 +166,7 @@ pub(crate) async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
             cluster: None,
             bucket: Some(client),
             agent: None,
+            _server: server.flatten(),
         }
     } else {
         let path = folder.path().to_owned();
@@ -182,6 +192,7 @@ pub(crate) async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
             cluster: Some(cluster),
             bucket: None,
             agent: None,
+            _server: None,
         }
     };
     told(&place).await;
@@ -228,19 +239,22 @@ fn new_bucket() -> Bucket {
     }
 }
 
-/// A new bucket of whoever plays Amazon.
-async fn bucket() -> Option<(Arc<Aws>, Bucket, aws_sdk_s3::Client)> {
-    let Ok(endpoint) = std::env::var("SHIPIT_TEST_AWS") else {
-        let is_real = std::env::var("SHIPIT_TEST_REAL").is_ok();
-        assert!(!is_real, "SHIPIT_TEST_AWS is not set");
-        #[allow(clippy::print_stderr)]
-        {
-            eprintln!("SKIPPED: nothing plays Amazon (SHIPIT_TEST_AWS)");
-        }
-        return None;
-    };
-    let (config, bucket) = (played(&endpoint), new_bucket());
-    let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true);
+/// Where whoever plays Amazon is.
+fn amazon() -> Option<String> {
+    let endpoint = std::env::var("SHIPIT_TEST_AWS").ok();
+    let found = endpoint.is_some();
+    crate::parts::is_given(found, "nothing plays Amazon (SHIPIT_TEST_AWS)");
+    endpoint
+}
+
+/// A new bucket there.
+async fn bucket(endpoint: &str) -> (Arc<Aws>, Bucket, aws_sdk_s3::Client) {
+    let (config, bucket) = (played(endpoint), new_bucket());
+    let s3 = aws_sdk_s3::config::Builder::from(&config)
+        .force_path_style(true)
+        // A server may keep the checksum of what was there before.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     let s3 = aws_sdk_s3::Client::from_conf(s3.build());
     let place = aws_sdk_s3::types::CreateBucketConfiguration::builder()
         .location_constraint("eu-central-1".into())
@@ -250,13 +264,14 @@ async fn bucket() -> Option<(Arc<Aws>, Bucket, aws_sdk_s3::Client)> {
         .bucket(&bucket.name)
         .create_bucket_configuration(place);
     made.send().await.expect("a bucket");
-    Some((Arc::new(Aws::with(config)), bucket, s3))
+    (Arc::new(Aws::with(config)), bucket, s3)
 }
 
 macro_rules! suite {
     ($($story:ident),* $(,)?) => {
         mod local { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("local", async |place| super::$story(place).await).await; })* }
         mod s3 { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("s3", async |place| super::$story(place).await).await; })* }
+        mod other_s3 { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("other_s3", async |place| super::$story(place).await).await; })* }
         mod host { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("host", async |place| super::$story(place).await).await; })* }
         mod kubernetes { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("kubernetes", async |place| super::$story(place).await).await; })* }
     };
@@ -316,6 +331,28 @@ async fn a_store_that_ignores_conditions_gives_no_lock() {
         last.starts_with("DELETE") && last.contains("/staging/probe-"),
         "{told:?}"
     );
+}
+
+/// A server that people run, from before it knew conditions.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_server_that_ignores_conditions_gives_no_lock_and_keeps_nothing() {
+    let Some(server) = OtherS3::start(CARELESS) else {
+        return;
+    };
+    let (aws, bucket, client) = bucket(&server.endpoint).await;
+    let (name, folder) = (bucket.name.clone(), tempfile::tempdir().expect("a folder"));
+    let project = "shop".parse().expect("a name");
+    let store = in_bucket::store(aws, bucket, &project, folder.path().into());
+    let refused = lock(&store, 0).await.err().expect("refused");
+    let StoreError::Remote { reason, .. } = &refused else {
+        panic!("{refused:?}");
+    };
+    assert!(
+        reason.contains("writes over an object although the request says `If-None-Match: *`"),
+        "{reason}"
+    );
+    let left = client.list_objects_v2().bucket(name).send().await;
+    assert_eq!(left.expect("a list").contents().len(), 0, "nothing stays");
 }
 
 /// The store in a bucket of whoever answers there.

@@ -46,6 +46,17 @@ impl Elsewhere {
         self.agent = Some(agent_of(&self.world));
     }
 
+    /// Kills what connects this machine with that one.
+    fn kill_connections(&self) {
+        for client in self.sshd.clients() {
+            // It may have ended by itself.
+            let pid = i32::try_from(client)
+                .ok()
+                .and_then(rustix::process::Pid::from_raw);
+            let _ = rustix::process::kill_process(pid.expect("a process"), Signal::KILL);
+        }
+    }
+
     fn has_no_connection(&self) {
         let sshd = &self.sshd;
         until("every connection has ended", || sshd.clients().is_empty());
@@ -328,7 +339,17 @@ fn each_fault_on_the_way_is_said_with_what_to_do() {
     there.sshd.begin_with("AllowStreamLocalForwarding no\n");
     plan(&there).says("AllowStreamLocalForwarding");
     there.sshd.end();
+    there.sshd.begin_with("AllowTcpForwarding no\n");
+    let doctor = |there: &Elsewhere| there.world.run(&["doctor", "--env", "staging"]);
+    doctor(&there)
+        .code(1)
+        .says("administratively prohibited")
+        .says("AllowTcpForwarding local");
+    there.sshd.end();
     there.sshd.begin();
+    doctor(&there)
+        .says("are reached through ssh")
+        .says_not("prohibited");
 
     there.world.run(&["agent", "stop"]).code(0);
     plan(&there)
@@ -385,7 +406,6 @@ fn a_connection_that_dies_anywhere_costs_no_traffic_and_the_next_run_comes_to_th
     if !sshd::is_there() {
         return;
     }
-    let mut told = 0;
     for line in [1, 3, 5, 7, 9] {
         let mut there = Elsewhere::new();
         let delay = ("START_DELAY_MS".to_owned(), "\"700\"".to_owned());
@@ -401,20 +421,12 @@ fn a_connection_that_dies_anywhere_costs_no_traffic_and_the_next_run_comes_to_th
             }
             std::thread::yield_now();
         }
-        for client in there.sshd.clients() {
-            // It may have ended by itself.
-            let pid = i32::try_from(client)
-                .ok()
-                .and_then(rustix::process::Pid::from_raw);
-            let _ = rustix::process::kill_process(pid.expect("a process"), Signal::KILL);
-        }
+        there.kill_connections();
         let said = finish(run);
         assert!(
             matches!(said.code, Some(0 | 1 | 3)),
             "killed at line {line}: {said:?}"
         );
-        let is_told = [&said.stdout, &said.stderr].map(|text| text.contains("was cut off"));
-        told += usize::from(is_told.contains(&true));
 
         world.apply().code(0);
         assert_eq!(world.get(), "v2", "killed at line {line}");
@@ -426,7 +438,79 @@ fn a_connection_that_dies_anywhere_costs_no_traffic_and_the_next_run_comes_to_th
         );
         there.has_no_connection();
     }
-    assert!(told > 0, "no run has said that its connection was cut off");
+}
+
+#[test]
+fn a_connection_that_dies_while_traffic_is_measured_is_no_failure_of_the_release() {
+    if !sshd::is_there() {
+        return;
+    }
+    let mut there = Elsewhere::new();
+    // Long enough for a new connection, however busy the machine is.
+    there.world.staging[0] = "promotion: {probe: {linger: 10s}}".to_owned();
+    let world = &there.world;
+    world.apply().code(0);
+    let load = Load::start(&world.live_address(), 4, 50);
+    world.message("v2");
+    let run = world.start_apply();
+    until("v2 is live", || world.get() == "v2");
+    there.kill_connections();
+    let said = finish(run);
+    // What it asks the agent next may be what finds that the connection has ended.
+    let taken_back =
+        [&said.stdout, &said.stderr].map(|text| text.contains("requests failed while"));
+    assert_eq!(taken_back, [false, false], "{said:?}");
+    assert_eq!(world.get(), "v2", "{said:?}");
+    world.apply().code(0);
+    assert_eq!(world.get(), "v2");
+    let seen = load.stop();
+    assert!(seen.failures.is_empty(), "{:?}", seen.failures.first());
+    there.has_no_connection();
+}
+
+#[test]
+fn a_socket_that_somebody_else_has_made_there_is_not_asked() {
+    if !sshd::is_there() || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let there = Elsewhere::without_agent();
+    let folder = there.world.agent_folder();
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let socket = folder.join("agent.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    std::os::unix::fs::chown(&socket, Some(65534), None).expect("it is ours");
+    let plan = there.world.run(&["plan", "--env", "staging"]);
+    plan.code(1).says("agent.sock on ssh://").says("log in as");
+    drop(std::fs::remove_file(&socket));
+}
+
+#[test]
+fn a_connection_that_dies_while_a_release_starts_is_the_reason_that_is_given() {
+    if !sshd::is_there() {
+        return;
+    }
+    let mut there = Elsewhere::new();
+    there.world.apply().code(0);
+    // Long enough to be under way when the connection dies, however busy the machine is.
+    let delay = ("START_DELAY_MS".to_owned(), "\"60000\"".to_owned());
+    there.world.env.extend([delay]);
+    let world = &there.world;
+    let mut run = world.start_apply();
+    let mut errors = run.stderr.take().expect("its errors");
+    let (mut said, mut piece) = (Vec::new(), [0; 256]);
+    // The agent says it in the call that waits.
+    while !String::from_utf8_lossy(&said).contains("web starting") {
+        let count = errors.read(&mut piece).expect("it can be read");
+        assert!(count > 0, "{}", String::from_utf8_lossy(&said));
+        said.extend_from_slice(&piece[..count]);
+    }
+    there.kill_connections();
+    errors.read_to_end(&mut said).expect("it can be read");
+    let said = String::from_utf8_lossy(&said).into_owned();
+    finish(run).code(1);
+    assert!(said.contains("the connection was cut off"), "{said}");
+    assert_eq!(world.get(), "v1");
+    there.has_no_connection();
 }
 
 /// How many runs have a journal.

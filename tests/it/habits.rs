@@ -36,16 +36,20 @@ fn a_template_that_says_nothing_and_a_file_that_is_not_there_are_faults_at_their
     world.put(
         "fresh/shipit.yaml",
         "version: 1\nproject: shop\nservices:\n  web:\n    image: nginx:1.27\n    port: 8080\n\
-         \x20   env:\n      A: \"{{ nope }}\"\n      B: \"{{ unclosed\"\n    env_file: none.env\n\
-         \x20   files: {/etc/x: none.txt}\n",
+         \x20   env:\n      A: \"{{ nope }}\"\n      B: \"{{ unclosed\"\n    env_file: [none.env, other.env]\n\
+         \x20   files: {/etc/x: none.txt, /etc/y: folder}\n",
     );
-    world.put("fresh/environments/staging.yaml", "cluster: {kind: host}\n");
+    world.put("fresh/folder/file", "x");
+    // A comment alone says as much as an empty file.
+    world.put("fresh/environments/staging.yaml", "# as the project says\n");
 
     let faults = [
         "shipit.yaml:8:7: services.web.env.A: ",
         "shipit.yaml:9:7: services.web.env.B: ",
         "shipit.yaml:10:5: services.web.env_file: there is no file none.env",
+        "shipit.yaml:10:5: services.web.env_file: there is no file other.env",
         "shipit.yaml:11:13: services.web.files./etc/x: there is no file none.txt",
+        "shipit.yaml:11:31: services.web.files./etc/y: folder: it is a folder",
     ];
     for command in ["validate", "plan"] {
         let said = world.run(&["-C", "fresh", command]).code(1);
@@ -62,6 +66,31 @@ fn a_template_that_says_nothing_and_a_file_that_is_not_there_are_faults_at_their
         .code(1)
         .says("none.env:3:1")
         .says_not("hunter2");
+}
+
+#[test]
+fn every_manifest_that_is_wrong_is_told_at_once() {
+    let world = World::new();
+    world.put(
+        "fresh/shipit.yaml",
+        "version: 1\nproject: shop\nservices: {web: {image: 'nginx:1.27', port: 8080}}\n\
+         manifests: deploy/*.yaml\n",
+    );
+    world.put(
+        "fresh/environments/staging.yaml",
+        "cluster: {kind: kubernetes}\ntraffic: {kind: service}\n",
+    );
+    world.put("fresh/deploy/a.yaml", "apiVersion: v1\nkind: [\n");
+    let unnamed = "apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n";
+    world.put("fresh/deploy/b.yaml", &format!("{unnamed}---\n{unnamed}"));
+    world.put("fresh/deploy/c.yaml", "a: '{{ nope }}'\n");
+    world
+        .run(&["-C", "fresh", "validate"])
+        .code(1)
+        .says("deploy/a.yaml:")
+        .says("deploy/b.yaml:1 (document 1)")
+        .says("deploy/b.yaml:5 (document 2)")
+        .says("deploy/c.yaml:1");
 }
 
 #[test]

@@ -151,6 +151,16 @@ fn repositories_go_behind_the_environment_and_only_by_name() {
         .says(&format!("{} stays", shop.consent("web")))
         .says("it is used by production, whose configuration names it")
         .says_not("--allow-data-loss");
+    // One that cannot be resolved is named, with its file and what is wrong there.
+    shop.world.put(
+        "environments/production.yaml",
+        "registry: {repository: \"{{ nothing }}/{{ service }}\"}\n",
+    );
+    shop.run(&["destroy", "--infrastructure", "--out", "broken.json"])
+        .code(1)
+        .says("whether production uses what would be deleted cannot be told")
+        .says("environments/production.yaml:1:")
+        .says("registry.repository");
     std::fs::remove_file(shop.world.file("environments/production.yaml")).expect("removed");
 
     let web = shop.consent("web");

@@ -24,6 +24,7 @@ mod drift;
 mod elsewhere;
 mod examples;
 mod exclusive;
+mod executors;
 mod failures;
 mod foreign;
 mod habits;

@@ -368,6 +368,80 @@ fn etcd_is_told_which_slot_is_live() {
 }
 
 #[test]
+fn what_somebody_changed_in_front_is_drift_and_the_next_apply_puts_it_right() {
+    let Some(mut front) = Front::new() else {
+        return;
+    };
+    if !has("etcd") {
+        return;
+    }
+    let mut etcd = Etcd::start(&front.world, None);
+    publish(&mut front, &etcd, "");
+    let world = &front.world;
+    world.apply().code(0);
+    world
+        .run(&["drift", "staging"])
+        .code(0)
+        .says("Nothing moved");
+
+    // A line of nginx's file, and the key.
+    let ours = std::fs::read_to_string(front.site()).expect("the file");
+    std::fs::write(front.site(), format!("# kim was here\n{ours}")).expect("written");
+    etcd.ask(
+        "/v3/kv/put",
+        None,
+        r#"{"key": "L3Nob3AvbGl2ZQ==", "value": "Z3JlZW4="}"#,
+    );
+    assert_eq!(etcd.live(None).as_deref(), Some("green"));
+    let said = world.run(&["drift", "staging", "--output", "json"]).code(2);
+    let document: serde_json::Value = serde_json::from_str(&said.stdout).expect("a document");
+    let moved = document["moved"].as_array().expect("a list");
+    assert_eq!(moved.len(), 1, "{document:#}");
+    assert_eq!(moved[0]["address"], "route.web");
+    let fields = moved[0]["fields"].as_array().expect("a list");
+    assert_eq!(fields.len(), 2, "{document:#}");
+    assert_eq!(fields[0]["field"], front.site().display().to_string());
+    assert_eq!(fields[0]["is"], "another text from line 1 on");
+    assert!(fields[0]["at"].is_string(), "{document:#}");
+    assert_eq!(
+        (&fields[1]["field"], &fields[1]["was"], &fields[1]["is"]),
+        (&"/shop/live".into(), &"blue".into(), &"green".into())
+    );
+    assert!(!said.stdout.contains("kim was here"), "no text of the file");
+    let refresh = ["plan", "--refresh-only", "--env", "staging"];
+    world.run(&refresh).code(0).says("/shop/live");
+
+    world
+        .run(&["plan", "--env", "staging", "--detailed-exitcode"])
+        .code(2)
+        .says("as shipit wrote it");
+    world.apply().code(0);
+    assert_eq!(
+        std::fs::read_to_string(front.site()).expect("the file"),
+        ours
+    );
+    assert_eq!(etcd.live(None).as_deref(), Some("blue"));
+    world
+        .run(&["drift", "staging"])
+        .code(0)
+        .says("Nothing moved");
+
+    // A file that is gone, too; and what cannot be asked is not said to be as it was.
+    std::fs::remove_file(front.site()).expect("removed");
+    world.run(&["drift", "staging"]).code(2).says("web.site");
+    world.apply().code(0);
+    assert_eq!(world.get(), "v1");
+    let _ = etcd.process.kill();
+    let _ = etcd.process.wait();
+    world
+        .run(&["drift", "staging"])
+        .code(1)
+        .says("/shop/live could not be read")
+        .says_not("moved");
+    world.run(&["status", "--env", "staging"]).code(0);
+}
+
+#[test]
 fn an_etcd_with_tls_asks_for_a_user_and_a_password() {
     let Some(mut front) = Front::new() else {
         return;

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::support::World;
+use crate::support::{World, has};
 
 const PLAN: &[&str] = &["plan", "--env", "staging"];
 
@@ -162,6 +162,8 @@ fn reports_are_written_whatever_came_of_the_command() {
         "gitlab=a/plan.json",
         "--report",
         "markdown=a/plan.md",
+        "--report",
+        "codequality=a/quality.json",
     ];
     world.run(&[PLAN, &reports[..]].concat()).code(6);
     let junit = world.read("a/plan.xml");
@@ -184,6 +186,10 @@ fn reports_are_written_whatever_came_of_the_command() {
         "{gitlab}"
     );
     assert!(world.read("a/plan.md").contains("### shop → staging"));
+    is_junit(&world, "a/plan.xml");
+    let quality = world.read("a/quality.json");
+    let quality: serde_json::Value = serde_json::from_str(&quality).expect("JSON");
+    assert_eq!(quality[0]["location"]["path"], "shipit.yaml", "{quality}");
 
     // Also where there is no plan at all.
     let broken = with("branchs: {}\n");
@@ -192,6 +198,7 @@ fn reports_are_written_whatever_came_of_the_command() {
         serde_json::from_str(&broken.read("a/plan.sarif")).expect("JSON");
     let result = &sarif["runs"][0]["results"][0];
     assert_eq!(result["ruleId"], "configuration", "{sarif}");
+    is_junit(&broken, "a/plan.xml");
 
     let live = World::new();
     live.run(
@@ -204,5 +211,33 @@ fn reports_are_written_whatever_came_of_the_command() {
     .code(0);
     let junit = live.read("a/plan.xml");
     assert!(junit.contains("name=\"traffic: switch"), "{junit}");
+    is_junit(&live, "a/plan.xml");
     live.run(&[PLAN, &["--report", "html=x"]].concat()).code(64);
+}
+
+/// Whether a report is what the schema says that Jenkins' plugin names. The schema is asked: what
+/// is wrong is found.
+fn is_junit(world: &World, report: &str) {
+    if !has("xmllint") {
+        return;
+    }
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/schemas/junit-10.xsd");
+    let checked = |path: std::path::PathBuf| {
+        let mut xmllint = std::process::Command::new("xmllint");
+        xmllint
+            .args(["--nonet", "--noout", "--schema", schema])
+            .arg(path);
+        let output = xmllint.output().expect("xmllint");
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let (is_valid, said) = checked(world.file(report));
+    assert!(is_valid, "{said}");
+
+    let wrong = world.read(report).replacen("tests=", "cases=", 1);
+    world.put("wrong.xml", &wrong);
+    let (is_valid, said) = checked(world.file("wrong.xml"));
+    assert!(!is_valid && said.contains("cases"), "{said}");
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use crate::support::s3::{CAREFUL, CARELESS, OtherS3};
 use crate::support::{Said, World, has, until};
 
 /// A world with releases 1 to 3, of which the last is live.
@@ -277,9 +278,45 @@ fn put(url: &str, body: &str) {
 
 #[test]
 fn a_history_goes_on_in_a_bucket_and_is_repaired_there() {
-    let Some(endpoint) = amazon().filter(|_| has("curl")) else {
+    if let Some(endpoint) = amazon().filter(|_| has("curl")) {
+        goes_on_and_is_repaired(&endpoint);
+    }
+}
+
+#[test]
+fn a_history_goes_on_at_another_server_that_speaks_s3() {
+    if let Some(server) = OtherS3::start(CAREFUL).filter(|_| has("curl")) {
+        goes_on_and_is_repaired(&server.endpoint);
+    }
+}
+
+#[test]
+fn a_server_that_ignores_conditions_is_refused_before_anything_is_done() {
+    let Some(server) = OtherS3::start(CARELESS) else {
         return;
     };
+    let mut world = World::new();
+    world.project = vec![format!(
+        "state: {{kind: s3, bucket: shop, endpoint: \"{}\", path_style: true, region: eu-central-1}}",
+        server.endpoint
+    )];
+    world.configure();
+    with_keys(&world, &["apply", "--auto-approve"])
+        .code(1)
+        .says("two runs could hold the lock at once")
+        .says("use one with conditional writes");
+    assert_eq!(world.agent_pid(), None, "nothing was started");
+}
+
+fn with_keys(world: &World, words: &[&str]) -> Said {
+    let mut command = world.command(&[words, &["--env", "staging"]].concat());
+    command
+        .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+        .env("AWS_SECRET_ACCESS_KEY", "not-a-secret-at-all");
+    Said::from(&command.output().expect("it ran"))
+}
+
+fn goes_on_and_is_repaired(endpoint: &str) {
     let mut world = three_releases();
     let before = world.history();
     let bucket = format!("shop-{}", uuid::Uuid::new_v4().simple());
@@ -288,13 +325,7 @@ fn a_history_goes_on_in_a_bucket_and_is_repaired_there() {
     world.project = vec![format!(
         "state: {{kind: s3, bucket: {bucket}, endpoint: \"{endpoint}\", path_style: true, region: eu-central-1}}"
     )];
-    let shipit = |world: &World, words: &[&str]| {
-        let mut command = world.command(&[words, &["--env", "staging"]].concat());
-        command
-            .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
-            .env("AWS_SECRET_ACCESS_KEY", "not-a-secret-at-all");
-        Said::from(&command.output().expect("it ran"))
-    };
+    let shipit = with_keys;
 
     let place = format!("s3://{bucket}/shipit/shop/staging/state.json");
     shipit(&world, &["state", "migrate"]).code(0).says(&place);

@@ -143,6 +143,62 @@ fn two_releases_run_as_units_and_nothing_of_them_stays() {
 }
 
 #[test]
+fn a_unit_that_somebody_changed_is_drift_and_the_next_apply_makes_it_anew() {
+    let Some((world, machine)) = world("root") else {
+        return;
+    };
+    world.apply().code(0);
+    let drift = |world: &World| world.run(&["drift", "staging"]);
+    drift(&world).code(0).says("Nothing moved");
+    let first = units(&world, &machine);
+    let unit = &first[0];
+
+    // Somebody gives it less memory, and takes that back.
+    systemctl(
+        &machine,
+        &format!("set-property --runtime {unit} MemoryMax=300M"),
+    );
+    drift(&world)
+        .code(2)
+        .says("workload.blue/web")
+        .says("MemoryMax.conf")
+        .says("is new");
+    let refresh = ["plan", "--refresh-only", "--env", "staging"];
+    world.run(&refresh).code(0).says("MemoryMax.conf");
+
+    // A drop-in that systemd has not read yet is seen, too, and one that it has is named.
+    let dropin = format!("/run/systemd/system/{unit}.d/kim.conf");
+    let write = format!("mkdir -p $(dirname {dropin}) && printf '[Service]\\nNice=5\\n' >{dropin}");
+    shell(&machine, &format!("{write} && systemctl daemon-reload"));
+    let said = world.run(&["drift", "staging", "--output", "json"]).code(2);
+    let document: serde_json::Value = serde_json::from_str(&said.stdout).expect("a document");
+    let fields = document["moved"][0]["fields"].as_array().expect("a list");
+    let kims = fields.iter().find(|it| it["field"] == dropin.as_str());
+    let kims = kims.unwrap_or_else(|| panic!("{document:#}"));
+    assert_eq!(kims["is"], "is new", "{kims}");
+    assert!(kims["at"].is_string(), "{kims}");
+
+    world
+        .run(&["plan", "--env", "staging", "--detailed-exitcode"])
+        .code(2)
+        .says("its unit was changed")
+        .says("kim.conf");
+    world.apply().code(0);
+    let second = units(&world, &machine);
+    assert_ne!(first, second, "another unit");
+    assert_eq!(property(&machine, &second[0], "Nice"), "0");
+    drift(&world).code(0).says("Nothing moved");
+    world
+        .run(&["plan", "--env", "staging"])
+        .code(0)
+        .says("No changes");
+    shell(&machine, &format!("rm -r $(dirname {dropin})"));
+    world
+        .run(&["destroy", "--env", "staging", "--auto-approve"])
+        .code(0);
+}
+
+#[test]
 fn units_outlive_their_agent_and_what_nobody_knows_is_removed() {
     for user in ["root", "kim"] {
         let Some((world, machine)) = world(user) else {

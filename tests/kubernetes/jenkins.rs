@@ -30,6 +30,12 @@ impl<'a> Forge<'a> {
             "state: {{kind: s3, bucket: {}, region: ap-south-1, path_style: true}}\n",
             cloud.name
         );
+        let tagged = text.replace(
+            "release: beta}",
+            "release: {kind: beta, tag: \"v*\", when: required}}",
+        );
+        assert_ne!(tagged, text, "the example asks for a beta on staging");
+        let text = tagged;
         std::fs::create_dir_all(&workspaces).expect("a folder");
         let approvers = format!("approvers: {{kim: \"{}\"}}\n", key(&workspaces.join("kim")));
         std::fs::write(&file, text + &state + &approvers).expect("written");
@@ -245,6 +251,12 @@ fn executors_share_history_and_lock_and_one_goes_on_where_another_was_killed() {
     // What came from develop goes on to staging; what somebody pushed there does not.
     forge.merge("develop", "staging");
     let staging = forge.executor("staging-1", "staging");
+    staging.apply().code(6).says("has no tag").says("beta");
+    for (tag, commit) in [("v0.9.0-beta.1", "staging~1"), ("v1.0.0-beta.1", "staging")] {
+        let annotated = ["tag", "--annotate", "--message", "beta", tag, commit];
+        git(&forge.clone, &annotated);
+        git(&forge.clone, &["push", "--quiet", "origin", tag]);
+    }
     staging.apply().code(0).says("release 1; blue is active");
     forge.commit("staging", "by hand");
     staging.checkout("staging");

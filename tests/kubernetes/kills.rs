@@ -1,5 +1,10 @@
 //! A run that is killed at any step leaves nothing that the next run does not put right.
 
+use std::path::Path;
+use std::process::Command;
+
+use crate::killed::{is_over_before, workspace};
+use crate::said::Said;
 use crate::site::{Site, until};
 
 #[test]
@@ -64,4 +69,38 @@ fn state_in_the_cluster_outlives_its_run() {
         .code(0)
         .says("superseded");
     assert!(!held(), "the lock was given back");
+}
+
+#[test]
+fn a_run_that_is_killed_at_each_step_is_gone_on_with_elsewhere_by_a_state_in_the_cluster() {
+    let Some(mut site) = Site::new() else { return };
+    site.staging.push("state: {kind: kubernetes}".to_owned());
+    site.apply().code(0);
+    let apply = |at: &Path| {
+        let words = [
+            "apply",
+            "--env",
+            "staging",
+            "--auto-approve",
+            "--output",
+            "json",
+        ];
+        let mut command: Command = site.command(&words);
+        command.current_dir(at);
+        command
+    };
+    for count in 1.. {
+        site.message(&format!("killed at {count}"));
+        site.configure();
+        let [killed, other] =
+            ["killed", "other"].map(|it| workspace(site.path(), &format!("{it}-{count}")));
+        let is_over = is_over_before(&mut apply(&killed), count);
+        Said::from(&apply(&other).output().expect("it ran")).code(0);
+        let again = Said::from(&apply(&killed).output().expect("it ran")).code(0);
+        assert!(again.stdout.contains("no_changes"), "{count}: {again:?}");
+        if is_over {
+            assert!(count > 8, "the run had only {count} moments");
+            return;
+        }
+    }
 }

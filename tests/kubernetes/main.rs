@@ -13,6 +13,8 @@ mod cluster;
 #[allow(dead_code)]
 #[path = "../it/support/http.rs"]
 mod http;
+#[path = "../it/support/killed.rs"]
+mod killed;
 #[path = "../it/support/said.rs"]
 mod said;
 mod site;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::engine::environment_state::{InstanceKey, Serving};
 use crate::agent::engine::held::Held;
 use crate::agent::engine::images::{self, fetch};
+use crate::agent::engine::moved::units;
 use crate::agent::engine::record::{EnvironmentRecord, SlotRecord, WorkloadRecord};
 use crate::agent::engine::{Agent, Environment, Work, failed, moved};
 use crate::agent::instance::{InstanceSpec, Supervisor};
@@ -48,7 +49,7 @@ pub(in crate::agent) async fn deploy(
     let unchanged = there.filter(|there| is_same && is_given(there));
     if let Some(there) = unchanged
         && !is_down(&environment, slot, &service)
-        && !is_changed(agent, there).await
+        && !is_changed(agent, &environment, slot, there).await
     {
         let held = work.secrets.entry((slot, service)).or_default();
         held.renew(&placement.workload, &placement.secrets);
@@ -92,10 +93,19 @@ pub(in crate::agent) async fn deploy(
     deployed
 }
 
-/// Whether the files that it runs from are not its image's any more.
-async fn is_changed(agent: &Agent, workload: &WorkloadRecord) -> bool {
+/// Whether the files that it runs from are not its image's any more, or its units' not as they were.
+async fn is_changed(
+    agent: &Agent,
+    environment: &Environment,
+    slot: Slot,
+    workload: &WorkloadRecord,
+) -> bool {
     let damage = agent.runtimes().damage(agent.folder(), &workload.spec);
-    damage.await.is_some()
+    if damage.await.is_some() {
+        return true;
+    }
+    let altered = units(agent, environment, slot, &workload.spec).await;
+    !altered.is_empty()
 }
 
 fn is_down(environment: &Environment, slot: Slot, service: &ServiceName) -> bool {

@@ -278,6 +278,16 @@ impl EnvironmentState {
         best.map(|(key, process)| (key.clone(), process.clone()))
     }
 
+    /// The containers or units of the instances that run.
+    pub(in crate::agent) fn contained(&self) -> Vec<(Slot, ServiceName, String)> {
+        let inner = self.lock();
+        let named = inner.entries.iter().filter_map(|(key, entry)| {
+            let name = entry.process.as_ref()?.container.clone()?;
+            Some((key.slot, key.service.clone(), name))
+        });
+        named.collect()
+    }
+
     /// Where these instances listen, at all of their ports.
     pub(in crate::agent) fn addresses(&self, keys: &[InstanceKey]) -> Vec<SocketAddr> {
         let inner = self.lock();
@@ -342,6 +352,7 @@ fn facts_of(inner: &Inner) -> Facts {
                 instances,
                 drift: Vec::new(),
                 changed_on_disk: None,
+                unit_files: Vec::new(),
                 verdict: None,
                 held: Vec::new(),
                 secrets: workload.secrets.clone(),
@@ -367,6 +378,8 @@ fn facts_of(inner: &Inner) -> Facts {
         slots: slots.collect(),
         routes: record.routes.clone(),
         route_drift: BTreeMap::new(),
+        route_files: BTreeMap::new(),
+        unseen: Vec::new(),
         protected_entries: BTreeMap::new(),
         commands: BTreeSet::new(),
         claims: Vec::new(),

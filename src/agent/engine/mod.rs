@@ -11,6 +11,7 @@ pub(in crate::agent) mod held;
 mod images;
 pub(in crate::agent) mod listeners;
 mod logs;
+mod moved;
 mod ready;
 mod restart;
 pub(in crate::agent) mod resume;
@@ -264,9 +265,10 @@ impl Engine for Arc<Agent> {
             .unwrap_or_else(PoisonError::into_inner)
             .get(scope)
             .cloned();
-        let mut facts = known
-            .map(|environment| environment.state.facts())
-            .unwrap_or_default();
+        let Some(environment) = known else {
+            return Ok(Facts::default());
+        };
+        let mut facts = environment.state.facts();
 
         let workloads = facts
             .slots
@@ -276,6 +278,7 @@ impl Engine for Arc<Agent> {
             let damage = self.runtimes.damage(&self.directory, &workload.spec);
             workload.changed_on_disk = damage.await;
         }
+        moved::look(self, &environment, &mut facts).await;
         Ok(facts)
     }
 

@@ -64,6 +64,25 @@ pub(in crate::agent) async fn publish(
     Err(cannot(last))
 }
 
+/// The value of the key; none where there is no such key. Each member is asked once, for whoever
+/// asks here only looks.
+pub(in crate::agent) async fn read(publication: &Publication) -> Result<Option<String>, String> {
+    let cannot =
+        |reason: String| format!("the key {} could not be read: {reason}", publication.key);
+    let etcd = Etcd {
+        client: client(publication.ca.as_deref()).map_err(cannot)?,
+        publication,
+    };
+    let mut last = "no member of etcd is named".to_owned();
+    for endpoint in &publication.endpoints {
+        match etcd.get(endpoint).await {
+            Ok(found) => return Ok(found),
+            Err(refusal) => last = format!("{endpoint}: {refusal}"),
+        }
+    }
+    Err(cannot(last))
+}
+
 type Https = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// A client that trusts the authorities of this machine, or the one that is named and no other.
@@ -124,6 +143,20 @@ impl Etcd<'_> {
         self.ask(endpoint, "/v3/kv/put", token.as_deref(), &body)
             .await
             .map(drop)
+    }
+
+    async fn get(&self, endpoint: &str) -> Result<Option<String>, Refusal> {
+        let token = self.token(endpoint).await?;
+        let body = json!({"key": STANDARD.encode(&self.publication.key)});
+        let answer = self.ask(endpoint, "/v3/kv/range", token.as_deref(), &body);
+        let answer = answer.await?;
+        let Some(found) = answer["kvs"].get(0) else {
+            return Ok(None);
+        };
+        // An empty value is left out of the answer.
+        let value = found["value"].as_str().unwrap_or_default();
+        let value = STANDARD.decode(value).map_err(|error| error.to_string())?;
+        Ok(Some(String::from_utf8_lossy(&value).into_owned()))
     }
 
     /// A token for the user that is named; none where nobody is. The password is read each time: it

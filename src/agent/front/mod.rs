@@ -3,3 +3,4 @@
 
 pub(in crate::agent) mod etcd;
 pub(in crate::agent) mod nginx;
+pub(in crate::agent) mod seen;

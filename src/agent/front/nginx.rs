@@ -50,7 +50,7 @@ impl Mark {
     }
 
     /// A proxy's file with this mark.
-    fn in_text(&self, proxy: &Proxy, to: LiveTraffic) -> String {
+    pub fn in_text(&self, proxy: &Proxy, to: LiveTraffic) -> String {
         proxy.text(to).replace(MARK, &self.0)
     }
 }

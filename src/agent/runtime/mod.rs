@@ -27,6 +27,7 @@ use crate::agent::runtime::process::ProcessRuntime;
 use crate::agent::runtime::systemd::SystemdRuntime;
 use crate::agent::trouble::Trouble;
 use crate::model::Digest;
+use crate::model::drift::MovedField;
 use crate::model::workload::{Container, ContainerKind, Workload};
 use crate::port::engine::Pull;
 
@@ -159,6 +160,12 @@ pub(super) trait Runtime: Send + Sync {
 
     /// Runs a command for somebody who looks on: in the instance that was started so, or by itself.
     async fn attach(&self, launch: &Launch, attach: &Attach) -> Result<Attached, Trouble>;
+
+    /// What somebody else has changed of the files of a container or unit since it was started;
+    /// nothing where the runtime keeps none.
+    async fn altered(&self, _directory: &Directory, _name: &str) -> Vec<MovedField> {
+        Vec::new()
+    }
 
     /// Takes away what an agent left that is not known.
     async fn remove_strays(&self, _agent: &str, _known: &[String]) {}

@@ -9,10 +9,12 @@
 //! ```text
 //! AGENT/units/NAME       there before the unit is, and gone after it: what a dead agent left is
 //!                        found by it
+//! AGENT/units/NAME/seal.json  what its files were when it was started
 //! AGENT/units/NAME/env   the variables while it starts, for the agent's user alone: no argument
 //!                        and no property has them
 //! ```
 
+mod seal;
 mod unit;
 
 use std::ffi::OsString;
@@ -36,6 +38,7 @@ use crate::agent::runtime::systemd::unit::Unit;
 use crate::agent::runtime::{ContainerSpec, Launch, Running, Runtime};
 use crate::agent::trouble::Trouble;
 use crate::model::Digest;
+use crate::model::drift::MovedField;
 use crate::port::engine::Pull;
 
 /// How long systemd may take for one answer.
@@ -313,6 +316,7 @@ impl Runtime for SystemdRuntime {
             });
         }
 
+        seal::seal(&folder, &unit).await;
         // One that has ended already is told of as any other.
         let found = Unit::found(&folder).await?;
         Ok(Box::new(found.unwrap_or_else(|| Unit::ended(folder))))
@@ -347,6 +351,10 @@ impl Runtime for SystemdRuntime {
     /// A process beside the unit, as its user: no unit has a terminal of somebody else's.
     async fn attach(&self, launch: &Launch, attach: &Attach) -> Result<Attached, Trouble> {
         ProcessRuntime.attach(launch, attach).await
+    }
+
+    async fn altered(&self, directory: &Directory, name: &str) -> Vec<MovedField> {
+        seal::altered(&units(directory.path()).join(name), name).await
     }
 
     async fn remove_strays(&self, agent: &str, known: &[String]) {

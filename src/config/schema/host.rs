@@ -47,6 +47,10 @@ pub struct SshFiles {
     /// the project.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known_hosts: Option<PathBuf>,
+    /// Only a host whose key is known beforehand is believed, whatever the user's own configuration
+    /// of ssh says. No file says it: it holds in a change request, which may name any host.
+    #[serde(skip)]
+    pub is_known_beforehand: bool,
 }
 
 impl SshFiles {

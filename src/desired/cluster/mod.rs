@@ -31,7 +31,7 @@ use crate::config::schema::{
 };
 use crate::desired::render::{self, Request};
 use crate::desired::template::Templates;
-use crate::desired::{DesiredError, Program};
+use crate::desired::{DesiredError, DesiredErrors, Program};
 use crate::model::desired::{Desired, DesiredService};
 use crate::model::kind::{KindScopes, unknown_kinds};
 use crate::model::object::{IMAGE, Namespaces, SECRET};
@@ -51,6 +51,8 @@ pub struct Sources {
     pub files: BTreeMap<PathBuf, String>,
     /// Files that a service names, by the path that names them.
     pub named: BTreeMap<PathBuf, String>,
+    /// Why others that are there could not be read.
+    pub unread: BTreeMap<PathBuf, DesiredError>,
     /// What `kustomize` or `helm` rendered, for a service in a slot, or for the environment.
     pub rendered: BTreeMap<Place, String>,
     /// Where the objects of kinds are, as far as it is known.
@@ -159,7 +161,7 @@ impl Site<'_> {
     pub fn objects(
         &self,
         program: &Program<'_>,
-    ) -> Result<BTreeMap<Slot, Vec<Manifest>>, DesiredError> {
+    ) -> Result<BTreeMap<Slot, Vec<Manifest>>, DesiredErrors> {
         let name = program.name;
         let mut all = BTreeMap::new();
         for slot in Slot::ALL {
@@ -178,7 +180,8 @@ impl Site<'_> {
             return Err(DesiredError::new(
                 format!("services.{name}.manifests: {key} would be in both slots"),
                 "what belongs to no slot is written under the environment's own `manifests:`",
-            ));
+            )
+            .into());
         }
         Ok(all)
     }
@@ -227,7 +230,7 @@ impl Site<'_> {
     }
 
     /// The objects that belong to no slot, in the order in which they can be made.
-    pub fn own_objects(&self) -> Result<Vec<Manifest>, DesiredError> {
+    pub fn own_objects(&self) -> Result<Vec<Manifest>, DesiredErrors> {
         let mut objects = Vec::new();
         if self.cluster.create_namespaces {
             let mut names: Vec<&String> = self.namespaces.slots.values().collect();

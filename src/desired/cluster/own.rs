@@ -8,8 +8,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use crate::config::schema::Manifests;
-use crate::desired::DesiredError;
 use crate::desired::cluster::{Site, chart, mark, repeated, yaml};
+use crate::desired::{DesiredError, DesiredErrors};
 use crate::model::object::{IMAGE, SECRET};
 use crate::model::{Manifest, ObjectKey, ServiceName, Slot};
 
@@ -26,7 +26,7 @@ pub(super) fn of_service(
     name: &ServiceName,
     manifests: &Manifests,
     slot: Slot,
-) -> Result<Vec<Manifest>, DesiredError> {
+) -> Result<Vec<Manifest>, DesiredErrors> {
     let at = format!("services.{name}.manifests");
     let mut documents = documents(site, Some(name), manifests, slot, &at)?;
     let namespace = &site.namespaces.slots[&slot];
@@ -42,7 +42,8 @@ pub(super) fn of_service(
         return Err(DesiredError::new(
             format!("services.{name}.manifests: `{image}` is the image of another service"),
             format!("write `{{{{ image }}}}`, or `{IMAGE}{name}`"),
-        ));
+        )
+        .into());
     }
 
     for object in &objects {
@@ -54,7 +55,8 @@ pub(super) fn of_service(
                     object.name()
                 ),
                 "write `whenScaled: Retain`, or bring it under the environment's own `manifests:`",
-            ));
+            )
+            .into());
         }
         if object.kind() == "Service"
             && (object.name() == target || object.name() == name.as_str() && !site.apart())
@@ -65,7 +67,8 @@ pub(super) fn of_service(
                     object.name()
                 ),
                 "leave this Service out of the manifests, or give it another name",
-            ));
+            )
+            .into());
         }
     }
     Ok(objects)
@@ -88,7 +91,7 @@ fn other_image(value: &Value, own: &ServiceName) -> Option<String> {
 pub(super) fn of_environment(
     site: &Site<'_>,
     manifests: &Manifests,
-) -> Result<Vec<Manifest>, DesiredError> {
+) -> Result<Vec<Manifest>, DesiredErrors> {
     let mut documents = documents(site, None, manifests, Slot::Blue, "manifests")?;
     refuse_twins(site, &mut documents, (&site.namespaces.home, 0))?;
     let objects = manifests_of(documents);
@@ -98,7 +101,8 @@ pub(super) fn of_environment(
                 format!("manifests: Secret/{} belongs to no service", object.name()),
                 "a Secret is written under the `manifests:` or the `env:` of the service that \
                  needs it",
-            ));
+            )
+            .into());
         }
     }
     Ok(objects)
@@ -185,8 +189,9 @@ fn documents(
     manifests: &Manifests,
     slot: Slot,
     at: &str,
-) -> Result<Vec<Document>, DesiredError> {
+) -> Result<Vec<Document>, DesiredErrors> {
     let mut all = Vec::new();
+    let mut errors = DesiredErrors::default();
     match manifests {
         Manifests::Files(glob) => {
             let files = site.sources.matching(glob);
@@ -195,19 +200,25 @@ fn documents(
                     format!("{at}: no file matches `{glob}`"),
                     "paths are relative to the project's folder",
                 )
-                .of_key(at));
+                .of_key(at)
+                .into());
             }
             for (path, text) in files {
-                let rendered = site.templates.render_file_in(path, service, slot, text)?;
+                let rendered = site.templates.render_file_in(path, service, slot, text);
+                let Some(rendered) = errors.keep(rendered) else {
+                    continue;
+                };
                 let name = path.to_string_lossy();
                 let has_its_lines = rendered.lines().count() == text.lines().count();
-                read(&name, &rendered, &site.budget, &mut all).map_err(|error| {
-                    if has_its_lines {
-                        error
-                    } else {
-                        error.of_line(path, 1)
-                    }
-                })?;
+                if let Err(faults) = read(&name, &rendered, &site.budget, &mut all) {
+                    errors.0.extend(faults.0.into_iter().map(|error| {
+                        if has_its_lines {
+                            error
+                        } else {
+                            error.of_line(path, 1)
+                        }
+                    }));
+                }
             }
         }
         Manifests::Rendered(rendered) => {
@@ -219,14 +230,21 @@ fn documents(
                 )
                 .of_key(at)
             })?;
-            read(at, text, &site.budget, &mut all).map_err(|error| error.of_key(at))?;
-            if rendered.helm.is_some() {
-                return chart::as_helm_does(at, service, rendered, all);
+            if let Err(faults) = read(at, text, &site.budget, &mut all) {
+                errors
+                    .0
+                    .extend(faults.0.into_iter().map(|error| error.of_key(at)));
             }
+            let all = errors.unless_any(all)?;
+            return Ok(if rendered.helm.is_some() {
+                chart::as_helm_does(at, service, rendered, all)?
+            } else {
+                all
+            });
         }
     }
 
-    Ok(all)
+    errors.unless_any(all)
 }
 
 /// Reads the documents of a text.
@@ -235,7 +253,8 @@ pub(super) fn read(
     text: &str,
     budget: &yaml::Budget,
     all: &mut Vec<Document>,
-) -> Result<(), DesiredError> {
+) -> Result<(), DesiredErrors> {
+    let mut errors = DesiredErrors::default();
     let wrong = |line: usize, place: &str, reason: &str| {
         let what = format!("{place}: {reason}");
         let help = "`shipit render` shows what the templates make";
@@ -267,13 +286,18 @@ pub(super) fn read(
                 place.clone()
             };
             if let Some(reason) = generated(&item) {
-                return Err(wrong(line, &place, &reason));
+                errors.0.push(wrong(line, &place, &reason));
+                continue;
             }
             remove_what_the_server_says(&mut item);
-            let mut manifest = Manifest::try_from(item)
-                .map_err(|error| wrong(line, &place, &error.to_string()))?;
+            let manifest = Manifest::try_from(item);
+            let manifest = manifest.map_err(|error| wrong(line, &place, &error.to_string()));
+            let Some(mut manifest) = errors.keep(manifest) else {
+                continue;
+            };
             if manifest.kind() == "Secret" {
-                secret(file, &mut manifest)?;
+                let read = secret(file, &mut manifest);
+                errors.keep(read.map_err(|error| error.or_of_line(Path::new(file), line)));
             }
             let source = source.clone();
             all.push(Document {
@@ -283,7 +307,7 @@ pub(super) fn read(
             });
         }
     }
-    Ok(())
+    errors.unless_any(())
 }
 
 /// Why an object without a name of its own is none that a plan can have.

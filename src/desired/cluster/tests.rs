@@ -53,6 +53,7 @@ fn with_scopes(
         .collect();
     let sources = Sources {
         named: files.clone(),
+        unread: BTreeMap::new(),
         files,
         scopes: scopes.clone(),
         ..Sources::default()
@@ -619,8 +620,14 @@ fn lists_are_opened_as_kubectl_opens_them() {
     let generated = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ok}\n---\n\
          apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: migrate-}\n";
     let error = names(generated).expect_err("it has no name");
-    assert!(error.what.contains("own.yaml:5 (document 2)"), "{error}");
-    assert!(error.what.contains("generateName: migrate-"), "{error}");
+    assert!(
+        error.0[0].what.contains("own.yaml:5 (document 2)"),
+        "{error}"
+    );
+    assert!(
+        error.0[0].what.contains("generateName: migrate-"),
+        "{error}"
+    );
 }
 
 #[test]

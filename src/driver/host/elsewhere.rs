@@ -114,8 +114,7 @@ impl ElsewhereEngine {
 
     /// Where this machine reaches an address there: through the connection.
     async fn reached(&self, there: SocketAddr) -> Result<SocketAddr, EngineError> {
-        let tunnel = self.machine.tunnel().await?;
-        tunnel.port(local(there)).await
+        self.machine.port(local(there)).await
     }
 }
 
@@ -341,6 +340,10 @@ impl Engine for ElsewhereEngine {
             }
         }
         Ok(urls)
+    }
+
+    async fn lost_connections(&self) -> u64 {
+        self.machine.lost_connections().await
     }
 
     async fn port_addresses(

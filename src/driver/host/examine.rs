@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::driver::host::Machine;
-use crate::driver::host::tunnel::quoted;
+use crate::driver::host::tunnel::{Tunnel, quoted};
 use crate::model::ByteSize;
 use crate::port::engine::{CheckResult, Engine as _, EngineError, Scope};
 use crate::proto::v1::InfoReply;
@@ -15,6 +15,9 @@ const APART: Duration = Duration::from_secs(30);
 
 /// How long a command there may take.
 const COMMAND: Duration = Duration::from_secs(20);
+
+/// An address there at which nobody listens.
+const CLOSED: &str = "127.0.0.1:1";
 
 /// How much must be free for another image.
 const FREE: ByteSize = ByteSize::from_mib(512);
@@ -55,9 +58,28 @@ pub(super) async fn examine(machine: &Machine, scope: &Scope) -> Vec<CheckResult
         }
         Err(error) => found.push(failing(&format!("the agent on {address} answers"), &error)),
     }
+    found.push(forwards(&tunnel, machine).await);
     found.push(space(machine).await);
     found.extend(comes_back(machine).await);
     found
+}
+
+/// Whether checks and the measured switch reach what is there.
+async fn forwards(tunnel: &Tunnel, machine: &Machine) -> CheckResult {
+    let what = format!("services on {} are reached through ssh", machine.address());
+    match tunnel.forwards(CLOSED).await {
+        Err(error) => failing(&what, &error),
+        Ok(None) => ok(what),
+        Ok(Some(said)) => CheckResult {
+            what,
+            fault: Some(format!("sshd lets nobody do it: {said}")),
+            help: Some(
+                "its sshd_config must say `AllowTcpForwarding local` (or `yes`) for this user \
+                 without a `PermitOpen` against it; a key with `restrict` needs `port-forwarding`"
+                    .to_owned(),
+            ),
+        },
+    }
 }
 
 fn of_agent(info: &InfoReply, asked: Timestamp) -> Vec<CheckResult> {

@@ -2,14 +2,18 @@
 //! needed, and again when it has ended.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::driver::host::ports::Ports;
 
 use crate::driver::host::tunnel::{Destination, SEEN, Tunnel, quoted};
 use crate::model::ssh::SshAddress;
@@ -34,6 +38,10 @@ pub struct Machine {
     /// The agent's folder there; that user's own without it.
     folder: Option<PathBuf>,
     open: Arc<Mutex<Option<Open>>>,
+    /// Connections that have ended before they were given up.
+    lost: Arc<AtomicU64>,
+    /// What of it is reached here.
+    ports: Arc<Ports>,
 }
 
 /// A connection, and the agent behind it once one has answered.
@@ -51,6 +59,45 @@ pub struct Reached {
     pub info: InfoReply,
 }
 
+/// What it takes to have a connection to a machine.
+#[derive(Clone)]
+pub(super) struct Link {
+    to: Destination,
+    open: Arc<Mutex<Option<Open>>>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Link {
+    /// The connection that there is, or another one. Whoever asks may have less patience than a
+    /// login needs: it goes on, and the next one finds it done.
+    pub(super) async fn tunnel(&self) -> Result<Arc<Tunnel>, EngineError> {
+        let link = self.clone();
+        let connecting = tokio::spawn(async move { link.connected().await });
+        connecting.await.unwrap_or_else(|error| {
+            Err(EngineError::Failed {
+                what: format!("connecting to {}", self.to.address),
+                reason: error.to_string(),
+            })
+        })
+    }
+
+    async fn connected(&self) -> Result<Arc<Tunnel>, EngineError> {
+        let mut open = self.open.lock().await;
+        if let Some(open) = open.as_ref().filter(|open| open.tunnel.is_open()) {
+            return Ok(Arc::clone(&open.tunnel));
+        }
+        if open.take().is_some() {
+            self.lost.fetch_add(1, Ordering::AcqRel);
+        }
+        let tunnel = Arc::new(Tunnel::open(self.to.clone()).await?);
+        *open = Some(Open {
+            tunnel: Arc::clone(&tunnel),
+            agent: None,
+        });
+        Ok(tunnel)
+    }
+}
+
 impl Machine {
     /// A machine that nobody has connected to yet.
     #[must_use]
@@ -59,6 +106,8 @@ impl Machine {
             to,
             folder,
             open: Arc::default(),
+            lost: Arc::default(),
+            ports: Arc::default(),
         }
     }
 
@@ -76,16 +125,34 @@ impl Machine {
 
     /// The connection.
     pub async fn tunnel(&self) -> Result<Arc<Tunnel>, EngineError> {
-        let mut open = self.open.lock().await;
-        if let Some(open) = open.as_ref().filter(|open| open.tunnel.is_open()) {
-            return Ok(Arc::clone(&open.tunnel));
+        self.link().tunnel().await
+    }
+
+    /// How a connection is come by.
+    fn link(&self) -> Link {
+        Link {
+            to: self.to.clone(),
+            open: Arc::clone(&self.open),
+            lost: Arc::clone(&self.lost),
         }
-        let tunnel = Arc::new(Tunnel::open(self.to.clone()).await?);
-        *open = Some(Open {
-            tunnel: Arc::clone(&tunnel),
-            agent: None,
-        });
-        Ok(tunnel)
+    }
+
+    /// How many connections have ended while they were needed.
+    pub async fn lost_connections(&self) -> u64 {
+        let open = self.open.lock().await;
+        let tunnel = open.as_ref().map(|open| Arc::clone(&open.tunnel));
+        drop(open);
+        let has_ended = match tunnel {
+            Some(tunnel) => tunnel.fault_within(SEEN).await.is_some(),
+            None => false,
+        };
+        self.lost.load(Ordering::Acquire) + u64::from(has_ended)
+    }
+
+    /// An address of this machine's loopback that leads to one there, through whichever connection
+    /// there is when somebody comes.
+    pub async fn port(&self, there: SocketAddr) -> Result<SocketAddr, EngineError> {
+        self.ports.of(&self.link(), there).await
     }
 
     /// The agent that has answered through the connection that is there. Its client makes a new
@@ -166,6 +233,7 @@ impl Machine {
                 help: "name a folder without `:` there with `cluster.directory`".to_owned(),
             });
         }
+        self.is_trusted(&tunnel, &there).await?;
         let socket = tunnel.socket("a", &there).await?;
         let asked = tokio::time::timeout(ANSWER, ask(socket)).await;
         match asked {
@@ -184,6 +252,33 @@ impl Machine {
                 },
             }),
         }
+    }
+
+    /// Whoever has made a socket there would get secrets: it is that user's own or root's.
+    async fn is_trusted(&self, tunnel: &Tunnel, socket: &str) -> Result<(), EngineError> {
+        let script = format!(
+            "s={}; if test -e \"$s\"; then stat -c '%u %U' -- \"$s\"; fi; id -u",
+            quoted(socket)
+        );
+        let done = tunnel.run(&script, None, ANSWER).await?;
+        let said = String::from_utf8_lossy(&done.answer).into_owned();
+        let mut lines = said.lines();
+        let (Some(owner), Some(own)) = (lines.next(), lines.next()) else {
+            // There is none, which is said by whoever needs it.
+            return Ok(());
+        };
+        let (uid, name) = owner.split_once(' ').unwrap_or((owner, owner));
+        if uid == "0" || uid == own.trim() {
+            return Ok(());
+        }
+
+        Err(EngineError::Refused {
+            reason: format!("{socket} on {} is {name}'s", self.address()),
+            help: format!(
+                "log in as {name} (`cluster.at`), or name the folder of that user's own agent \
+                 with `cluster.directory`"
+            ),
+        })
     }
 
     /// Why there is no agent, and what to do.

@@ -8,6 +8,7 @@ mod examine;
 mod lines;
 mod listening;
 mod machine;
+mod ports;
 mod push;
 pub mod tunnel;
 

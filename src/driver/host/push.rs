@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use oci_spec::image::{Descriptor, ImageManifest};
 use serde_json::Value;
@@ -111,6 +112,9 @@ impl Wanted {
     }
 }
 
+/// The bytes a second that a connection has to bring at least.
+const SLOWEST: u64 = 16 << 10;
+
 async fn send(
     client: &mut AgentClient<Channel>,
     permit: &Permit,
@@ -123,9 +127,9 @@ async fn send(
         blob: Some(blob.clone()),
     };
     let reading = tokio::task::spawn_blocking(move || feed(begin, file, &sender));
-    let sent = client
-        .send_blob(Request::new(ReceiverStream::new(pieces)))
-        .await;
+    let mut request = Request::new(ReceiverStream::new(pieces));
+    request.set_timeout(super::LONG + Duration::from_secs(blob.size / SLOWEST));
+    let sent = client.send_blob(request).await;
     let read = reading.await.unwrap_or(Ok(()));
     sent?;
     read.map_err(|error| EngineError::Failed {

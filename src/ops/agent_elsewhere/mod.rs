@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::driver::host::tunnel::Destination;
+pub use crate::driver::host::tunnel::{Destination, HostTrust};
 use crate::driver::host::tunnel::{Tunnel, quoted};
 use crate::driver::host::{Machine, Reached};
 use crate::model::Digest;
@@ -110,6 +110,9 @@ pub async fn install(setup: &Setup, say: Progress<'_>) -> Result<Installed, Erro
     work.can_be_supervised()?;
     let is_new = work.bring().await?;
     let before = work.machine.any_agent().await?;
+    if before.is_none() {
+        work.unit_is_free().await?;
+    }
     if let Some(before) = &before {
         say(&format!(
             "an agent of version {} runs there already",
@@ -125,7 +128,8 @@ pub async fn install(setup: &Setup, say: Progress<'_>) -> Result<Installed, Erro
 pub async fn cost(setup: &Setup, say: Progress<'_>) -> Result<Cost, Error> {
     let work = Work::begin(setup, say).await?;
     let agent = work.running().await?;
-    if work.is_there(&work.digest()?).await? && agent.info.version == env!("CARGO_PKG_VERSION") {
+    let digest = work.digest()?;
+    if work.is_there(&digest).await? && work.runs(&agent, &digest).await? {
         return Ok(Cost::Nothing);
     }
     let listeners = listening(&mut agent.client.clone(), agent.info.scopes).await?;
@@ -148,7 +152,7 @@ pub async fn upgrade(setup: &Setup, say: Progress<'_>) -> Result<Installed, Erro
     let agent = work.running().await?;
     let is_new = work.bring().await?;
     let listeners = listening(&mut agent.client.clone(), agent.info.scopes.clone()).await?;
-    let unchanged = !is_new && agent.info.version == env!("CARGO_PKG_VERSION");
+    let unchanged = !is_new && work.runs(&agent, &work.digest()?).await?;
     if !unchanged {
         work.restart(&agent, &listeners).await?;
     }
@@ -289,6 +293,15 @@ impl<'a> Work<'a> {
     async fn is_there(&self, digest: &Digest) -> Result<bool, Error> {
         let script = format!("sha256sum < {} 2>/dev/null", quoted(&self.program()));
         let done = self.tunnel.run(&script, None, COMMAND).await?;
+        let answer = String::from_utf8_lossy(&done.answer);
+        Ok(answer.split_whitespace().next() == Some(digest.hex()))
+    }
+
+    /// Whether the agent there is of this very program: one that was put in its place may not have
+    /// been started yet.
+    async fn runs(&self, agent: &Reached, digest: &Digest) -> Result<bool, Error> {
+        let script = format!("sha256sum < /proc/{}/exe", agent.info.pid);
+        let done = self.run(&script, None, COMMAND).await?;
         let answer = String::from_utf8_lossy(&done.answer);
         Ok(answer.split_whitespace().next() == Some(digest.hex()))
     }

@@ -56,16 +56,58 @@ impl Work<'_> {
         }
     }
 
-    async fn write_units(&self, listeners: &[SocketAddr]) -> Result<(), Error> {
-        let (systemctl, folder) = self.systemd();
+    /// Whose units they are.
+    fn owner(&self) -> UnitOwner<'_> {
         let about = self.tunnel.about();
-        let owner = if systemctl != "systemctl" {
+        if self.systemd().0 != "systemctl" {
             UnitOwner::Own
         } else if about.is_root() {
             UnitOwner::Root
         } else {
             UnitOwner::User(about.user())
+        }
+    }
+
+    /// Refuses to take the machine's unit away from another user's agent, or from another folder's:
+    /// it would not come back after a reboot.
+    pub(super) async fn unit_is_free(&self) -> Result<(), Error> {
+        let owner = self.owner();
+        if self.setup.supervision == Supervision::None || owner == UnitOwner::Own {
+            return Ok(());
+        }
+        let (_, folder) = self.systemd();
+        let path = format!("{folder}/shipit-agent.service");
+        let script = format!("cat {path} 2>/dev/null");
+        let done = self.run(&script, None, COMMAND).await?;
+        let there = String::from_utf8_lossy(&done.answer).into_owned();
+        if there.is_empty() {
+            return Ok(());
+        }
+
+        let (program, agent) = (self.program(), self.machine.folder().await?);
+        let own = unit::service(Path::new(&program), Path::new(&agent), owner, Sockets::None);
+        let lines = |text: &str| -> Vec<String> {
+            let says_whose = |line: &&str| {
+                ["User=", "ExecStart="]
+                    .iter()
+                    .any(|it| line.starts_with(it))
+            };
+            text.lines().filter(says_whose).map(str::to_owned).collect()
         };
+        let (found, wanted) = (lines(&there), lines(&own));
+        if found == wanted {
+            return Ok(());
+        }
+        Err(self.refused(
+            &format!("{path} is of another agent there: {}", found.join(", ")),
+            "log in as that agent's user, or stop and disable its unit first; without --sudo a \
+             user has a unit of its own",
+        ))
+    }
+
+    async fn write_units(&self, listeners: &[SocketAddr]) -> Result<(), Error> {
+        let (systemctl, folder) = self.systemd();
+        let owner = self.owner();
         let sockets = if listeners.is_empty() {
             Sockets::None
         } else {
@@ -82,16 +124,17 @@ impl Work<'_> {
                 .await?;
             units = format!("shipit-agent.socket {units}");
         }
+        if owner == UnitOwner::Own {
+            self.linger().await?;
+        }
         (self.say)("starting the agent by systemd");
         let script = format!(
             "set -e; {systemctl} daemon-reload; {systemctl} enable {units}; {systemctl} start \
              {units}"
         );
-        self.must("starting the units", &script, None).await?;
-        if owner == UnitOwner::Own {
-            self.linger().await?;
-        }
-        Ok(())
+        self.must("starting the units", &script, None)
+            .await
+            .map(drop)
     }
 
     async fn write_unit(&self, folder: &str, name: &str, text: String) -> Result<(), Error> {
@@ -105,9 +148,12 @@ impl Work<'_> {
             .map(drop)
     }
 
-    /// A user's own units end with its last login unless they are let linger.
+    /// A user's own units end with its last login unless they are let linger; a login without PAM
+    /// has no manager of them before.
     async fn linger(&self) -> Result<(), Error> {
-        let script = "test -e \"/var/lib/systemd/linger/$(id -un)\" || loginctl enable-linger";
+        let script = "test -e \"/var/lib/systemd/linger/$(id -un)\" || loginctl enable-linger || \
+                      exit 1; n=0; while ! test -S \"/run/user/$(id -u)/systemd/private\" && test $n -lt 50; do \
+                      n=$((n+1)); sleep 0.1; done";
         let done = self.tunnel.run(script, None, COMMAND).await?;
         if done.status.success() {
             return Ok(());
@@ -183,7 +229,8 @@ impl Work<'_> {
 
         let pid = agent.info.pid;
         let script = format!(
-            "n=0; while kill -0 {pid} 2>/dev/null && test $n -lt 150; do n=$((n+1)); sleep 0.1; done"
+            "n=0; while kill -0 {pid} 2>/dev/null; do test $n -lt 150 || {{ echo it runs still >&2; \
+             exit 1; }}; n=$((n+1)); sleep 0.1; done"
         );
         self.must("waiting for the agent's end", &script, None)
             .await

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use parse_dockerfile::Instruction;
 use serde_json::Value;
 
 use super::LARGEST;
@@ -55,19 +56,50 @@ fn text(path: &Path) -> Option<String> {
 
 fn docker(root: &Path) -> Option<Kind> {
     let dockerfile = text(&root.join("Dockerfile"))?;
-    let exposed = |line: &str| {
-        let mut words = line.split_whitespace();
-        let first = words.next()?;
-        let port = words
-            .next()
-            .filter(|_| first.eq_ignore_ascii_case("EXPOSE"))?;
-        let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-        let number = number.parse().ok().filter(|number| *number > 0)?;
-        (protocol.eq_ignore_ascii_case("tcp")).then_some(number)
-    };
-    // The last stage is what runs.
-    let port = dockerfile.lines().rev().find_map(exposed);
+    let port = exposed(&dockerfile);
     Some(Kind::Docker { port })
+}
+
+/// The first port for TCP that the last stage says it listens on, or a stage that it is made from.
+fn exposed(dockerfile: &str) -> Option<u16> {
+    let read = parse_dockerfile::parse(dockerfile).ok()?;
+    // The names of each stage and of what it is made from, and its ports.
+    let mut stages: Vec<(Option<&str>, &str, Vec<u16>)> = Vec::new();
+    for instruction in &read.instructions {
+        match instruction {
+            Instruction::From(from) => {
+                let name = from.as_.as_ref().map(|(_, name)| &*name.value);
+                stages.push((name, &from.image.value, Vec::new()));
+            }
+            Instruction::Expose(expose) => {
+                let (_, _, ports) = stages.last_mut()?;
+                let words = expose.arguments.iter();
+                ports.extend(words.filter_map(|word| tcp(&word.value)));
+            }
+            _ => {}
+        }
+    }
+
+    let (_, mut base, ports) = stages.pop()?;
+    let mut port = ports.first().copied();
+    // A stage is made from one that stands before it.
+    while port.is_none()
+        && let Some((name, next, ports)) = stages.pop()
+    {
+        if name.is_some_and(|name| name.eq_ignore_ascii_case(base)) {
+            (base, port) = (next, ports.first().copied());
+        }
+    }
+    port
+}
+
+/// The port of a word of `EXPOSE`: the first one of several, where it is one for TCP.
+fn tcp(word: &str) -> Option<u16> {
+    let word = word.trim_matches('"');
+    let (number, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
+    let number = number.split('-').next()?;
+    let number = number.parse().ok().filter(|number| *number > 0)?;
+    protocol.eq_ignore_ascii_case("tcp").then_some(number)
 }
 
 fn cargo(root: &Path) -> Option<Kind> {
@@ -209,6 +241,25 @@ mod tests {
                     "FROM x\nEXPOSE 53/udp\nexpose 3000/tcp 9\nCMD y",
                 )][..],
                 docker(Some(3000)),
+            ),
+            (
+                &[(
+                    "Dockerfile",
+                    "FROM x AS base\nEXPOSE 3000\nFROM base AS build\nEXPOSE 1\nFROM base\nCMD y",
+                )],
+                docker(Some(3000)),
+            ),
+            (
+                &[(
+                    "Dockerfile",
+                    "FROM x AS build\nEXPOSE 1\nFROM y\nEXPOSE 8080 \\\n  9090\nEXPOSE 9091\n\
+                     RUN <<E\nEXPOSE 2\nE\n",
+                )],
+                docker(Some(8080)),
+            ),
+            (
+                &[("Dockerfile", "FROM x AS build\nEXPOSE 1\nFROM y\n")],
+                docker(None),
             ),
             (
                 &[("Dockerfile", "FROM x"), ("package.json", "{}")],

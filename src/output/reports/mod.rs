@@ -1,6 +1,7 @@
 //! What CI servers show by themselves: files in their own formats, made of what a command found.
 //! Each is a function from a [`Report`] to a text.
 
+mod codequality;
 mod gitlab;
 mod junit;
 mod sarif;
@@ -65,6 +66,8 @@ pub enum Kind {
     Junit,
     /// How much a plan changes, for GitLab's merge requests.
     Gitlab,
+    /// What is wrong, beside its line in GitLab's merge requests.
+    CodeQuality,
     /// SARIF 2.1.0: what is wrong, with its place.
     Sarif,
     /// For a comment on a change request.
@@ -73,9 +76,10 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, by the word that asks for each.
-    pub const ALL: [(&'static str, Self); 4] = [
+    pub const ALL: [(&'static str, Self); 5] = [
         ("junit", Self::Junit),
         ("gitlab", Self::Gitlab),
+        ("codequality", Self::CodeQuality),
         ("sarif", Self::Sarif),
         ("markdown", Self::Markdown),
     ];
@@ -101,6 +105,7 @@ impl Report {
         match kind {
             Kind::Junit => junit::text(self),
             Kind::Gitlab => gitlab::text(self),
+            Kind::CodeQuality => codequality::text(self),
             Kind::Sarif => sarif::text(self),
             Kind::Markdown => summary::text(self, COMMENT),
         }

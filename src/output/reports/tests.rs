@@ -123,6 +123,65 @@ fn gitlab_gets_three_numbers() {
 }
 
 #[test]
+fn gitlab_shows_each_fault_beside_its_line() {
+    let mut report = report();
+    // The same fault, twice.
+    let first = report.verdicts[0].clone();
+    report.verdicts.push(first);
+    let text = report.text(Kind::CodeQuality);
+    insta::assert_snapshot!(text);
+
+    let entries: Vec<serde_json::Value> = serde_json::from_str(&text).expect("a list");
+    let fingerprints: std::collections::BTreeSet<String> = entries
+        .iter()
+        .map(|entry| entry["fingerprint"].to_string())
+        .collect();
+    assert_eq!(
+        (entries.len(), fingerprints.len()),
+        (3, 3),
+        "of two that are equal GitLab shows one"
+    );
+    assert_eq!(Report::default().text(Kind::CodeQuality), "[]\n");
+}
+
+#[test]
+fn gitlab_s_required_fields_are_there() {
+    let schema = serde_json::json!({
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["description", "check_name", "fingerprint", "severity", "location"],
+            "properties": {
+                "description": {"type": "string", "minLength": 1},
+                "check_name": {"type": "string", "minLength": 1},
+                "fingerprint": {"type": "string", "minLength": 1},
+                "severity": {"enum": ["info", "minor", "major", "critical", "blocker"]},
+                "location": {
+                    "type": "object",
+                    "required": ["path", "lines"],
+                    "properties": {
+                        "path": {"type": "string", "pattern": "^[^./]"},
+                        "lines": {
+                            "type": "object",
+                            "required": ["begin"],
+                            "properties": {"begin": {"type": "integer", "minimum": 1}},
+                        },
+                    },
+                },
+            },
+        },
+    });
+    let schema = jsonschema::validator_for(&schema).expect("a schema");
+    for report in [report(), Report::default()] {
+        let text = report.text(Kind::CodeQuality);
+        let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let errors = schema.iter_errors(&document);
+        let wrong: Vec<String> = errors.map(|error| error.to_string()).collect();
+        assert_eq!(wrong, Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_left_out_whole_and_said() {
     let sections = [
         ("the rules", "r".repeat(100)),

@@ -1,6 +1,7 @@
 //! The live release is the desired one: what is left of it to do.
 
 use crate::model::check::Stage;
+use crate::model::drift::MovedField;
 use crate::model::facts::WorkloadFacts;
 use crate::model::plan::{Action, DeployMode, StepId, Target};
 use crate::model::release::ReleaseStatus;
@@ -22,7 +23,7 @@ impl Apply<'_> {
         let facts = self.observed.facts.slots.get(&slot)?;
         let number = facts.label.number;
         for (name, there) in &facts.workloads {
-            if there.drift.is_empty() && there.changed_on_disk.is_none() {
+            if there.drift.is_empty() && there.altered().is_none() {
                 self.draft
                     .same(Address::Workload(slot, name.clone()), "runs as it should");
             }
@@ -104,11 +105,12 @@ impl Apply<'_> {
             let address = Address::Workload(slot, name.clone());
             let mode = old.spec.mode(DeployMode::Rolling);
             let again = place(old.spec.clone(), mode);
-            let reason = match (old.drift.first(), &old.changed_on_disk) {
+            let reason = match (old.drift.first(), old.altered()) {
                 (None, None) => "is down; is started again".to_owned(),
-                (None, Some(change)) => {
-                    format!("its image changed on disk ({change}); is unpacked and started again")
+                (None, Some(change)) if old.changed_on_disk.is_some() => {
+                    format!("{change}; is unpacked and started again")
                 }
+                (None, Some(change)) => format!("{change}; is made anew and started again"),
                 (Some(drift), _) if drift.missing => format!("{} is not there", drift.key.short()),
                 (Some(drift), _) => drift
                     .changes
@@ -116,8 +118,10 @@ impl Apply<'_> {
                     .find_map(|change| change.origin.clone())
                     .unwrap_or_else(|| format!("{} is not as it was applied", drift.key.short())),
             };
+            let mut changes = drifted(&old.drift);
+            changes.extend(old.unit_files.iter().map(MovedField::put_back));
             let new = Proposal::new(address.clone(), again, reason)
-                .changing(drifted(&old.drift))
+                .changing(changes)
                 .expecting(Some(old.fingerprint()))
                 .after(&before);
             let back = as_it_was(old, mode, &there);
@@ -204,5 +208,5 @@ fn is_degraded(workload: &WorkloadFacts) -> bool {
     !workload.running
         || workload.health().is_down()
         || !workload.drift.is_empty()
-        || workload.changed_on_disk.is_some()
+        || workload.altered().is_some()
 }

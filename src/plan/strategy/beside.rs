@@ -148,8 +148,8 @@ pub fn start(
         .filter(|(name, workload)| which(workload) && !handover.waits(name))
     {
         let address = Address::Workload(handover.to, name.clone());
-        let reason = match &workload.changed_on_disk {
-            Some(change) => format!("its image changed on disk ({change}); starts again"),
+        let reason = match workload.altered() {
+            Some(change) => format!("{change}; starts again"),
             None => "stopped; starts again".to_owned(),
         };
         let action = runs_again(workload, there);
@@ -172,7 +172,7 @@ pub const fn is_stopped(workload: &WorkloadFacts) -> bool {
 /// Whether a workload of a slot is not as it was deployed: stopped, with objects that moved, or
 /// with files that changed.
 pub fn is_not_as_deployed(workload: &WorkloadFacts) -> bool {
-    is_stopped(workload) || !workload.drift.is_empty() || workload.changed_on_disk.is_some()
+    is_stopped(workload) || !workload.drift.is_empty() || workload.altered().is_some()
 }
 
 /// Runs what must hold before a switch, if there is anything. Returns what the switch waits for.

@@ -1,12 +1,13 @@
 //! What goes with an environment, what stays, and what is said of it.
 
+use proptest::prelude::*;
 use serde_json::json;
 
-use super::{Wanted, World};
+use super::{Wanted, World, in_order, words};
 use crate::model::Address;
 use crate::model::loss::Holding;
 use crate::model::plan::{Action, Intent, Plan};
-use crate::model::resource::{MadeBy, Resource, ResourceFacts, Settings};
+use crate::model::resource::{MadeBy, Resource, ResourceFacts, ResourceKind, Settings};
 use crate::plan::{destroy_infrastructure, verify};
 use crate::rollout::no_rollback;
 
@@ -56,6 +57,99 @@ fn plan(found: &[ResourceFacts]) -> Plan {
         ..Default::default()
     };
     destroy_infrastructure(&desired, &observed, &world.state)
+}
+
+/// Any infrastructure: what is there or not, whoever has made it, uses it and has something in it.
+pub(super) fn some() -> impl Strategy<Value = Vec<ResourceFacts>> {
+    let keys = [
+        "cluster.shop",
+        "repository.shop/web",
+        "repository.shop/api",
+        "pull_through.docker-hub",
+        "replication.eu-west-1/1",
+        "node_group.workers",
+        "fargate_profile.apps",
+        "addon.coredns",
+        "access_entry.arn:aws:iam::1:role/ci",
+    ];
+    let one = |key: &'static str| {
+        let marks = prop_oneof![
+            4 => Just(Some(("shop", "staging"))),
+            1 => Just(Some(("shop", "production"))),
+            1 => Just(Some(("other", "staging"))),
+            1 => Just(None),
+        ];
+        let rare = || proptest::bool::weighted(0.1);
+        let holds = proptest::collection::vec(super::holding(), 0..2);
+        let flags = (proptest::bool::weighted(0.8), rare(), rare());
+        (marks, flags, proptest::bool::ANY, holds).prop_map(
+            move |(marks, (is_there, is_used, is_callers), wanted, holds)| ResourceFacts {
+                settings: is_there.then(|| Settings::from([("a".to_owned(), json!(1))])),
+                made_by: marks.map(|(project, environment)| MadeBy {
+                    project: project.to_owned(),
+                    environment: environment.to_owned(),
+                }),
+                used_by: is_used
+                    .then(|| "production".to_owned())
+                    .into_iter()
+                    .collect(),
+                is_callers,
+                wanted,
+                holds,
+                ..made_for("staging", key)
+            },
+        )
+    };
+    let each: Vec<_> = keys
+        .into_iter()
+        .map(|key| proptest::option::of(one(key)))
+        .collect();
+    each.prop_map(|found| found.into_iter().flatten().collect())
+}
+
+/// Of what is there, what is the environment's own and nobody else's goes, behind all that is in
+/// it; all else stays and is named. Nothing of it is put back.
+pub(super) fn only_its_own_goes(plan: &Plan, found: &[ResourceFacts]) -> Result<(), TestCaseError> {
+    let goes = deleted(plan);
+    for facts in found {
+        let key = facts.key.to_string();
+        let marks = facts.made_by.as_ref();
+        let is_ours = marks.is_some_and(|by| {
+            let is_shared = facts.key.kind == ResourceKind::Repository;
+            by.project == "shop" && (is_shared || by.environment == "staging")
+        });
+        let is_never = matches!(
+            facts.key.kind,
+            ResourceKind::Cluster | ResourceKind::PullThrough
+        );
+        let is_others = |holding: &&Holding| {
+            !holding.may_go()
+                && !holding.is_own()
+                && !matches!(holding, Holding::LiveTraffic { .. })
+        };
+        let is_free = facts.used_by.is_empty() && !facts.is_callers;
+        let is_empty = !facts.holds.iter().any(|it| is_others(&it));
+        let may_go = is_ours && !is_never && is_free && is_empty;
+        let is_there = facts.settings.is_some();
+        prop_assert_eq!(goes.contains(&key), is_there && may_go, "{:?}", facts);
+
+        let named = format!("{key} stays: ");
+        let is_named = plan.notes.iter().any(|note| note.starts_with(&named));
+        prop_assert_eq!(is_named, is_there && !may_go, "{:?}", plan.notes);
+    }
+
+    let is_resource = |address: &Address| matches!(address, Address::Resource(_));
+    let steps = in_order(&plan.steps);
+    let first = steps.iter().position(|step| is_resource(&step.address));
+    let behind = &steps[first.unwrap_or(steps.len())..];
+    prop_assert!(
+        behind.iter().all(|step| is_resource(&step.address)),
+        "{:?}",
+        words(plan)
+    );
+    let mut back = plan.reverse.iter();
+    prop_assert!(!back.any(|step| is_resource(&step.address)));
+    Ok(())
 }
 
 fn deleted(plan: &Plan) -> Vec<String> {

@@ -30,6 +30,9 @@ pub(super) fn what_is_lost_is_told(plan: &Plan) -> Result<(), TestCaseError> {
         if plan.intent == Intent::Destroy {
             prop_assert_eq!(stays, told.is_some(), "{:?}", words(plan));
         }
+        if plan.intent == Intent::DestroyInfrastructure {
+            prop_assert!(stays || told.is_none(), "{:?}", words(plan));
+        }
     }
     Ok(())
 }

@@ -4,9 +4,11 @@
 pub mod build_server;
 pub mod canaries;
 pub mod http;
+pub mod killed;
 mod parts;
 #[allow(dead_code)] // each test binary uses its own part of it
 pub mod receivers;
+pub mod s3;
 mod said;
 #[allow(dead_code)] // each test binary uses its own part of it
 pub mod sshd;
@@ -382,6 +384,11 @@ impl World {
 
     /// How many lines the newest journal has.
     pub fn journal_lines(&self) -> usize {
+        self.newest_journal().lines().count()
+    }
+
+    /// The newest journal, as far as it is written.
+    pub fn newest_journal(&self) -> String {
         let folder = self.file("state/staging/journal");
         let mut names: Vec<PathBuf> = fs::read_dir(folder)
             .into_iter()
@@ -389,11 +396,10 @@ impl World {
             .filter_map(|entry| Some(entry.ok()?.path()))
             .collect();
         names.sort();
-        let text = names
+        names
             .last()
             .and_then(|path| fs::read_to_string(path).ok())
-            .unwrap_or_default();
-        text.lines().count()
+            .unwrap_or_default()
     }
 
     pub fn agent_pid(&self) -> Option<u32> {

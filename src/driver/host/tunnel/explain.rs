@@ -118,6 +118,7 @@ mod tests {
             config: None,
             identity: None,
             known_hosts: None,
+            trust: crate::driver::host::tunnel::HostTrust::Configured,
         }
     }
 

@@ -12,7 +12,6 @@ mod ssh;
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -21,7 +20,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +29,7 @@ use crate::files::process::{self, Group};
 use crate::files::program::{Bounds, CaptureError, Captured, Keep, LeftBehind, captured};
 use crate::port::engine::EngineError;
 
-pub use ssh::Destination;
+pub use ssh::{Destination, HostTrust};
 
 /// How long all of connecting may take: the connection itself, jump hosts, the login, a shell.
 const LOGIN: Duration = Duration::from_secs(4 * CONNECT);
@@ -43,6 +42,9 @@ pub(super) const SEEN: Duration = Duration::from_millis(500);
 
 /// How a client of ssh ends by a failure of its own (`ssh(1)`), and not as the script did.
 const OF_SSH: i32 = 255;
+
+/// What ssh prints where sshd lets nobody reach an address through it.
+const PROHIBITED: &str = "administratively prohibited";
 
 /// How much is kept of what ssh prints.
 const KEPT: usize = 8 << 10;
@@ -125,8 +127,8 @@ pub struct Tunnel {
     pid: Option<u32>,
     /// Open as long as the connection is wanted.
     _input: Option<ChildStdin>,
-    /// Where addresses there are reached here.
-    ports: tokio::sync::Mutex<BTreeMap<SocketAddr, SocketAddr>>,
+    /// One socket is made at a time.
+    making: tokio::sync::Mutex<()>,
 }
 
 impl Tunnel {
@@ -177,7 +179,7 @@ impl Tunnel {
             stop,
             pid,
             _input: input,
-            ports: tokio::sync::Mutex::default(),
+            making: tokio::sync::Mutex::default(),
         })
     }
 
@@ -209,6 +211,7 @@ impl Tunnel {
     /// A socket of this machine that leads to one there. It is made once.
     pub async fn socket(&self, name: &str, there: &str) -> Result<PathBuf, EngineError> {
         let here = self.folder.path().join(name);
+        let _alone = self.making.lock().await;
         if here.exists() {
             return Ok(here);
         }
@@ -226,25 +229,21 @@ impl Tunnel {
         })
     }
 
-    /// An address of this machine's loopback that leads to one there.
-    pub async fn port(self: &Arc<Self>, there: SocketAddr) -> Result<SocketAddr, EngineError> {
-        let mut ports = self.ports.lock().await;
-        if let Some(here) = ports.get(&there) {
-            return Ok(*here);
+    /// Whether sshd lets an address there be reached through the connection; why not, in its words.
+    pub async fn forwards(&self, there: &str) -> Result<Option<String>, EngineError> {
+        let socket = self.socket("t", there).await?;
+        let mut stream = match UnixStream::connect(&socket).await {
+            Ok(stream) => stream,
+            Err(error) => return Ok(Some(error.to_string())),
+        };
+        // Nobody listens there: it ends either way, and ssh prints why.
+        let _ = tokio::time::timeout(FORWARD, stream.read(&mut [0])).await;
+        if let Some(fault) = self.fault_within(SEEN).await {
+            return Err(fault);
         }
-        let socket = self
-            .socket(&format!("p{}", ports.len()), &there.to_string())
-            .await?;
-        let what = format!("reaching {there} of {}", self.to.address);
-        let listener = TcpListener::bind("127.0.0.1:0").await;
-        let listener = listener.and_then(|it| Ok((it.local_addr()?, it)));
-        let (here, listener) = listener.map_err(|error| EngineError::Failed {
-            what,
-            reason: error.to_string(),
-        })?;
-        tokio::spawn(pass_on(listener, socket, self.stop.clone()));
-        ports.insert(there, here);
-        Ok(here)
+        let said = text(&self.said);
+        let refused = said.lines().rev().find(|line| line.contains(PROHIBITED));
+        Ok(refused.map(|line| line.trim().to_owned()))
     }
 
     /// Runs a script of `sh` there; `input` is what it reads.
@@ -255,10 +254,13 @@ impl Tunnel {
         within: Duration,
     ) -> Result<Captured, EngineError> {
         let control = control(self.folder.path());
-        let command = self.to.session(&control, &shell(script));
+        // What the files of a login shell print comes before it.
+        let script = format!("echo; echo {BEGIN}; {script}");
+        let command = self.to.session(&control, &shell(&script));
         let what = format!("running a command on {}", self.to.address);
-        let done = self.capture(command, input, within, &what).await?;
+        let mut done = self.capture(command, input, within, &what).await?;
         if done.status.code() != Some(OF_SSH) {
+            done.answer = behind_begin(done.answer);
             return Ok(done);
         }
         // The script was not run, or not to its end: that is no answer of it.
@@ -353,6 +355,15 @@ fn control(folder: &Path) -> PathBuf {
     folder.join("c")
 }
 
+/// What a script has printed, without what a login shell's files have before it.
+fn behind_begin(mut answer: Vec<u8>) -> Vec<u8> {
+    let line = format!("\n{BEGIN}\n").into_bytes();
+    if let Some(at) = answer.windows(line.len()).position(|it| it == line) {
+        answer.drain(..at + line.len());
+    }
+    answer
+}
+
 /// A script for whatever shell the user has there.
 fn shell(script: &str) -> String {
     format!("exec sh -c {}", quoted(script))
@@ -431,30 +442,6 @@ async fn watch(mut child: Child, ended: CancellationToken, stop: CancellationTok
     drop(group);
 }
 
-/// Passes what comes to a listener on through a forwarded socket.
-async fn pass_on(listener: TcpListener, socket: PathBuf, stop: CancellationToken) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        let Ok((mut from, _)) = accepted else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        let (socket, stop) = (socket.clone(), stop.clone());
-        tokio::spawn(async move {
-            let Ok(mut to) = UnixStream::connect(&socket).await else {
-                return;
-            };
-            tokio::select! {
-                _ = tokio::io::copy_bidirectional(&mut from, &mut to) => {}
-                () = stop.cancelled() => {}
-            }
-        });
-    }
-}
-
 /// What the folder of a connection begins with: the process follows.
 const PREFIX: &str = "shipit-ssh-";
 
@@ -515,6 +502,18 @@ mod tests {
         assert_eq!(about.kernel(), "Linux x86_64");
         assert_eq!(about.agent_folder(), "/home/a b/.local/state/shipit");
         assert_eq!(self::about("uid 0\n").await, None);
+    }
+
+    #[test]
+    fn what_a_login_prints_is_no_part_of_what_a_script_does() {
+        let printed = |text: &str| behind_begin(text.replace("BEGIN", BEGIN).into_bytes());
+        assert_eq!(printed("Welcome!\n\nBEGIN\nabc  -\n"), b"abc  -\n");
+        assert_eq!(
+            printed("no line end\nBEGIN\n\nBEGIN\n"),
+            b"\nshipit-host-begin\n".as_slice()
+        );
+        assert_eq!(printed("\nBEGIN\n"), b"");
+        assert_eq!(printed("cut off"), b"cut off");
     }
 
     #[tokio::test]

@@ -27,6 +27,18 @@ pub struct Destination {
     pub identity: Option<PathBuf>,
     /// The keys that hosts are known by, in the place of the user's own list.
     pub known_hosts: Option<PathBuf>,
+    /// Which hosts are believed.
+    pub trust: HostTrust,
+}
+
+/// Which hosts are believed to be who they say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostTrust {
+    /// Those that the user's configuration of ssh says: never any, and new ones where it has
+    /// `StrictHostKeyChecking accept-new`.
+    Configured,
+    /// Those alone whose key is known beforehand.
+    Known,
 }
 
 impl Destination {
@@ -98,8 +110,13 @@ impl Destination {
             .into_iter()
             .filter(|option| is_known(effective, option));
         command.args(options(&known.collect::<Vec<_>>()));
-        if HostKeys::of(effective) == HostKeys::WouldNotBeChecked {
+        if self.trust == HostTrust::Known || HostKeys::of(effective) == HostKeys::WouldNotBeChecked
+        {
             command.args(options(&["StrictHostKeyChecking=yes"]));
+        }
+        if self.known_hosts.is_some() {
+            // The file is somebody's to write, and it is the only one.
+            command.args(options(&["UpdateHostKeys=no", "VerifyHostKeyDNS=no"]));
         }
         command.args(self.host());
         command.arg(script);
@@ -171,20 +188,27 @@ fn is_known(effective: &str, option: &str) -> bool {
 pub(super) enum HostKeys {
     /// As it says: `yes`, `ask`, which is the same where nobody can be asked, or `accept-new`.
     Checked,
-    /// It says `no`: whoever is in between could be the machine. They are checked all the same.
+    /// It says `no`, or that new ones are believed and none is remembered: whoever is in between
+    /// could be the machine. They are checked all the same.
     WouldNotBeChecked,
 }
 
 impl HostKeys {
     /// From what `ssh -G` prints.
     pub fn of(effective: &str) -> Self {
-        let value = effective.lines().find_map(|line| {
-            let (name, value) = line.split_once(' ')?;
-            name.eq_ignore_ascii_case("stricthostkeychecking")
-                .then(|| value.trim().to_ascii_lowercase())
-        });
-        match value.as_deref() {
+        let said = |wanted: &str| {
+            effective.lines().find_map(|line| {
+                let (name, value) = line.split_once(' ')?;
+                name.eq_ignore_ascii_case(wanted)
+                    .then(|| value.trim().to_ascii_lowercase())
+            })
+        };
+        let files = said("userknownhostsfile").unwrap_or_default();
+        let mut files = files.split_whitespace().peekable();
+        let remembers = files.peek().is_none() || files.any(|it| it != "/dev/null" && it != "none");
+        match said("stricthostkeychecking").as_deref() {
             Some("no" | "false" | "off") => Self::WouldNotBeChecked,
+            Some("accept-new") if !remembers => Self::WouldNotBeChecked,
             _ => Self::Checked,
         }
     }
@@ -232,6 +256,7 @@ mod tests {
             config: Some("/p/ssh config".into()),
             identity: Some("/p/key".into()),
             known_hosts: Some("/p/known hosts".into()),
+            trust: HostTrust::Configured,
         }
     }
 
@@ -253,6 +278,13 @@ mod tests {
             let at = words.iter().position(|word| word == option);
             assert_eq!(words[at.expect(option) - 1], "-o", "{words:?}");
         }
+        let known = Destination {
+            trust: HostTrust::Known,
+            ..destination()
+        };
+        let words_of = |effective: &str| self::words(&known.master(control, effective, "true"));
+        let checking = "StrictHostKeyChecking=yes".to_owned();
+        assert!(words_of("stricthostkeychecking accept-new\n").contains(&checking));
         let checking = words
             .iter()
             .find(|word| word.contains("StrictHostKeyChecking"));
@@ -272,6 +304,14 @@ mod tests {
             ),
             ("stricthostkeychecking ask\n", HostKeys::Checked),
             ("stricthostkeychecking accept-new\n", HostKeys::Checked),
+            (
+                "stricthostkeychecking accept-new\nuserknownhostsfile /dev/null\n",
+                HostKeys::WouldNotBeChecked,
+            ),
+            (
+                "stricthostkeychecking accept-new\nuserknownhostsfile ~/.ssh/known_hosts /dev/null\n",
+                HostKeys::Checked,
+            ),
             ("", HostKeys::Checked),
         ] {
             assert_eq!(HostKeys::of(text), keys, "{text}");

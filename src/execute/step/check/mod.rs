@@ -145,7 +145,7 @@ async fn verdict(run: &Arc<Run>, checks: &[Check]) -> Result<Done, StepError> {
         Ok(())
     };
     unless_stopped(run, Direction::Forward, stay).await?;
-    let Some(report) = run.probe.stop().await else {
+    let Some(report) = run.probe.stop(run).await else {
         return Ok(Done::say(held(checks)));
     };
 

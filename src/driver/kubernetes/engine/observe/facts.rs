@@ -46,6 +46,8 @@ pub(super) async fn facts(
     let route_drift = reading.route_drift(traffic).await?;
 
     Ok(Facts {
+        route_files: BTreeMap::new(),
+        unseen: Vec::new(),
         lineage: record.lineage.clone(),
         fence: record.fence,
         changed_by: record.changed_by.clone(),
@@ -203,6 +205,7 @@ pub(in super::super) async fn workload(
         instances,
         drift,
         changed_on_disk: None,
+        unit_files: Vec::new(),
         verdict,
         held: Vec::new(),
         secrets: placed.bindings.values.clone(),
