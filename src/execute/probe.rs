@@ -93,7 +93,7 @@ impl Session {
         }
         if let Some(measured) = merged {
             *report = Some(if self.is_for_the_way(run, &measured).await {
-                measured.without_failures()
+                measured.without_those_on_the_way()
             } else {
                 measured
             });

@@ -124,6 +124,7 @@ fn start(arguments: &[String]) -> io::Result<ChildStdin> {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
+        // What a terminal sends to interrupt the run is not for it.
         .process_group(0)
         .spawn()?;
     let to = child.stdin.take();
@@ -136,8 +137,6 @@ fn start(arguments: &[String]) -> io::Result<ChildStdin> {
 /// # Errors
 /// The standard input cannot be read; what was known by then is ended.
 pub fn serve() -> io::Result<()> {
-    // Neither a terminal nor a session that ends is to end this.
-    let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"end-of-run");
     let mut under_way = UnderWay::new();
     let heard = hear(&mut io::stdin().lock(), &mut under_way);

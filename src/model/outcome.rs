@@ -14,6 +14,9 @@ pub struct ProbeReport {
     pub uncounted: u64,
     /// Requests without an answer in time, or with a status of 500 and above.
     pub failures: u64,
+    /// Of the failures, those that were answers.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub bad_answers: u64,
     /// The slowest answer, in microseconds.
     pub slowest_micros: u64,
     /// The first failures, in words; ten at the most.
@@ -26,14 +29,14 @@ const fn is_none(count: &u64) -> bool {
 }
 
 impl ProbeReport {
-    /// The same without its failures, where they are not the service's.
+    /// The same without the failures that may have been on the way: an answer has come all of it.
     #[must_use]
-    pub fn without_failures(self) -> Self {
+    pub fn without_those_on_the_way(self) -> Self {
+        let lost = self.failures.saturating_sub(self.bad_answers);
         Self {
-            requests: self.requests - self.failures,
-            uncounted: self.uncounted + self.failures,
-            failures: 0,
-            examples: Vec::new(),
+            requests: self.requests.saturating_sub(lost),
+            uncounted: self.uncounted + lost,
+            failures: self.failures - lost,
             ..self
         }
     }
@@ -44,6 +47,7 @@ impl ProbeReport {
         self.requests += other.requests;
         self.failures += other.failures;
         self.uncounted += other.uncounted;
+        self.bad_answers += other.bad_answers;
         self.slowest_micros = self.slowest_micros.max(other.slowest_micros);
         self.examples.extend(other.examples);
         self.examples.truncate(10);

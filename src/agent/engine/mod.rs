@@ -60,6 +60,8 @@ pub struct Agent {
     /// How many more commands may run.
     commands: command::Room,
     tasks: task::Tasks,
+    /// Held while an image is fetched: what nobody refers to is taken away at another time.
+    fetching: tokio::sync::RwLock<()>,
     /// Knows every secret that a service here was given since the agent began.
     redactor: Redactor,
     /// What the hashes of secrets are keyed with.
@@ -91,6 +93,7 @@ impl Agent {
             router,
             runtimes: Runtimes::default(),
             prober: Prober::default(),
+            fetching: tokio::sync::RwLock::default(),
             environments: Mutex::default(),
             commands: command::Room::default(),
             tasks: task::Tasks::default(),
@@ -204,6 +207,16 @@ impl Agent {
         &self.directory
     }
 
+    /// What is held while an image is fetched.
+    pub(super) const fn fetching(&self) -> &tokio::sync::RwLock<()> {
+        &self.fetching
+    }
+
+    /// What tasks run from, and what is placed.
+    const fn tasks(&self) -> &task::Tasks {
+        &self.tasks
+    }
+
     /// The runtimes.
     pub(super) const fn runtimes(&self) -> &Runtimes {
         &self.runtimes
@@ -227,6 +240,10 @@ impl Agent {
 
     /// Takes unpacked images away that no slot refers to.
     pub(super) async fn sweep(&self) {
+        // An image that is being fetched is nobody's yet, and the next sweep finds what this leaves.
+        let Ok(_alone) = self.fetching.try_write() else {
+            return;
+        };
         let used = self.used();
         rootfs::sweep(&self.directory, &used);
         if self.uses_docker() {

@@ -63,7 +63,7 @@ impl Tasks {
     }
 
     /// Has an image kept until what is given back is dropped.
-    fn expect(&self, image: &Digest) -> Coming<'_> {
+    pub(super) fn expect(&self, image: &Digest) -> Coming<'_> {
         self.lock().coming.push(image.clone());
         Coming {
             tasks: self,
@@ -94,7 +94,7 @@ impl Agent {
 }
 
 /// An image that is kept for a task that is not begun yet.
-struct Coming<'a> {
+pub(super) struct Coming<'a> {
     tasks: &'a Tasks,
     image: Digest,
 }

@@ -52,6 +52,8 @@ pub(super) async fn answers(client: &Client, target: &ProbeTarget) -> bool {
 
 struct Answer {
     took: Duration,
+    /// It came, and says that the service has failed.
+    is_bad: bool,
     failure: Option<String>,
 }
 
@@ -62,17 +64,22 @@ async fn ask(client: Client, target: ProbeTarget) -> Answer {
         let after = since.elapsed().as_millis();
         format!("{url}: {reason} after {after} ms")
     };
+    let mut is_bad = false;
     let failure = if tcp::is_meant(url) {
         tcp::answer(url, timeout).await.err().map(late)
     } else {
         match client.get(url, target.host.as_ref(), timeout).await {
-            Ok((status, _)) if status.is_server_error() => Some(format!("{url} answered {status}")),
+            Ok((status, _)) if status.is_server_error() => {
+                is_bad = true;
+                Some(format!("{url} answered {status}"))
+            }
             Ok(_) => None,
             Err(reason) => Some(late(reason)),
         }
     };
     Answer {
         took: since.elapsed(),
+        is_bad,
         failure,
     }
 }
@@ -84,6 +91,7 @@ fn count(report: &mut ProbeReport, answer: Answer) {
         .max(u64::try_from(answer.took.as_micros()).unwrap_or(u64::MAX));
     if let Some(failure) = answer.failure {
         report.failures += 1;
+        report.bad_answers += u64::from(answer.is_bad);
         if report.examples.len() < 10 {
             report.examples.push(failure);
         }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -25,6 +25,12 @@ use crate::proto::v1::{InfoReply, InfoRequest};
 /// How long an agent may take to say who it is.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// How long a connection may take to show that it is there.
+const TRIED: Duration = Duration::from_secs(5);
+
+/// How long it is not tried again for a client when no connection was to be had.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// How long one that is just being started anew is waited for.
 const RESTART: Duration = Duration::from_secs(3);
 
@@ -40,6 +46,7 @@ pub struct Machine {
     open: Arc<Mutex<Option<Open>>>,
     /// Connections that have ended before they were given up.
     lost: Arc<AtomicU64>,
+    failed: Arc<Mutex<Option<Instant>>>,
     /// What of it is reached here.
     ports: Arc<Ports>,
 }
@@ -65,6 +72,8 @@ pub(super) struct Link {
     to: Destination,
     open: Arc<Mutex<Option<Open>>>,
     lost: Arc<AtomicU64>,
+    /// When no connection was to be had, the last time.
+    failed: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Link {
@@ -81,6 +90,20 @@ impl Link {
         })
     }
 
+    /// The same for one of many clients: whoever connects already does it for all, and this one
+    /// comes again. None where there is no connection.
+    pub(super) async fn tunnel_for_a_client(&self) -> Option<Arc<Tunnel>> {
+        let open = self.open.try_lock().ok()?;
+        let is_open = open.as_ref().map(|open| Arc::clone(&open.tunnel));
+        let is_open = is_open.filter(|tunnel| tunnel.is_open());
+        let is_early = self.failed.lock().await.is_some_and(|at| at.elapsed() < AGAIN);
+        drop(open);
+        if is_open.is_some() || is_early {
+            return is_open;
+        }
+        self.tunnel().await.ok()
+    }
+
     async fn connected(&self) -> Result<Arc<Tunnel>, EngineError> {
         let mut open = self.open.lock().await;
         if let Some(open) = open.as_ref().filter(|open| open.tunnel.is_open()) {
@@ -89,7 +112,9 @@ impl Link {
         if open.take().is_some() {
             self.lost.fetch_add(1, Ordering::AcqRel);
         }
-        let tunnel = Arc::new(Tunnel::open(self.to.clone()).await?);
+        let opened = Tunnel::open(self.to.clone()).await;
+        *self.failed.lock().await = opened.is_err().then(Instant::now);
+        let tunnel = Arc::new(opened?);
         *open = Some(Open {
             tunnel: Arc::clone(&tunnel),
             agent: None,
@@ -107,6 +132,7 @@ impl Machine {
             folder,
             open: Arc::default(),
             lost: Arc::default(),
+            failed: Arc::default(),
             ports: Arc::default(),
         }
     }
@@ -134,16 +160,20 @@ impl Machine {
             to: self.to.clone(),
             open: Arc::clone(&self.open),
             lost: Arc::clone(&self.lost),
+            failed: Arc::clone(&self.failed),
         }
     }
 
-    /// How many connections have ended while they were needed.
+    /// How many connections have ended while they were needed. One that is there is tried: a link
+    /// that is dead is known to be only after a while.
     pub async fn lost_connections(&self) -> u64 {
-        let open = self.open.lock().await;
-        let tunnel = open.as_ref().map(|open| Arc::clone(&open.tunnel));
-        drop(open);
+        // Whoever holds it for longer connects, and has counted what was lost.
+        let tunnel = match tokio::time::timeout(SEEN, self.open.lock()).await {
+            Ok(open) => open.as_ref().map(|open| Arc::clone(&open.tunnel)),
+            Err(_) => None,
+        };
         let has_ended = match tunnel {
-            Some(tunnel) => tunnel.fault_within(SEEN).await.is_some(),
+            Some(tunnel) => tunnel.run("true", None, TRIED).await.is_err(),
             None => false,
         };
         self.lost.load(Ordering::Acquire) + u64::from(has_ended)

@@ -81,7 +81,7 @@ impl Way {
     /// Passes what comes from one client on. Where there is no way the client's connection ends:
     /// it has its own patience.
     async fn pass(self, mut from: TcpStream) {
-        let Ok(tunnel) = self.link.tunnel().await else {
+        let Some(tunnel) = self.link.tunnel_for_a_client().await else {
             return;
         };
         let Ok(socket) = tunnel.socket(&self.name, &self.there.to_string()).await else {

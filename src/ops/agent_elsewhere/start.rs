@@ -77,9 +77,8 @@ impl Work<'_> {
         }
         let (_, folder) = self.systemd();
         let path = format!("{folder}/shipit-agent.service");
-        let script = format!("cat {path} 2>/dev/null");
-        let done = self.run(&script, None, COMMAND).await?;
-        let there = String::from_utf8_lossy(&done.answer).into_owned();
+        let script = format!("test ! -e {path} || cat {path}");
+        let there = self.must("reading its unit", &script, None).await?;
         if there.is_empty() {
             return Ok(());
         }
@@ -103,6 +102,18 @@ impl Work<'_> {
             "log in as that agent's user, or stop and disable its unit first; without --sudo a \
              user has a unit of its own",
         ))
+    }
+
+    /// Whether the unit's process is this agent.
+    pub(super) async fn is_of_unit(&self, agent: &Reached) -> Result<bool, Error> {
+        if !self.tunnel.about().has_systemd() {
+            return Ok(false);
+        }
+        let (systemctl, _) = self.systemd();
+        let script = format!("{systemctl} show -p MainPID --value shipit-agent.service");
+        let done = self.tunnel.run(&script, None, COMMAND).await?;
+        let pid = String::from_utf8_lossy(&done.answer).trim().to_owned();
+        Ok(pid == agent.info.pid.to_string())
     }
 
     async fn write_units(&self, listeners: &[SocketAddr]) -> Result<(), Error> {
@@ -186,17 +197,8 @@ impl Work<'_> {
         let kept = self.kept_sockets().await?;
         let all_kept = listeners.iter().all(|listener| kept.contains(listener));
         let (systemctl, _) = self.systemd();
-        let is_supervised = self.setup.supervision == Supervision::Systemd
-            && self
-                .tunnel
-                .run(
-                    &format!("{systemctl} is-active -q shipit-agent.service"),
-                    None,
-                    COMMAND,
-                )
-                .await?
-                .status
-                .success();
+        let is_supervised =
+            self.setup.supervision == Supervision::Systemd && self.is_of_unit(agent).await?;
         // It says no while a task runs, and then nothing has happened yet.
         self.end(agent).await?;
         self.machine.forget_agent().await;
