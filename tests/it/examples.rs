@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Said, free_port, has, shipit, started_with};
+use crate::support::{Said, free_port, has, is_given, shipit, started_with};
 
 /// Copies an example, with its ports replaced by free ones.
 fn copied(name: &str, ports: &[&str], to: &Path) {
@@ -138,4 +138,58 @@ fn a_push_to_gitolite_fills_an_index_and_moves_traffic() {
         .says("3 documents are in the index")
         .says("shipit: job 2 succeeded")
         .says("shipit: job 3 failed");
+}
+
+#[test]
+fn a_webhook_of_gitlab_builds_pushes_and_updates_instance_by_instance() {
+    if !["docker-registry", "perl", "curl"].into_iter().all(has) {
+        return;
+    }
+    let ports = ["18680", "18681", "18690", "18691"];
+    let said = played("gitlab-pipeline", &ports, &[]);
+    let answers = lines(&said, &["without", "401", "202", "v1 of", "v2 of", "v3 of"]);
+    let answers: Vec<_> = answers
+        .iter()
+        .map(|line| line.split(" of").next().unwrap_or(line))
+        .collect();
+    assert_eq!(
+        answers,
+        [
+            "without a password: 401",
+            "401",
+            "202",
+            "v1",
+            "202",
+            "v2",
+            "202",
+            "202",
+            "202",
+            "v2"
+        ]
+    );
+    assert_eq!(lines(&said, &["0 of "]).len(), 1, "{}", said.stdout);
+    said.says(r#""is_repeated":true,"jobs":[{"number":2,"#)
+        .says("No changes.")
+        .says("job 4 failed: step test:")
+        .says("web.1 is replaced")
+        // What shipit itself keeps in the checkout is no change of the commit.
+        .says_not("-dirty");
+}
+
+/// On a cluster whose nodes are played: what would run there is not asked.
+#[test]
+fn a_webhook_of_gitlab_updates_a_cluster() {
+    let kubeconfig = std::env::var("SHIPIT_TEST_KUBECONFIG").ok();
+    let is_given = is_given(kubeconfig.is_some(), "SHIPIT_TEST_KUBECONFIG names none");
+    let (Some(kubeconfig), true, true) = (kubeconfig, is_given, has("docker-registry")) else {
+        return;
+    };
+    let ports = ["18680", "18681", "18690", "18691"];
+    let said = played("gitlab-pipeline", &ports, &[("KUBECONFIG", kubeconfig)]);
+    said.says("a cluster runs it")
+        .says("job 1 succeeded")
+        .says("job 2 succeeded")
+        .says(r#""is_repeated":true,"jobs":[{"number":2,"#)
+        .says("No changes.")
+        .says("job 4 failed: step test:");
 }
