@@ -153,9 +153,9 @@ impl Checkout {
         arguments.extend(patterns.iter().map(String::as_str));
         self.git(&arguments, LIMIT).await?;
 
-        let ignored: String = kept.iter().map(|path| format!("/{path}\n")).collect();
+        let ignored: Vec<String> = kept.iter().map(|path| format!("/{path}\n")).collect();
         let file = self.folder.join(".git/info/exclude");
-        files::replace(&file, ignored.as_bytes()).map_err(|error| RunnerError {
+        files::replace(&file, ignored.concat().as_bytes()).map_err(|error| RunnerError {
             what: format!("writing {}", file.display()),
             reason: error.to_string(),
         })
