@@ -27,4 +27,6 @@ class Listener(http.server.BaseHTTPRequestHandler):
         pass
 
 
-http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Listener).serve_forever()
+server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Listener)
+print(f"listens on {server.server_port}", flush=True)
+server.serve_forever()
