@@ -70,3 +70,47 @@ pub(super) fn proxy(
         off: render(LiveTraffic::Off)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use minijinja::{Environment, UndefinedBehavior, context};
+
+    use super::NGINX;
+
+    fn rendered(environment: &str, service: &str) -> String {
+        let mut engine = Environment::new();
+        engine.set_undefined_behavior(UndefinedBehavior::Strict);
+        let limits = context! {
+            client_requests => 10, header_timeout => "10s", response_timeout => "60s", body => "1m",
+        };
+        let view = context! {
+            project => "shop", environment, service, slot => "blue", limits,
+            listen => "127.0.0.1:8080", upstream => "127.0.0.1:9001",
+            server_names => [""; 0], trusted_proxies => ["127.0.0.1"], identity_headers => [""; 0],
+        };
+        engine.render_str(NGINX, view).expect("it renders")
+    }
+
+    fn upstream(text: &str) -> &str {
+        let line = text.lines().find(|line| line.starts_with("upstream "));
+        line.expect("an upstream")
+    }
+
+    #[test]
+    fn a_long_name_is_in_no_pattern() {
+        let text = rendered("production", &"s".repeat(40));
+        assert!(!text.contains("(?<"), "nginx takes 32 characters: {text}");
+    }
+
+    #[test]
+    fn two_services_share_no_name() {
+        for (one, other) in [
+            (("staging", "a-b"), ("staging-a", "b")),
+            (("a-b", "c"), ("a", "b-c")),
+            (("a", "b--c"), ("a--b", "c")),
+        ] {
+            let [one, other] = [one, other].map(|(env, service)| rendered(env, service));
+            assert_ne!(upstream(&one), upstream(&other));
+        }
+    }
+}

@@ -909,3 +909,34 @@ fn what_init_writes_and_what_the_example_has_is_a_configuration() {
     init(&[]).code(1).says("is there already");
     init(&["--force"]).code(0);
 }
+
+#[test]
+fn gitolite_gets_both_hooks_and_the_lines_of_its_configuration() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let local = folder.path().join("local");
+    let install = |more: &[&str]| {
+        let mut command = Command::new(shipit());
+        command.args(["hook", "install", "--project", "shop", "--gitolite"]);
+        let command = command.arg(&local).args(more);
+        Said::from(&command.output().expect("shipit starts"))
+    };
+    install(&[]).code(1).says("is no folder");
+    fs::create_dir(&local).expect("a folder");
+    install(&[])
+        .code(0)
+        .says("option hook.post-receive = shipit-shop-post-receive")
+        .says("option hook.pre-receive = shipit-shop-pre-receive");
+
+    let hooks = local.join("hooks/repo-specific");
+    for name in ["post-receive", "pre-receive"] {
+        let file = hooks.join(format!("shipit-shop-{name}"));
+        let text = fs::read_to_string(&file).expect("a hook");
+        assert!(
+            text.contains(&format!("hook {name} --project shop")),
+            "{text}"
+        );
+        fs::write(&file, "#!/bin/sh\n").expect("written");
+        install(&[]).code(1).says("somebody else's");
+        install(&["--force"]).code(0);
+    }
+}

@@ -21,7 +21,7 @@ use crate::output::{Exit, Failure, Format, Kind, Line, Page, Screen};
 const EXAMPLES: &str = "\
 Examples:
   shipit hook install --project storefront --bare /srv/git/storefront.git
-  shipit hook install --project storefront --script hooks/repo-specific/shipit  for gitolite";
+  shipit hook install --project storefront --gitolite ~git/local";
 
 /// How long whoever pushed may take to read a line: past that nobody reads.
 const READER: Duration = Duration::from_secs(2);
@@ -77,11 +77,16 @@ enum What {
         project: ProjectArg,
 
         /// The bare repository: its `hooks/post-receive` and `hooks/pre-receive` are written.
-        #[arg(long, value_name = "DIR", required_unless_present = "script")]
+        #[arg(long, value_name = "DIR", required_unless_present_any = ["gitolite", "script"])]
         bare: Option<PathBuf>,
 
-        /// A file for the post-receive hook alone, as gitolite wants it.
-        #[arg(long, value_name = "FILE", conflicts_with = "bare")]
+        /// gitolite's `LOCAL_CODE`: both hooks are written into its `hooks/repo-specific`, and
+        /// what the repository's configuration has to say is printed.
+        #[arg(long, value_name = "DIR", conflicts_with = "bare")]
+        gitolite: Option<PathBuf>,
+
+        /// A file for the post-receive hook alone.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["bare", "gitolite"])]
         script: Option<PathBuf>,
 
         /// Have the hooks watch nothing: a push returns at once.
@@ -137,6 +142,7 @@ pub(in crate::cli) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> 
         What::Install {
             project,
             bare,
+            gitolite,
             script,
             detach,
             force,
@@ -148,27 +154,44 @@ pub(in crate::cli) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> 
                 detaches: *detach,
                 is_forced: *force,
             };
-            let written = match (bare, script) {
-                (Some(bare), _) => hooks.install(bare),
-                (None, Some(script)) => hooks.write_script(script).map(|()| vec![script.clone()]),
-                (None, None) => Ok(Vec::new()),
+            let written = match (bare, gitolite, script) {
+                (Some(bare), _, _) => hooks.install(bare),
+                (None, Some(local), _) => hooks.write_for_gitolite(local),
+                (None, None, Some(script)) => {
+                    hooks.write_script(script).map(|()| vec![script.clone()])
+                }
+                (None, None, None) => Ok(Vec::new()),
             };
-            installed(cx, written)
+            let options = gitolite.as_ref().map(|_| hooks.gitolite_options());
+            installed(cx, written, options.as_ref().map_or(&[], |it| it))
         }
     }
 }
 
-fn installed(cx: &Cx, written: std::io::Result<Vec<PathBuf>>) -> Result<Exit, Failure> {
+/// Says what was written, and what gitolite has to be told of it.
+fn installed(
+    cx: &Cx,
+    written: std::io::Result<Vec<PathBuf>>,
+    options: &[String],
+) -> Result<Exit, Failure> {
     let files = written.map_err(|error| {
-        let help = "--force writes over a hook of others; gitolite's own go by --script";
+        let help = "--force writes over a hook of others; gitolite's own go by --gitolite";
         Failure::say(Exit::Failed, error.to_string(), help)
     })?;
     if cx.format == Format::Json {
-        cx.screen.document(Kind::Init, &json!({"files": files}));
+        let document = json!({"files": files, "options": options});
+        cx.screen.document(Kind::Init, &document);
     } else {
         for file in &files {
             cx.screen
                 .show(&Page::of(format!("wrote {}", file.display())));
+        }
+        if !options.is_empty() {
+            let note = "gitolite takes them for a repository with";
+            cx.screen.show(&Page::of(note.to_owned()));
+        }
+        for option in options {
+            cx.screen.show(&Page::of(format!("  {option}")));
         }
     }
     Ok(Exit::Done)
@@ -247,7 +270,8 @@ async fn watch(screen: &Screen, client: &Client, taken: &Taken, wait: &WaitArgs)
             Ok(None) => return,
             Ok(Some(Followed::Ended(ending))) => {
                 let reason = ending.reason();
-                Line::from(format!("shipit: job {number} {} ", ending.word())).quote(reason)
+                let colon = if reason.is_empty() { "" } else { ": " };
+                Line::from(format!("shipit: job {number} {}{colon}", ending.word())).quote(reason)
             }
             Ok(Some(Followed::Late)) => {
                 format!("shipit: job {number} goes on: `shipit jobs logs {number} -f` shows it")

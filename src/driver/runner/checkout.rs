@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use crate::files::environment;
 use crate::files::program::{Bounds, Keep, LeftBehind, captured};
+use crate::files::{self, environment};
 use crate::port::runner::{JobSpec, RunnerError};
 
 /// How long a call may take that fetches nothing.
@@ -139,10 +139,11 @@ impl Checkout {
         Ok(())
     }
 
-    /// Deletes what an earlier job left, but for these paths below the checkout.
+    /// Deletes what an earlier job left, but for these paths below the checkout. They are none of
+    /// the commit's files, whatever its `.gitignore` says: Git takes no notice of them.
     ///
     /// # Errors
-    /// It cannot be deleted.
+    /// It cannot be deleted, or Git cannot be told.
     pub async fn clean(&self, kept: &[String]) -> Result<(), RunnerError> {
         let patterns: Vec<String> = kept
             .iter()
@@ -151,7 +152,13 @@ impl Checkout {
         let mut arguments = vec!["clean", "--quiet", "-ffdx"];
         arguments.extend(patterns.iter().map(String::as_str));
         self.git(&arguments, LIMIT).await?;
-        Ok(())
+
+        let ignored: Vec<String> = kept.iter().map(|path| format!("/{path}\n")).collect();
+        let file = self.folder.join(".git/info/exclude");
+        files::replace(&file, ignored.concat().as_bytes()).map_err(|error| RunnerError {
+            what: format!("writing {}", file.display()),
+            reason: error.to_string(),
+        })
     }
 
     async fn git(&self, arguments: &[&str], within: Duration) -> Result<String, RunnerError> {

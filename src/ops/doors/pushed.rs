@@ -34,6 +34,9 @@ const LARGEST_FILE: usize = 1 << 20;
 /// What stands in every hook of ours.
 const MARK: &str = "# written by `shipit hook install`";
 
+/// The hooks that gitolite lets a repository have of its own.
+const GITOLITE_OPTIONS: [&str; 2] = ["post-receive", "pre-receive"];
+
 /// Reads a push from the standard input, as Git tells its hooks.
 ///
 /// # Errors
@@ -298,6 +301,38 @@ impl Hooks<'_> {
         }
         let hooks = bare.join("hooks");
         let (post, pre) = (hooks.join("post-receive"), hooks.join("pre-receive"));
+        self.write_both(post, pre)
+    }
+
+    /// Writes both hooks for a repository of gitolite's, into the folder that it calls
+    /// `LOCAL_CODE`. Whichever repository names them has them.
+    ///
+    /// # Errors
+    /// There is no such folder, a hook of somebody else's is there, or one cannot be written.
+    pub fn write_for_gitolite(&self, local_code: &Path) -> io::Result<Vec<PathBuf>> {
+        if !local_code.is_dir() {
+            return Err(io::Error::other(format!(
+                "{} is no folder",
+                local_code.display()
+            )));
+        }
+        let hooks = local_code.join("hooks/repo-specific");
+        let [post, pre] = GITOLITE_OPTIONS.map(|option| hooks.join(self.gitolite_name(option)));
+        self.write_both(post, pre)
+    }
+
+    /// What the repository's configuration in gitolite has to say, for [`Self::write_for_gitolite`].
+    #[must_use]
+    pub fn gitolite_options(&self) -> [String; 2] {
+        GITOLITE_OPTIONS
+            .map(|option| format!("option hook.{option} = {}", self.gitolite_name(option)))
+    }
+
+    fn gitolite_name(&self, option: &str) -> String {
+        format!("shipit-{}-{option}", self.project)
+    }
+
+    fn write_both(&self, post: PathBuf, pre: PathBuf) -> io::Result<Vec<PathBuf>> {
         for hook in [&post, &pre] {
             self.is_free(hook)?;
         }

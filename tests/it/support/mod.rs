@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-pub use parts::{docker_answers, has, is_root};
+pub use parts::{docker_answers, has, is_given, is_root};
 pub use said::Said;
 
 /// How long anything may take before a test gives up on it.
