@@ -96,7 +96,11 @@ impl Link {
         let open = self.open.try_lock().ok()?;
         let is_open = open.as_ref().map(|open| Arc::clone(&open.tunnel));
         let is_open = is_open.filter(|tunnel| tunnel.is_open());
-        let is_early = self.failed.lock().await.is_some_and(|at| at.elapsed() < AGAIN);
+        let is_early = self
+            .failed
+            .lock()
+            .await
+            .is_some_and(|at| at.elapsed() < AGAIN);
         drop(open);
         if is_open.is_some() || is_early {
             return is_open;
