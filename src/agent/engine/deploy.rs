@@ -70,7 +70,7 @@ pub(in crate::agent) async fn deploy(
     let secrets = Secrets::of(&work, &placement)?;
     // No slot names it yet: it is not taken away meanwhile.
     let image = placement.workload.image.value().cloned();
-    let _coming = image.map(|image| agent.tasks().expect(&image));
+    let _coming = image.map(|image| agent.tasks.expect(&image));
     let fetched = fetch(agent, &placement.workload, &placement.pull, progress);
     let fetched = gone.run_until_cancelled(fetched).await;
     fetched.unwrap_or_else(|| {

@@ -61,7 +61,7 @@ pub(super) async fn fetch(
         })?;
 
     progress(&format!("fetching {}", digest.short()));
-    let _fetching = agent.fetching().read().await;
+    let _fetching = agent.fetching.read().await;
     let runtime = agent.runtimes().of(workload);
     let fetched = runtime.prepare(agent.folder(), pull, &digest).await;
     fetched

@@ -207,16 +207,6 @@ impl Agent {
         &self.directory
     }
 
-    /// What is held while an image is fetched.
-    pub(super) const fn fetching(&self) -> &tokio::sync::RwLock<()> {
-        &self.fetching
-    }
-
-    /// What tasks run from, and what is placed.
-    const fn tasks(&self) -> &task::Tasks {
-        &self.tasks
-    }
-
     /// The runtimes.
     pub(super) const fn runtimes(&self) -> &Runtimes {
         &self.runtimes

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::errors::Error;
@@ -77,11 +77,23 @@ impl Drop for Begun<'_> {
     }
 }
 
-/// Ends a command, with what it has started.
+/// How long a command that was asked for may take to begin.
+const BEGINS: Duration = Duration::from_secs(10);
+
+/// Ends a command, with what it has started. The engine may be about to begin it: whoever has asked
+/// for that has not waited for the answer.
 pub(super) async fn end(docker: &Docker, exec: &str) {
-    if let Ok(state) = docker.inspect_exec(exec).await {
-        let members = |first| family(first).unwrap_or_default();
-        reach(&state, Signal::KILL, members);
+    let deadline = Instant::now() + BEGINS;
+    while let Ok(state) = docker.inspect_exec(exec).await {
+        let has_begun = state.running == Some(true) && state.pid.is_some_and(|pid| pid > 1);
+        if has_begun {
+            let members = |first| family(first).unwrap_or_default();
+            reach(&state, Signal::KILL, members);
+        }
+        if has_begun || state.exit_code.is_some() || Instant::now() >= deadline {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
