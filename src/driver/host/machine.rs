@@ -40,13 +40,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A machine, and the connection to it that a whole run uses.
 #[derive(Clone)]
 pub struct Machine {
-    to: Destination,
+    link: Link,
     /// The agent's folder there; that user's own without it.
     folder: Option<PathBuf>,
-    open: Arc<Mutex<Option<Open>>>,
-    /// Connections that have ended before they were given up.
-    lost: Arc<AtomicU64>,
-    failed: Arc<Mutex<Option<Instant>>>,
     /// What of it is reached here.
     ports: Arc<Ports>,
 }
@@ -71,6 +67,7 @@ pub struct Reached {
 pub(super) struct Link {
     to: Destination,
     open: Arc<Mutex<Option<Open>>>,
+    /// Connections that have ended before they were given up.
     lost: Arc<AtomicU64>,
     /// When no connection was to be had, the last time.
     failed: Arc<Mutex<Option<Instant>>>,
@@ -131,12 +128,15 @@ impl Machine {
     /// A machine that nobody has connected to yet.
     #[must_use]
     pub fn new(to: Destination, folder: Option<PathBuf>) -> Self {
-        Self {
+        let link = Link {
             to,
-            folder,
             open: Arc::default(),
             lost: Arc::default(),
             failed: Arc::default(),
+        };
+        Self {
+            link,
+            folder,
             ports: Arc::default(),
         }
     }
@@ -144,35 +144,25 @@ impl Machine {
     /// Where it is.
     #[must_use]
     pub const fn address(&self) -> &SshAddress {
-        &self.to.address
+        &self.link.to.address
     }
 
     /// How somebody logs in there by hand.
     #[must_use]
     pub fn by_hand(&self) -> String {
-        self.to.by_hand()
+        self.link.to.by_hand()
     }
 
     /// The connection.
     pub async fn tunnel(&self) -> Result<Arc<Tunnel>, EngineError> {
-        self.link().tunnel().await
-    }
-
-    /// How a connection is come by.
-    fn link(&self) -> Link {
-        Link {
-            to: self.to.clone(),
-            open: Arc::clone(&self.open),
-            lost: Arc::clone(&self.lost),
-            failed: Arc::clone(&self.failed),
-        }
+        self.link.tunnel().await
     }
 
     /// How many connections have ended while they were needed. One that is there is tried: a link
     /// that is dead is known to be only after a while.
     pub async fn lost_connections(&self) -> u64 {
         // Whoever holds it for longer connects, and has counted what was lost.
-        let tunnel = match tokio::time::timeout(SEEN, self.open.lock()).await {
+        let tunnel = match tokio::time::timeout(SEEN, self.link.open.lock()).await {
             Ok(open) => open.as_ref().map(|open| Arc::clone(&open.tunnel)),
             Err(_) => None,
         };
@@ -180,32 +170,32 @@ impl Machine {
             Some(tunnel) => tunnel.run("true", None, TRIED).await.is_err(),
             None => false,
         };
-        self.lost.load(Ordering::Acquire) + u64::from(has_ended)
+        self.link.lost.load(Ordering::Acquire) + u64::from(has_ended)
     }
 
     /// An address of this machine's loopback that leads to one there, through whichever connection
     /// there is when somebody comes.
     pub async fn port(&self, there: SocketAddr) -> Result<SocketAddr, EngineError> {
-        self.ports.of(&self.link(), there).await
+        self.ports.of(&self.link, there).await
     }
 
     /// The agent that has answered through the connection that is there. Its client makes a new
     /// connection to its socket by itself when the agent was started anew.
     async fn known(&self) -> Option<Reached> {
-        let open = self.open.lock().await;
+        let open = self.link.open.lock().await;
         let open = open.as_ref().filter(|open| open.tunnel.is_open())?;
         open.agent.clone()
     }
 
     async fn remember(&self, agent: &Reached) {
-        if let Some(open) = self.open.lock().await.as_mut() {
+        if let Some(open) = self.link.open.lock().await.as_mut() {
             open.agent = Some(agent.clone());
         }
     }
 
     /// Asks anew who the agent is: it may be another one since.
     pub async fn forget_agent(&self) {
-        if let Some(open) = self.open.lock().await.as_mut() {
+        if let Some(open) = self.link.open.lock().await.as_mut() {
             open.agent = None;
         }
     }
@@ -355,7 +345,7 @@ impl Machine {
         if !matches!(error, EngineError::Unreachable { .. }) {
             return error;
         }
-        let open = self.open.lock().await;
+        let open = self.link.open.lock().await;
         let tunnel = open.as_ref().map(|open| Arc::clone(&open.tunnel));
         drop(open);
         let fault = match tunnel {
