@@ -3,7 +3,7 @@
 
 use std::io::Read as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use rustix::process::Signal;
 use shipit::driver::host::{Starting, connect};
@@ -452,10 +452,15 @@ fn a_connection_that_dies_while_traffic_is_measured_is_no_failure_of_the_release
     world.apply().code(0);
     let load = Load::start(&world.live_address(), 4, 50);
     world.message("v2");
-    let run = world.start_apply();
-    until("v2 is live", || world.get() == "v2");
+    let mut run = world.start_apply();
+    // The switch has been answered, and is being measured.
+    let mut errors = said_until(&mut run, "green is active");
     there.kill_connections();
-    let said = finish(run);
+    let errors = errors.all();
+    let said = Said {
+        stderr: errors,
+        ..finish(run)
+    };
     // What it asks the agent next may be what finds that the connection has ended.
     let taken_back =
         [&said.stdout, &said.stderr].map(|text| text.contains("requests failed while"));
@@ -496,21 +501,45 @@ fn a_connection_that_dies_while_a_release_starts_is_the_reason_that_is_given() {
     there.world.env.extend([delay]);
     let world = &there.world;
     let mut run = world.start_apply();
-    let mut errors = run.stderr.take().expect("its errors");
-    let (mut said, mut piece) = (Vec::new(), [0; 256]);
     // The agent says it in the call that waits.
-    while !String::from_utf8_lossy(&said).contains("web starting") {
-        let count = errors.read(&mut piece).expect("it can be read");
-        assert!(count > 0, "{}", String::from_utf8_lossy(&said));
-        said.extend_from_slice(&piece[..count]);
-    }
+    let mut errors = said_until(&mut run, "web starting");
     there.kill_connections();
-    errors.read_to_end(&mut said).expect("it can be read");
-    let said = String::from_utf8_lossy(&said).into_owned();
+    let said = errors.all();
     finish(run).code(1);
     assert!(said.contains("the connection was cut off"), "{said}");
     assert_eq!(world.get(), "v1");
     there.has_no_connection();
+}
+
+/// What a run prints as errors, and what of it has come.
+struct Errors {
+    from: ChildStderr,
+    said: Vec<u8>,
+}
+
+impl Errors {
+    /// All of it, when the run has ended.
+    fn all(&mut self) -> String {
+        self.from.read_to_end(&mut self.said).expect("it is read");
+        String::from_utf8_lossy(&self.said).into_owned()
+    }
+}
+
+/// Waits until a run has printed this.
+fn said_until(run: &mut Child, text: &str) -> Errors {
+    let from = run.stderr.take().expect("its errors");
+    let mut errors = Errors {
+        from,
+        said: Vec::new(),
+    };
+    let mut piece = [0; 256];
+    while !String::from_utf8_lossy(&errors.said).contains(text) {
+        let count = errors.from.read(&mut piece).expect("it is read");
+        let said = String::from_utf8_lossy(&errors.said);
+        assert!(count > 0, "it has ended before `{text}`: {said}");
+        errors.said.extend_from_slice(&piece[..count]);
+    }
+    errors
 }
 
 /// How many runs have a journal.
