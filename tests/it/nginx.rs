@@ -44,7 +44,7 @@ impl Front {
         let (live, blue, green) = (world.live_address(), free_port(), free_port());
         let address = live.split(':').next().expect("an address").to_owned();
         world.staging = vec![
-            "promotion: {mode: auto, probe: {rate: 200, linger: 50ms}}".to_owned(),
+            "promotion: {mode: auto, probe: {linger: 50ms}}".to_owned(),
             format!(
                 "traffic: {{kind: nginx, address: {address}, listeners: {{web: {{live: 8080, preview: 8081, blue: {blue}, green: {green}}}}}, \
                  nginx: {{config: \"{at}/{{{{ service }}}}.site\", command: [nginx, -c, {at}/nginx.conf, -e, {at}/error.log]}}}}"
