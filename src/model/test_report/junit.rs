@@ -253,8 +253,14 @@ mod tests {
         assert_eq!(cases[0].millis, Some(250));
         let failure = cases[1].result.failure();
         assert_eq!(failure, Some(("expected 1", "a & b\n<c>")));
-        assert_eq!((cases[1].file.as_deref(), cases[1].line), (Some("cart.rb"), Some(7)));
-        let error = report.suites[2].cases[0].result.failure().expect("an error");
+        assert_eq!(
+            (cases[1].file.as_deref(), cases[1].line),
+            (Some("cart.rb"), Some(7))
+        );
+        let error = report.suites[2].cases[0]
+            .result
+            .failure()
+            .expect("an error");
         assert_eq!(error.0, "gone");
         assert_eq!(
             report.summary().to_string(),
@@ -271,12 +277,15 @@ mod tests {
         for text in [bomb, file] {
             let read = report(text);
             assert_eq!(read.total, 0);
-            assert!(read.problems[0].contains("document type"), "{:?}", read.problems);
+            assert!(
+                read.problems[0].contains("document type"),
+                "{:?}",
+                read.problems
+            );
         }
 
-        let undeclared = report(
-            r#"<testsuite><testcase name="a"/><testcase name="b"><failure>&f;</failure>"#,
-        );
+        let undeclared =
+            report(r#"<testsuite><testcase name="a"/><testcase name="b"><failure>&f;</failure>"#);
         assert_eq!(undeclared.total, 1);
         assert_eq!(undeclared.problems, ["a.xml: it has the entity &f;"]);
         let named = report(r#"<testsuite><testcase name="&f;"/></testsuite>"#);
@@ -302,13 +311,16 @@ mod tests {
         let long = "x".repeat(100_000);
         let failing =
             format!("<testcase name='{long}'><failure message='m'>{long}</failure></testcase>");
-        let text = format!("<testsuite name='{long}'>{}</testsuite>", failing.repeat(300));
+        let text = format!(
+            "<testsuite name='{long}'>{}</testsuite>",
+            failing.repeat(300)
+        );
         let report = report(&text);
         assert_eq!((report.total, report.failed), (300, 300));
         let listed = report.failures().count();
-        assert!((200..300).contains(&listed), "{listed} are listed");
+        assert!((30..60).contains(&listed), "{listed} are listed");
         let bytes = serde_json::to_vec(&report).expect("JSON").len();
-        assert!(bytes < 3 << 20, "{bytes} bytes");
+        assert!(bytes < 1 << 20, "{bytes} bytes");
         assert!(report.summary().to_string().ends_with(" and 295 more"));
     }
 }

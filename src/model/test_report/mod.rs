@@ -8,7 +8,7 @@ pub mod junit;
 use std::fmt;
 
 /// The most cases that are listed; the others are counted.
-pub const MOST_CASES: usize = 10_000;
+pub const MOST_CASES: usize = 5_000;
 
 /// The most bytes of a name.
 const NAME: usize = 512;
@@ -16,11 +16,15 @@ const NAME: usize = 512;
 /// The most bytes of what a failure says.
 const TEXT: usize = 8 << 10;
 
-/// The most bytes of all names and texts of a report: it goes through one message.
-const ALL: usize = 2 << 20;
+/// The most bytes of all names and texts of a report: it goes through one message, and each of them
+/// may take six as JSON.
+const ALL: usize = 384 << 10;
 
 /// How many failing cases are named in one line.
 const NAMED: usize = 5;
+
+/// The most bytes of each of them there.
+const SHORT: usize = 160;
 
 /// What the reports of one task say.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -149,7 +153,8 @@ impl TestReport {
     /// How many there were, and which failed.
     #[must_use]
     pub fn summary(&self) -> TestSummary {
-        let failing = self.failures().take(NAMED).map(TestCase::full_name);
+        let failing = self.failures().take(NAMED);
+        let failing = failing.map(|case| bounded(&case.full_name(), SHORT));
         TestSummary {
             total: self.total,
             failed: self.failed,
@@ -176,13 +181,15 @@ impl TestReport {
         let said = case.result.failure();
         let bytes = bytes + said.map_or(0, |(message, text)| message.len() + text.len());
         let listed: usize = self.suites.iter().map(|suite| suite.cases.len()).sum();
+        let is_open = self.suites.last().is_some_and(|last| last.name == suite);
+        let bytes = bytes + if is_open { 0 } else { suite.len() };
         if bytes > self.room.0 || listed >= MOST_CASES {
             return;
         }
         self.room.0 -= bytes;
-        match self.suites.last_mut().filter(|last| last.name == suite) {
-            Some(last) => last.cases.push(case),
-            None => self.suites.push(TestSuite {
+        match self.suites.last_mut() {
+            Some(last) if is_open => last.cases.push(case),
+            _ => self.suites.push(TestSuite {
                 name: suite.to_owned(),
                 cases: vec![case],
             }),
@@ -259,7 +266,7 @@ impl fmt::Display for TestSummary {
     }
 }
 
-/// The beginning of a text, on one line where it is a name.
+/// The beginning of a text.
 fn bounded(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();
