@@ -248,13 +248,22 @@ pub struct TestSummary {
     pub failing: Vec<String>,
 }
 
+impl TestSummary {
+    /// How many there were and failed, without their names.
+    #[must_use]
+    pub fn counts(&self) -> String {
+        match (self.total, self.failed) {
+            (1, 0) => "1 test, which did not fail".to_owned(),
+            (total, 0) => format!("{total} tests, none failed"),
+            (total, failed) => format!("{failed} of {total} tests failed"),
+        }
+    }
+}
+
 impl fmt::Display for TestSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (total, failed) = (self.total, self.failed);
-        if failed == 0 {
-            return write!(f, "{total} tests, none failed");
-        }
-        write!(f, "{failed} of {total} tests failed")?;
+        let failed = self.failed;
+        f.write_str(&self.counts())?;
         if !self.failing.is_empty() {
             write!(f, ": {}", self.failing.join(", "))?;
         }
