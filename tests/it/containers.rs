@@ -953,7 +953,10 @@ fn a_task_needs_no_root_to_report_its_tests() {
     let reports = "when: preview, reports: {junit: [a.xml]}";
     let tasks = format!("tasks: {{test: {{run: {words}, {reports}}}}}");
     nobody.world.staging.push(tasks);
-    nobody.apply().code(0).says("done: 1 test, which did not fail");
+    nobody
+        .apply()
+        .code(0)
+        .says("done: 1 test, which did not fail");
 }
 
 #[test]

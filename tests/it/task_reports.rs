@@ -168,5 +168,8 @@ fn tests_beside_units_are_reported() {
     world.staging.push(format!(
         "tasks: {{test: {{run: {words}, when: preview, reports: {{junit: [a.xml]}}}}}}"
     ));
-    world.apply().code(0).says("done: 1 test, which did not fail");
+    world
+        .apply()
+        .code(0)
+        .says("done: 1 test, which did not fail");
 }
