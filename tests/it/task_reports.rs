@@ -1,4 +1,4 @@
-//! Tests of a release as a task: what their JUnit files say is in the outcome, in the reports of the
+//! Tests of a release as a task: what their `JUnit` files say is in the outcome, in the reports of the
 //! command and in the history, whatever runs them.
 
 use crate::support::{World, docker_answers};

@@ -74,7 +74,7 @@ pub(super) async fn task(
     };
     run.keep_task(record.clone());
     log::task(run, step, record.clone(), lines).await?;
-    result(run, record, end.began, tests)
+    result(run, record, end.began, tests.as_ref())
 }
 
 /// One attempt, to its end.
@@ -249,7 +249,7 @@ fn result(
     run: &Run,
     record: TaskRecord,
     began: TaskBegan,
-    tests: Option<TestReport>,
+    tests: Option<&TestReport>,
 ) -> Result<Done, StepError> {
     let before = match began {
         TaskBegan::Now => "",
@@ -270,7 +270,7 @@ fn result(
         }
         (false, OnFailure::Stop) => {
             let mut log = record.log;
-            let failures = tests.iter().flat_map(TestReport::failures).take(TOLD);
+            let failures = tests.into_iter().flat_map(TestReport::failures).take(TOLD);
             log.extend(failures.filter_map(|case| {
                 let (message, _) = case.result.failure()?;
                 Some(format!("failed: {}: {message}", case.full_name()))

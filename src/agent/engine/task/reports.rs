@@ -87,9 +87,26 @@ struct Found {
 
 /// A folder that is open, and where it is.
 struct Folder {
-    folder: OwnedFd,
+    open: OwnedFd,
     path: PathBuf,
     depth: usize,
+}
+
+impl Folder {
+    /// The folder of this name in it.
+    fn inside(&self, name: &OsStr) -> io::Result<Self> {
+        let depth = self.depth + 1;
+        if depth > DEPTH {
+            let reason = format!("folders are more than {DEPTH} deep");
+            return Err(io::Error::other(reason));
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Self {
+            open: openat(&self.open, name, flags, Mode::empty())?,
+            path: self.path.join(name),
+            depth,
+        })
+    }
 }
 
 impl Found {
@@ -100,7 +117,7 @@ impl Found {
         let top = rustix::fs::open(folder, flags, Mode::empty())?;
         let mut found = Self::default();
         let mut open = vec![Folder {
-            folder: top,
+            open: top,
             path: PathBuf::new(),
             depth: 0,
         }];
@@ -124,10 +141,10 @@ impl Found {
         };
         for name in names {
             let path = folder.path.join(&name);
-            let kind = statat(&folder.folder, &name, AtFlags::SYMLINK_NOFOLLOW);
+            let kind = statat(&folder.open, &name, AtFlags::SYMLINK_NOFOLLOW);
             let kind = kind.map(|stat| FileType::from_raw_mode(stat.st_mode));
             if kind == Ok(FileType::Directory) {
-                match self.inside(folder, &name) {
+                match folder.inside(&name) {
                     Ok(inside) => open.push(inside),
                     Err(error) => self.problem(&path, &error),
                 }
@@ -142,7 +159,7 @@ impl Found {
 
     fn names_of(&mut self, folder: &Folder) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
-        for entry in Dir::read_from(&folder.folder)? {
+        for entry in Dir::read_from(&folder.open)? {
             let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
             if name == "." || name == ".." {
                 continue;
@@ -159,27 +176,13 @@ impl Found {
         Ok(names)
     }
 
-    fn inside(&self, folder: &Folder, name: &OsStr) -> io::Result<Folder> {
-        let depth = folder.depth + 1;
-        if depth > DEPTH {
-            let reason = format!("folders are more than {DEPTH} deep");
-            return Err(io::Error::other(reason));
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(Folder {
-            folder: openat(&folder.folder, name, flags, Mode::empty())?,
-            path: folder.path.join(name),
-            depth,
-        })
-    }
-
     /// The content of a file; an error says which.
     fn read(&mut self, folder: &Folder, name: &OsStr, path: &Path) -> io::Result<Vec<u8>> {
         let refuse = |reason: String| io::Error::other(format!("{}: {reason}", path.display()));
         if self.files.len() >= FILES {
             return Err(refuse(format!("there are more than {FILES} files")));
         }
-        let file = file_in(folder.folder.as_fd(), name, path)?;
+        let file = file_in(folder.open.as_fd(), name, path)?;
         // Another name of it may be in a place that the task cannot read.
         if file.metadata()?.nlink() > 1 {
             return Err(refuse("it has another name elsewhere".to_owned()));
