@@ -3,6 +3,7 @@
 //! up. Only built with `--cfg fuzzing`, and for the tests.
 
 use crate::model::sshsig::{SshKey, Sshsig};
+use crate::model::test_report::{TestReport, junit};
 use crate::{agent, config, driver, ops};
 
 /// A layer of an image: a tar, which writes nowhere but into the image.
@@ -32,6 +33,13 @@ pub fn signature(bytes: &[u8]) {
         let _ = signature.is_by(signature.key(), signature.namespace(), bytes);
     }
     let _ = SshKey::try_from(text.into_owned());
+}
+
+/// A report of a task's tests.
+pub fn test_report(bytes: &[u8]) {
+    let mut report = TestReport::default();
+    junit::read(&mut report, "report.xml", bytes);
+    let _ = report.summary().to_string();
 }
 
 /// A state in a folder.
@@ -68,7 +76,7 @@ mod tests {
     /// What a target does with bytes.
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 10] = [
+    const TARGETS: [(&str, Target); 11] = [
         ("layer", super::layer),
         ("manifest", super::manifest),
         ("token", super::token),
@@ -79,6 +87,7 @@ mod tests {
         ("configuration", super::configuration),
         ("head", super::head),
         ("object", super::object),
+        ("test_report", super::test_report),
     ];
 
     fn files(folder: &Path) -> Vec<PathBuf> {

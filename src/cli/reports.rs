@@ -100,6 +100,11 @@ impl Reporter {
                     step.millis = Some(step.millis.unwrap_or_default());
                 }
             }
+            Event::Tested {
+                address,
+                report: tests,
+                ..
+            } => report.tests.push((address.to_string(), (**tests).clone())),
             Event::Ended { outcome } => report.outcome = Some(outcome.clone()),
             _ => {}
         });

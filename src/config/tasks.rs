@@ -1,11 +1,11 @@
 //! What the keys of a task must hold together.
 
 use crate::config::findings::Findings;
-use crate::config::schema::{EnvironmentConfig, TaskConfig};
+use crate::config::schema::{ClusterConfig, EnvironmentConfig, Runtime, TaskConfig};
 use crate::config::suggest::suggest;
 use crate::model::promotion::Strategy;
 use crate::model::task::{TaskClass, TaskMoment, TaskSlot};
-use crate::model::{Period, ServiceName};
+use crate::model::{Period, ServiceName, glob};
 
 /// Checks all tasks of an environment.
 pub(super) fn check(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
@@ -16,6 +16,9 @@ pub(super) fn check(findings: &mut Findings<'_>, environment: &EnvironmentConfig
         moment(findings, environment, name, task);
         inside(findings, environment, name, task);
         class(findings, name, task);
+        preview(findings, environment, name, task);
+        reports(findings, environment, name, task);
+        network(findings, environment, name, task);
         if task.timeout == Period::ZERO {
             let at = ["tasks", name, "timeout"];
             findings.add(&at, "no time at all", "write how long, as `10m`");
@@ -160,7 +163,10 @@ fn class(findings: &mut Findings<'_>, name: &str, task: &TaskConfig) {
         | (TaskClass::Expand, _)
         | (
             TaskClass::Breaking,
-            TaskMoment::BeforeSwitch | TaskMoment::AfterSwitch | TaskMoment::Never,
+            TaskMoment::BeforeSwitch
+            | TaskMoment::Preview
+            | TaskMoment::AfterSwitch
+            | TaskMoment::Never,
         ) => {}
         (TaskClass::Contract, moment) => findings.add(
             &at,
@@ -179,5 +185,99 @@ fn class(findings: &mut Findings<'_>, name: &str, task: &TaskConfig) {
             ),
             "write `class: contract`, or `when: before_switch`",
         ),
+    }
+}
+
+/// Whether there is a preview, and the task is not part of it.
+fn preview(
+    findings: &mut Findings<'_>,
+    environment: &EnvironmentConfig,
+    name: &str,
+    task: &TaskConfig,
+) {
+    if task.moment() != TaskMoment::Preview {
+        return;
+    }
+    let at = ["tasks", name, "when"];
+    if task.exec.is_some() {
+        let message = "what is `exec` waits for the release's instances anyway";
+        return findings.add(&at, message, "write `when: before_switch`");
+    }
+    if environment.strategy != Strategy::BlueGreen {
+        let strategy = environment.strategy.as_str();
+        findings.add(
+            &at,
+            format!("with the strategy `{strategy}` there is no preview slot"),
+            "write `strategy: blue_green`, or `when: after_switch`",
+        );
+    }
+}
+
+/// The most globs of a task.
+const MOST_GLOBS: usize = 16;
+
+/// Whether what it writes can be collected, and the globs are some.
+fn reports(
+    findings: &mut Findings<'_>,
+    environment: &EnvironmentConfig,
+    name: &str,
+    task: &TaskConfig,
+) {
+    if task.reports.is_empty() {
+        return;
+    }
+    let at = ["tasks", name, "reports"];
+    let ClusterConfig::Host(host) = &environment.cluster else {
+        return findings.add(
+            &at,
+            "the files of a Job go with its pod: they cannot be collected on a cluster",
+            "take `reports` out, and have the task send them to your CI server; its exit code \
+             and its last lines are kept",
+        );
+    };
+    let is_contained = !matches!(host.runtime, Runtime::Process | Runtime::Systemd);
+    if task.exec.is_some() && is_contained {
+        findings.add(
+            &at,
+            "what is `exec` writes into the files of a container that goes on: they are not \
+             collected",
+            "write `run` and `when: preview`: it has a container of its own",
+        );
+    }
+
+    let at = ["tasks", name, "reports", "junit"];
+    if task.reports.junit.len() > MOST_GLOBS {
+        let message = format!("more than {MOST_GLOBS} globs");
+        findings.add(&at, message, "`**/*.xml` stands for all files");
+    }
+    for glob in &task.reports.junit {
+        let is_inside = !glob.starts_with('/') && glob.split('/').all(|part| part != "..");
+        if !is_inside {
+            findings.add(
+                &at,
+                format!("`{glob}` is not in the folder of the task's reports"),
+                "write a path in the folder that `SHIPIT_REPORTS` names, as `*.xml`",
+            );
+        } else if let Some(reason) = glob::fault(glob) {
+            let message = format!("`{glob}` is no glob: {reason}");
+            findings.add(&at, message, "write as `*.xml` or `**/TEST-*.xml`");
+        }
+    }
+}
+
+/// Only a container of Docker's has a network of its own.
+fn network(
+    findings: &mut Findings<'_>,
+    environment: &EnvironmentConfig,
+    name: &str,
+    task: &TaskConfig,
+) {
+    let is_docker = match &environment.cluster {
+        ClusterConfig::Host(host) => host.runtime == Runtime::Docker,
+        ClusterConfig::Kubernetes(..) | ClusterConfig::Eks(..) => false,
+    };
+    if !is_docker || task.exec.is_some() {
+        let message = "only a task that is `run` with the runtime `docker` has this";
+        findings.refuse(&["tasks", name], &["network"], message);
     }
 }

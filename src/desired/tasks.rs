@@ -42,6 +42,8 @@ fn task(
         timeout: config.timeout,
         on_failure: config.on_failure,
         class: config.class,
+        reports: config.reports.clone(),
+        network: config.network.clone(),
     })
 }
 

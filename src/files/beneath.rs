@@ -298,6 +298,12 @@ pub fn plain_file(path: &Path) -> Result<File, BeneathError> {
     regular(CWD, path.as_os_str(), path)
 }
 
+/// A file for reading, by its name in a folder that is open: no link, no FIFO, no device. `path` is
+/// what it is called in an error.
+pub fn file_in(folder: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<File, BeneathError> {
+    regular(folder, name, path)
+}
+
 fn regular(folder: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<File, BeneathError> {
     let failed = |errno: Errno| BeneathError::Io {
         path: path.to_path_buf(),

@@ -4,6 +4,7 @@ use crate::model::Address;
 use crate::model::journal::Direction;
 use crate::model::outcome::{Outcome, ProbeReport};
 use crate::model::plan::StepId;
+use crate::model::test_report::TestReport;
 
 /// One thing that happened. `apply --output json` prints one of these a line.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -59,6 +60,15 @@ pub enum Event {
         reason: String,
         /// What helps to understand it: the last lines of a log.
         detail: Vec<String>,
+    },
+    /// What the tests of a task say, once it has ended.
+    Tested {
+        /// The step of the task.
+        step: StepId,
+        /// The task.
+        address: Address,
+        /// What they say.
+        report: Box<TestReport>,
     },
     /// The reverse plan is being run.
     GoingBack {

@@ -72,6 +72,7 @@ pub mod ssh;
 pub mod sshsig;
 pub mod state;
 pub mod task;
+pub mod test_report;
 pub mod ticket;
 pub mod trigger;
 pub mod trusted_proxies;

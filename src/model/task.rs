@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use crate::model::test_report::TestSummary;
 use crate::model::workload::Workload;
 use crate::model::{Fingerprint, Period, ReleaseNumber, ServiceName, TaskName};
 
@@ -25,6 +26,34 @@ pub struct Task {
     pub on_failure: OnFailure,
     /// What it does to what the previous release needs.
     pub class: TaskClass,
+    /// The reports that it writes.
+    #[serde(default, skip_serializing_if = "Reports::is_empty")]
+    pub reports: Reports,
+    /// For a container of Docker's: the network that it is in, where that is not its service's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+}
+
+/// The variable that says in which folder a task writes its reports.
+pub const REPORTS_VARIABLE: &str = "SHIPIT_REPORTS";
+
+/// Which reports a task writes: globs of paths in the folder that is made for them.
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(deny_unknown_fields)]
+pub struct Reports {
+    /// What tests say, as `JUnit` has it: globs of files in the folder that `SHIPIT_REPORTS` names,
+    /// as `["**/*.xml"]`.
+    pub junit: Vec<String>,
+}
+
+impl Reports {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.junit.is_empty()
+    }
 }
 
 /// What runs, and where.
@@ -73,6 +102,9 @@ pub enum TaskMoment {
     /// Before live traffic is switched to the release. One that is `run` ends before any instance
     /// of the release starts; one that is `exec` begins when all of them are ready.
     BeforeSwitch,
+    /// When the release answers in the preview slot: all of its instances are ready, and the checks
+    /// have not begun.
+    Preview,
     /// After the switch, once the checks of live traffic hold.
     AfterSwitch,
     /// Once the release before is not kept for a rollback any more.
@@ -89,6 +121,7 @@ impl TaskMoment {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::BeforeSwitch => "before_switch",
+            Self::Preview => "preview",
             Self::AfterSwitch => "after_switch",
             Self::AfterKeepPrevious => "after_keep_previous",
             Self::BeforeRemove => "before_remove",
@@ -311,9 +344,21 @@ pub struct TaskRecord {
     /// The last lines of its output, without values of secrets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
+    /// What its tests say, where it reports any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<TestSummary>,
 }
 
 impl TaskRecord {
+    /// How it ended, with the tests that failed.
+    #[must_use]
+    pub fn how(&self) -> String {
+        match &self.tests {
+            Some(tests) if tests.failed > 0 => format!("{}: {tests}", self.exit),
+            _ => self.exit.to_string(),
+        }
+    }
+
     /// Whether nothing is left to do for its release.
     #[must_use]
     pub const fn is_settled(&self) -> bool {
@@ -335,6 +380,8 @@ mod tests {
                 timeout: Period::from_secs(60),
                 on_failure: OnFailure::Stop,
                 class: TaskClass::Expand,
+                reports: Reports::default(),
+                network: None,
             },
             release: ReleaseNumber(release),
             attempt,
@@ -383,6 +430,7 @@ mod tests {
             exit,
             at: Timestamp::UNIX_EPOCH,
             log: Vec::new(),
+            tests: None,
         };
         assert!(record(TaskExit::Code(0), OnFailure::Stop).is_settled());
         assert!(!record(TaskExit::Code(3), OnFailure::Stop).is_settled());

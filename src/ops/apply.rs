@@ -474,6 +474,6 @@ fn noted(tasks: &[TaskRecord]) -> Vec<String> {
     let failed = tasks
         .iter()
         .filter(|it| !it.exit.is_ok() && it.is_settled());
-    let note = |it: &TaskRecord| format!("the task {} has failed: {}", it.name, it.exit);
+    let note = |it: &TaskRecord| format!("the task {} has failed: {}", it.name, it.how());
     failed.map(note).collect()
 }

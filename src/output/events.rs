@@ -12,6 +12,7 @@ use crate::model::Address;
 use crate::model::event::Event;
 use crate::model::journal::Direction;
 use crate::model::plan::StepId;
+use crate::model::test_report::TestReport;
 use crate::output::outcome::measured;
 use crate::output::paint::{CHANGED, DIM, GONE, NEW};
 use crate::output::{Format, Kind, Line, Page, Screen, Verbosity, paints_messages};
@@ -264,6 +265,7 @@ pub fn words(event: &Event) -> Page {
             page.extend(detail.iter().flat_map(|text| quoted(text)));
             page
         }
+        Event::Tested { report, .. } => tested(report),
         Event::GoingBack { reason } => Page::of(
             Line::from("  ")
                 .paint(CHANGED, "↩")
@@ -277,6 +279,16 @@ pub fn words(event: &Event) -> Page {
                 .text(text),
         ),
     }
+}
+
+/// What the tests of a task say, and what of them could not be read.
+fn tested(report: &TestReport) -> Page {
+    let style = if report.failed == 0 { NEW } else { GONE };
+    let summary = report.summary().to_string();
+    let line = Line::from("    ").paint(style, "tests:").text(" ");
+    let mut page = Page::of(line.quote(summary));
+    page.extend(report.problems.iter().flat_map(|text| quoted(text)));
+    page
 }
 
 /// What somebody else wrote, each line behind a mark.

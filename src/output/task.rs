@@ -14,8 +14,12 @@ pub(super) fn words(of: &ReleaseTask, reason: &str) -> String {
         OnFailure::Stop => "a failure stops the run",
         OnFailure::Note => "a failure is noted",
     };
+    let reports = match task.reports.junit.as_slice() {
+        [] => String::new(),
+        globs => format!(", JUnit from {}", globs.join(" ")),
+    };
     format!(
-        "{reason}: {place}; {}, {} at the most, {failure}",
+        "{reason}: {place}; {}, {} at the most, {failure}{reports}",
         task.class, task.timeout
     )
 }

@@ -365,7 +365,7 @@ impl Apply<'_> {
         let reason = "only a ready slot gets traffic";
         let ready = wait_until_ready(&mut self.draft, slot, within, reason, deployed);
         let waits = self.waits();
-        let inside = tasks.before(&mut self.draft, Before::Exec, waits, &[ready]);
+        let inside = tasks.before(&mut self.draft, Before::Ready, waits, &[ready]);
         let checks = self.checks_before();
         let checked = beside::check(&mut self.draft, slot, checks, inside[0]);
         match self.desired.promotion.mode {

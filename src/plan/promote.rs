@@ -83,7 +83,7 @@ pub fn promote(
     needs.extend(started);
     let reason = "only a ready slot gets traffic";
     let ready = wait_until_ready(&mut draft, slot, desired.ready_within, reason, &needs);
-    let inside = tasks.before(&mut draft, Before::Exec, false, &[ready]);
+    let inside = tasks.before(&mut draft, Before::Ready, false, &[ready]);
     let checks = desired.promotion.before.clone();
     let checked = beside::check(&mut draft, slot, checks, inside[0]);
 

@@ -1,8 +1,8 @@
 //! Tasks as steps: which of them a plan runs, and between which of its other steps.
 //!
 //! What is `run` before the switch ends before any instance of the release starts, so that a
-//! release finds its schema; what is `exec` needs an instance, and comes once all are ready. Tasks
-//! of one moment run one after the other, by their names: two migrations are no friends.
+//! release finds its schema; what is `exec` needs an instance, and comes once all are ready, as what
+//! looks at the preview does. Tasks of one moment run one after the other, by their names: two migrations are no friends.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::model::state::State;
 use crate::model::task::{
     ReleaseTask, Task, TaskClass, TaskMoment, TaskProgram, TaskRecord, TaskSlot,
 };
-use crate::model::workload::Workload;
+use crate::model::workload::{Workload, WorkloadKind};
 use crate::model::{Address, Period, ReleaseNumber, ServiceName, Slot, TaskName};
 use crate::plan::PlanError;
 use crate::plan::draft::{Draft, Proposal, Subject};
@@ -42,8 +42,8 @@ pub(super) struct Tasks<'a> {
 pub(super) enum Before {
     /// By themselves, before any instance starts.
     Run,
-    /// In instances, when all are ready.
-    Exec,
+    /// In instances or beside them, when all are ready.
+    Ready,
 }
 
 impl<'a> Tasks<'a> {
@@ -83,7 +83,17 @@ impl<'a> Tasks<'a> {
 
     /// The tasks of a moment that are not settled yet.
     fn open(&self, moment: TaskMoment) -> impl Iterator<Item = (&'a TaskName, &'a Task)> {
-        let of_moment = self.all.iter().filter(move |(_, it)| it.when == moment);
+        self.open_in(&[moment])
+    }
+
+    /// The tasks of several moments that are not settled yet.
+    fn open_in(
+        &self,
+        moments: &[TaskMoment],
+    ) -> impl Iterator<Item = (&'a TaskName, &'a Task)> + use<'a> {
+        let moments = moments.to_vec();
+        let all = self.all.iter();
+        let of_moment = all.filter(move |(_, it)| moments.contains(&it.when));
         let recorded = self.recorded;
         of_moment.filter(move |(name, _)| recorded.is_none_or(|it| !it.has_settled(name)))
     }
@@ -97,15 +107,16 @@ impl<'a> Tasks<'a> {
         waits: bool,
         needs: &[StepId],
     ) -> Vec<StepId> {
-        let open = self.open(TaskMoment::BeforeSwitch);
+        let open = self.open_in(&[TaskMoment::BeforeSwitch, TaskMoment::Preview]);
         let meant = open.filter(|(_, task)| {
             let is_run = matches!(task.program, TaskProgram::Run(_));
+            let is_early = is_run && task.when == TaskMoment::BeforeSwitch;
             let is_left = waits && task.class == TaskClass::Breaking;
-            is_run == (which == Before::Run) && !is_left
+            is_early == (which == Before::Run) && !is_left
         });
         let reason = match which {
             Before::Run => format!("before release {} starts", self.release),
-            Before::Exec => "before the switch".to_owned(),
+            Before::Ready => "before the switch".to_owned(),
         };
         self.chain(draft, meant, &reason, needs)
     }
@@ -203,7 +214,10 @@ impl<'a> Tasks<'a> {
             task: task.clone(),
             release: self.release,
             attempt: self.recorded.map_or(0, |it| it.attempts(name)),
-            workload: matches!(task.program, TaskProgram::Run(_)).then(|| workload.clone()),
+            workload: match &task.program {
+                TaskProgram::Run(_) => Some(in_network(workload.clone(), task)),
+                TaskProgram::Exec { .. } => None,
+            },
         };
         let address = Address::Task(slot, name.clone());
         let action = Action::Task(Box::new(attempt));
@@ -217,6 +231,16 @@ impl<'a> Tasks<'a> {
             format!("the task {name} is `breaking`: no earlier release works once it has begun")
         })
     }
+}
+
+/// A workload in the network that a task names.
+fn in_network(mut workload: Workload, task: &Task) -> Workload {
+    if let (Some(network), WorkloadKind::Process(process)) = (&task.network, &mut workload.kind)
+        && let Some(container) = &mut process.container
+    {
+        container.network = Some(network.clone());
+    }
+    workload
 }
 
 /// The release beside a slot that is retained for a time, and until when.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::loss::{Holding, can_hold};
 use crate::model::plan::{Action, DeployMode, FORMAT, Plan, Step, StepId};
-use crate::model::task::TaskClass;
+use crate::model::task::{TaskClass, TaskMoment};
 use crate::model::workload::{Known, Workload};
 use crate::model::{Address, LiveTraffic, Manifest, ServiceName, Slot};
 use crate::plan::graph::waves;
@@ -380,12 +380,14 @@ fn task_fault(plan: &Plan, step: &Step, before: &Before) -> Option<PlanFault> {
         is_fresh && other.address == own
     });
     let is_placed = placing.next().is_none_or(|_| before.placed.contains(&own));
+    let looks = of.task.when == TaskMoment::Preview && plan.strategy.has_preview();
+    let is_up = !looks || before.is_ready(*slot);
     let image = of.workload.as_ref().map(|workload| &workload.image);
     let is_known = match image {
         Some(Known::After(image)) => before.placed.contains(image),
         Some(Known::Value(_)) | None => true,
     };
-    (!is_placed || !is_known).then_some(PlanFault::TaskTooEarly(id, address))
+    (!is_placed || !is_known || !is_up).then_some(PlanFault::TaskTooEarly(id, address))
 }
 
 fn has_no_rollback(plan: &Plan, step: &Step, undone: &BTreeSet<StepId>) -> Option<PlanFault> {

@@ -349,6 +349,9 @@ pub struct TaskRequest {
     pub command: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(uint64, tag = "7")]
     pub within_millis: u64,
+    /// The JUnit reports that it writes: globs of paths in the folder that SHIPIT_REPORTS names.
+    #[prost(string, repeated, tag = "8")]
+    pub junit: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskImage {

@@ -23,6 +23,7 @@ pub fn request(permit: &Permit, run: &TaskRun) -> v1::TaskRequest {
         },
         command: run.command.clone(),
         within_millis: run.within.as_millis(),
+        junit: run.junit.clone(),
     }
 }
 
@@ -63,6 +64,7 @@ pub fn run(message: v1::TaskRequest) -> Result<(Permit, TaskRun), Status> {
         place,
         command: message.command,
         within: Period::from_millis(message.within_millis),
+        junit: message.junit,
     };
     Ok((message.permit.try_into()?, run))
 }

@@ -9,6 +9,7 @@ use crate::model::outcome::{Ending, Outcome, ProbeReport};
 use crate::model::release::{Release, ReleaseStatus};
 use crate::model::state::State;
 use crate::model::task::TaskRecord;
+use crate::model::test_report::TestSummary;
 use crate::redact::Redactor;
 
 impl Redactor {
@@ -57,6 +58,15 @@ impl Redactor {
                 address,
                 reason: self.text(&reason),
                 detail: self.lines(detail),
+            },
+            Event::Tested {
+                step,
+                address,
+                report,
+            } => Event::Tested {
+                step,
+                address,
+                report: Box::new(report.map(&|text| self.text(text))),
             },
             Event::GoingBack { reason } => Event::GoingBack {
                 reason: self.text(&reason),
@@ -189,6 +199,10 @@ impl Redactor {
     fn task(&self, record: TaskRecord) -> TaskRecord {
         TaskRecord {
             log: self.lines(record.log),
+            tests: record.tests.map(|tests| TestSummary {
+                failing: self.lines(tests.failing),
+                ..tests
+            }),
             ..record
         }
     }

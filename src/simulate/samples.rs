@@ -14,7 +14,9 @@ use crate::model::route::{Listeners, Route};
 use crate::model::secret::SecretRef;
 use crate::model::source::Source;
 use crate::model::state::State;
-use crate::model::task::{OnFailure, Once, Task, TaskClass, TaskMoment, TaskProgram, TaskSlot};
+use crate::model::task::{
+    OnFailure, Once, Reports, Task, TaskClass, TaskMoment, TaskProgram, TaskSlot,
+};
 use crate::model::workload::{EnvValue, Known, Process, Workload, WorkloadKind};
 use crate::model::{Address, ContentHash, Period, ServiceName, TaskName};
 use crate::plan;
@@ -70,6 +72,8 @@ fn task(program: TaskProgram, when: TaskMoment) -> Task {
         timeout: Period::from_secs(60),
         on_failure: OnFailure::Stop,
         class: TaskClass::Expand,
+        reports: Reports::default(),
+        network: None,
     }
 }
 

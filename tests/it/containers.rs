@@ -944,6 +944,22 @@ fn a_command_needs_no_root_either() {
 }
 
 #[test]
+fn a_task_needs_no_root_to_report_its_tests() {
+    let Some(mut nobody) = Nobody::new("container") else {
+        return;
+    };
+    let script = "echo \"<testsuite><testcase name='a'/></testsuite>\" > $SHIPIT_REPORTS/a.xml";
+    let words = serde_json::json!(["/bin/sh", "-c", script]);
+    let reports = "when: preview, reports: {junit: [a.xml]}";
+    let tasks = format!("tasks: {{test: {{run: {words}, {reports}}}}}");
+    nobody.world.staging.push(tasks);
+    nobody
+        .apply()
+        .code(0)
+        .says("done: 1 test, which did not fail");
+}
+
+#[test]
 fn no_process_between_a_person_and_a_command_has_its_variables() {
     let Some(mut world) = world() else { return };
     let value = format!("canary{}", std::process::id());

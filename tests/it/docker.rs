@@ -321,15 +321,37 @@ fn the_example_of_one_docker_host_runs() {
     let Some(world) = world() else { return };
     example(&world);
     let address = world.live_address().replace(":8080", "");
-    world.put(
-        "environments/staging.yaml",
-        &format!("traffic: {{address: {address}}}\npromotion: {{probe: {{linger: 10ms}}}}\n"),
-    );
+    let staging = world.read("environments/staging.yaml");
+    let listeners = format!("traffic: {{address: {address}, ");
+    let staging = staging.replace("traffic: {", &listeners);
+    let staging = staging.replace("127.0.0.1:8081", &format!("{address}:8081"));
+    let staging = format!("{staging}promotion: {{probe: {{linger: 10ms}}}}\n");
+    world.put("environments/staging.yaml", &staging);
     let run = |arguments: &[&str]| run_in(&world, arguments);
-    run(&["apply", "--env", "staging", "--auto-approve"]);
+    let apply = ["apply", "--env", "staging", "--auto-approve"];
+    let said = run(&[&apply[..], &["--report", "junit=report.xml"]].concat());
+    assert!(said.contains("2 tests, none failed"), "{said}");
+    let report = world.read("report.xml");
+    let suite = "<testsuite name=\"task.blue/smoke: smoke\" tests=\"2\" failures=\"0\"";
+    assert!(report.contains(suite), "{report}");
     assert_eq!(world.get().trim(), "<h1>shop</h1>");
     world.put("app/index.html", "<h1>two</h1>\n");
     run(&["apply", "--env", "staging", "--auto-approve"]);
+    assert_eq!(world.get().trim(), "<h1>two</h1>");
+
+    // A page without a title fails its tests, and gets no traffic.
+    world.put("app/index.html", "three\n");
+    let mut failing = Command::new(crate::support::shipit());
+    let failing = failing
+        .args(apply)
+        .current_dir(world.path())
+        .env("SHIPIT_AGENT_DIR", world.agent_folder())
+        .output()
+        .expect("shipit starts");
+    let said = String::from_utf8_lossy(&failing.stderr);
+    assert_eq!(failing.status.code(), Some(1), "{said}");
+    let failed = "2 of 2 tests failed: smoke has a title, smoke ends its title";
+    assert!(said.contains(failed), "{said}");
     assert_eq!(world.get().trim(), "<h1>two</h1>");
     run(&["rollback", "--env", "staging", "--auto-approve"]);
     assert_eq!(world.get().trim(), "<h1>shop</h1>");

@@ -67,6 +67,7 @@ mod state;
 mod strategies;
 mod supply;
 mod systemd;
+mod task_reports;
 mod tasks;
 mod tcp;
 mod trust;

@@ -7,7 +7,7 @@ use crate::support::{Machine, World, until};
 const CANARY: &str = "canary-51c9a3f7";
 
 /// A world on that machine whose instances are units; none without it.
-fn world(user: &'static str) -> Option<(World, Machine)> {
+pub fn world(user: &'static str) -> Option<(World, Machine)> {
     world_with(user, Vec::new())
 }
 

@@ -127,7 +127,7 @@ pub(super) async fn held(
 }
 
 /// What the instances of the service are, with the values that a command has.
-async fn spec(
+pub(super) async fn spec(
     agent: &Agent,
     scope: &Scope,
     request: &CommandRequest,

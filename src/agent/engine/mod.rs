@@ -200,6 +200,7 @@ impl Agent {
             runtime,
             prober: self.prober.clone(),
             redactor: self.redactor.clone(),
+            reports: None,
         })
     }
 

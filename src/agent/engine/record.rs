@@ -13,6 +13,7 @@ use crate::model::port::PortName;
 use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
 use crate::model::task::{TaskExit, TaskId};
+use crate::model::test_report::TestReport;
 use crate::model::workload::{ContainerKind, Workload};
 use crate::model::{Digest, Fingerprint, LiveTraffic, ServiceName, Slot};
 use crate::port::engine::Scope;
@@ -227,6 +228,9 @@ pub struct TaskFile {
     /// The last lines of its output.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
+    /// What its tests say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<TestReport>,
 }
 
 /// Of how many tasks an environment keeps what became of them: the last ones.

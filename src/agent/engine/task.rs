@@ -2,16 +2,19 @@
 //! that comes later, or another agent, finds it.
 
 mod reading;
+mod reports;
+mod running;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Mutex as AsyncMutex, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Mutex as AsyncMutex;
 
 use crate::agent::engine::command::{self, refused};
 use crate::agent::engine::record::{SlotRecord, TaskFile, WorkloadRecord};
 use crate::agent::engine::task::reading::Reading;
+use crate::agent::engine::task::reports::ReportsFolder;
+use crate::agent::engine::task::running::{Ended, Followed, Running};
 use crate::agent::engine::{Agent, failed, images};
 use crate::agent::instance::InstanceSpec;
 use crate::model::task::{TaskExit, TaskId};
@@ -21,8 +24,6 @@ use crate::port::engine::{
     EngineError, Permit, RunningCommand, Scope, TaskBegan, TaskEnd, TaskImage, TaskPlace, TaskRun,
 };
 
-/// How many bytes of a task's output are kept: the last ones.
-const LOG: usize = 64 << 10;
 /// What tells a task.
 type Key = (Scope, TaskId);
 
@@ -108,152 +109,6 @@ impl Drop for Coming<'_> {
     }
 }
 
-/// A task that runs, or has just ended.
-pub(in crate::agent) struct Running {
-    log: Mutex<Log>,
-    /// How many lines there were, and how it ended.
-    seen: watch::Sender<(u64, Option<Ended>)>,
-    stop: CancellationToken,
-}
-
-/// How a task left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    /// It came to an end of its own, or its time was over.
-    With(TaskExit),
-    /// Somebody stopped it.
-    Stopped,
-}
-
-/// The last lines of a task.
-#[derive(Default)]
-struct Log {
-    lines: VecDeque<String>,
-    /// The number of the first line that is kept.
-    first: u64,
-    bytes: usize,
-}
-
-impl Log {
-    fn push(&mut self, line: String) {
-        self.bytes += line.len() + 1;
-        self.lines.push_back(line);
-        while self.bytes > LOG {
-            let Some(gone) = self.lines.pop_front() else {
-                break;
-            };
-            self.bytes -= gone.len() + 1;
-            self.first += 1;
-        }
-    }
-
-    fn count(&self) -> u64 {
-        self.first + u64::try_from(self.lines.len()).unwrap_or(u64::MAX)
-    }
-
-    /// The lines from this number on, and the number of the next one.
-    fn since(&self, from: u64) -> (Vec<String>, u64) {
-        let skip = usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        (
-            self.lines.iter().skip(skip).cloned().collect(),
-            self.count(),
-        )
-    }
-}
-
-/// A task that somebody waits for.
-pub(in crate::agent) struct Followed {
-    running: Arc<Running>,
-    began: TaskBegan,
-    next: u64,
-}
-
-impl Followed {
-    fn new(running: &Arc<Running>, began: TaskBegan) -> Self {
-        Self {
-            running: Arc::clone(running),
-            began,
-            next: 0,
-        }
-    }
-
-    /// The next lines; how it ended once there are no more.
-    pub async fn next(&mut self) -> Result<Vec<String>, Result<TaskEnd, EngineError>> {
-        let mut seen = self.running.seen.subscribe();
-        loop {
-            let ended = seen.borrow_and_update().1;
-            let (lines, next) = self.running.lines(self.next);
-            self.next = next;
-            if !lines.is_empty() {
-                return Ok(lines);
-            }
-            match ended {
-                Some(Ended::With(exit)) => {
-                    let began = self.began;
-                    return Err(Ok(TaskEnd { exit, began }));
-                }
-                Some(Ended::Stopped) => return Err(Err(stopped())),
-                None => {}
-            }
-            if seen.changed().await.is_err() {
-                return Err(Err(stopped()));
-            }
-        }
-    }
-}
-
-fn stopped() -> EngineError {
-    EngineError::Failed {
-        what: "the task".to_owned(),
-        reason: "somebody stopped it".to_owned(),
-    }
-}
-
-impl Running {
-    /// One that has ended before, as it was recorded.
-    fn of(file: TaskFile, exit: TaskExit) -> Self {
-        let mut log = Log::default();
-        file.log.into_iter().for_each(|line| log.push(line));
-        let seen = (log.count(), Some(Ended::With(exit)));
-        Self {
-            log: Mutex::new(log),
-            seen: watch::Sender::new(seen),
-            stop: CancellationToken::new(),
-        }
-    }
-
-    fn new() -> Self {
-        Self {
-            log: Mutex::default(),
-            seen: watch::Sender::new((0, None)),
-            stop: CancellationToken::new(),
-        }
-    }
-
-    fn lines(&self, from: u64) -> (Vec<String>, u64) {
-        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.since(from)
-    }
-
-    fn push(&self, line: String) {
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.push(line);
-        let count = log.count();
-        self.seen.send_modify(|seen| seen.0 = count);
-    }
-
-    fn end(&self, ended: Ended) {
-        self.seen.send_modify(|seen| seen.1 = Some(ended));
-    }
-
-    /// Waits for its end.
-    async fn ended(&self) {
-        let mut seen = self.seen.subscribe();
-        // It is kept by this, and so is who tells.
-        let _ = seen.wait_for(|seen| seen.1.is_some()).await;
-    }
-}
-
 /// Begins a task, or finds what was begun before.
 pub(in crate::agent) async fn begin(
     agent: &Arc<Agent>,
@@ -293,7 +148,7 @@ pub(in crate::agent) async fn begin(
     };
 
     let begun = start(agent, &key, &run).await;
-    let command = begun.inspect_err(|_| forget(agent, &key))?;
+    let (command, reports) = begun.inspect_err(|_| forget(agent, &key))?;
     let running = Arc::new(Running::new());
     waited.dedup();
     for line in waited {
@@ -305,7 +160,7 @@ pub(in crate::agent) async fn begin(
         Arc::clone(agent),
         key,
         Arc::clone(&running),
-        command,
+        (command, reports),
         run.within,
     );
     tokio::spawn(carrying);
@@ -347,19 +202,21 @@ async fn start(
     agent: &Arc<Agent>,
     key: &Key,
     run: &TaskRun,
-) -> Result<RunningCommand, EngineError> {
+) -> Result<(RunningCommand, Option<ReportsFolder>), EngineError> {
     let (scope, id) = key;
     let written = TaskFile::default().save(agent.folder(), scope, id);
     written.map_err(|error| failed("writing the task down", &error))?;
 
     let request = run.as_command();
-    match &run.place {
-        TaskPlace::Instance => command::run(agent, scope, request).await,
-        TaskPlace::OneOff(image) => {
-            let spec = spec(agent, key, run, image).await?;
-            command::run_as(agent, scope, spec, request).await
-        }
-    }
+    let mut spec = match &run.place {
+        TaskPlace::Instance => command::spec(agent, scope, &request).await?,
+        TaskPlace::OneOff(image) => spec(agent, key, run, image).await?,
+    };
+    let reports = ReportsFolder::make(agent.folder(), &run.junit);
+    let reports = reports.map_err(|error| failed("making the folder of its reports", &error))?;
+    spec.reports = reports.as_ref().map(|it| it.files().clone());
+    let command = command::run_as(agent, scope, spec, request).await?;
+    Ok((command, reports))
 }
 
 /// What a task by itself is, whether its service is in the slot or not.
@@ -400,13 +257,13 @@ async fn carry(
     agent: Arc<Agent>,
     key: Key,
     running: Arc<Running>,
-    mut command: RunningCommand,
+    (mut command, reports): (RunningCommand, Option<ReportsFolder>),
     within: Period,
 ) {
     let mut reading = Reading::of(&running);
     let ended = tokio::select! {
         biased;
-        exit = reading.read(&mut command) => Ended::With(exit),
+        exit = reading.read(&mut command) => Ended::With(exit, None),
         () = running.stop.cancelled() => {
             // However it ends now, it was stopped.
             reading.read_its_last(&mut command).await;
@@ -414,7 +271,7 @@ async fn carry(
         }
         () = tokio::time::sleep(within.get()) => {
             reading.read_its_last(&mut command).await;
-            Ended::With(TaskExit::TimedOut)
+            Ended::With(TaskExit::TimedOut, None)
         }
     };
     reading.finish();
@@ -422,13 +279,20 @@ async fn carry(
     let RunningCommand { input, output } = command;
     drop(output);
     input.closed().await;
+    let ended = match (ended, reports) {
+        (Ended::With(exit, _), Some(reports)) => {
+            Ended::With(exit, Some(reports.collect(&agent.redactor).await))
+        }
+        (ended, _) => ended,
+    };
 
     let mut tasks = agent.tasks.running.lock().await;
-    match ended {
-        Ended::With(exit) => {
+    match &ended {
+        Ended::With(exit, tests) => {
             let file = TaskFile {
-                exit: Some(exit),
+                exit: Some(*exit),
                 log: running.lines(0).0,
+                tests: tests.clone(),
             };
             if let Err(error) = file.save(agent.folder(), &key.0, &key.1) {
                 tracing::error!(task = %key.1, %error, "how it ended cannot be written down");
@@ -476,26 +340,4 @@ pub(in crate::agent) async fn stop(
     ended
         .map(drop)
         .map_err(|_| refused("the agent ends just now", "run the command again"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_lines_of_a_task_are_kept_and_counted() {
-        let running = Running::new();
-        let push = |line: &str| running.push(line.to_owned());
-        push("one");
-        push("two");
-        assert_eq!(
-            running.lines(0),
-            (vec!["one".to_owned(), "two".to_owned()], 2)
-        );
-        assert_eq!(running.lines(1).0, ["two"]);
-
-        (0..6).for_each(|_| push(&"x".repeat(16 << 10)));
-        let (kept, count) = running.lines(0);
-        assert_eq!((kept.len(), count), (3, 8), "no more than is kept");
-    }
 }

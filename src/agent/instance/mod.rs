@@ -27,6 +27,7 @@ use crate::agent::runtime::{Launch, Running};
 use crate::agent::trouble::Trouble;
 use crate::model::Fingerprint;
 use crate::model::facts::HealthState;
+use crate::model::task::REPORTS_VARIABLE;
 use crate::port::pause;
 
 /// The first pause before a process is started again; it doubles each time.
@@ -433,6 +434,10 @@ pub(super) async fn launch_beside(
         instance.ensure_image().await?;
         instance.files = instance.write_files()?;
         let launch = instance.launch(&Ports::default(), None, Missing::Refuse);
+        let launch = launch.and_then(|launch| {
+            instance.open_reports(&launch)?;
+            Ok(launch)
+        });
         if launch.is_err() {
             instance.remove_files();
         }
@@ -446,7 +451,11 @@ pub(super) async fn launch_beside(
     instance.remember_variables_of(pid);
     let port = Ports::found(process.port, process.ports);
     let mut launch = instance.launch(&port, process.container.clone(), Missing::LeaveOut)?;
+    let reports = launch.env.get(REPORTS_VARIABLE).cloned();
     launch.env.extend(spec::variables_of(pid));
+    let reports = reports.map(|folder| (REPORTS_VARIABLE.to_owned(), folder));
+    launch.env.extend(reports);
+    instance.open_reports(&launch)?;
     Ok(launch)
 }
 

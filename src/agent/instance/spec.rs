@@ -9,12 +9,15 @@ use crate::agent::instance::port::Ports;
 use crate::agent::instance::{Instance, Prober};
 use crate::agent::launch::{Account, InstanceFiles, Reader, account};
 use crate::agent::rootfs::{ImageMeta, Unpacked};
-use crate::agent::runtime::{ContainerSpec, Launch, Running, Runtime, container, docker, process};
+use crate::agent::runtime::{
+    ContainerSpec, Launch, REPORTS, Running, Runtime, container, docker, process,
+};
 use crate::agent::trouble::{Trouble, is_local};
 use crate::files;
 use crate::model::Digest;
 use crate::model::release::Label;
 use crate::model::secret::{SECRET_LIMIT, SecretRef, SecretValue, without_line_end};
+use crate::model::task::REPORTS_VARIABLE;
 use crate::model::workload::{
     ABOUT_ITSELF, ContainerKind, EnvValue, FILES_VARIABLE, Process, Workload,
 };
@@ -36,6 +39,8 @@ pub(in crate::agent) struct InstanceSpec {
     pub prober: Prober,
     /// Knows the secrets: what the service writes may have them in it.
     pub redactor: Redactor,
+    /// For a task: the folder of its reports.
+    pub reports: Option<InstanceFiles>,
 }
 
 /// What a secret that is not held any more means: a process that runs has it already and needs it
@@ -81,6 +86,7 @@ impl Instance {
             env.insert(name.clone(), value);
         }
         env.extend(self.about_files());
+        env.extend(self.about_reports());
         env.extend(self.about_ports(ports));
         env.extend(self.about());
 
@@ -99,6 +105,7 @@ impl Instance {
             socket: ports.socket.clone(),
             files: self.mounted_files(),
             instance_files: self.files.clone(),
+            reports: self.spec.reports.clone(),
             log: self.log(),
             commands: Some(self.spec.directory.commands()),
             contained: self.enclosure(ports, name, digest),
@@ -165,6 +172,26 @@ impl Instance {
         let whole =
             (!paths.is_empty()).then(|| (FILES_VARIABLE.to_owned(), folder.display().to_string()));
         named.chain(whole).collect()
+    }
+
+    /// The variable that says where reports are written.
+    fn about_reports(&self) -> Option<(String, String)> {
+        let reports = self.spec.reports.as_ref()?;
+        let folder = if self.has_own_files() {
+            REPORTS.to_owned()
+        } else {
+            reports.reports().display().to_string()
+        };
+        Some((REPORTS_VARIABLE.to_owned(), folder))
+    }
+
+    /// Whoever writes reports into a folder of the machine comes to it.
+    pub(super) fn open_reports(&self, launch: &Launch) -> Result<(), Trouble> {
+        let user = process::user(launch.user)?;
+        if let (Some(reports), Some(user), false) = (&launch.reports, user, self.has_own_files()) {
+            reports.give(user)?;
+        }
+        Ok(())
     }
 
     /// No instance starts from an image that somebody has changed since it was unpacked. What keeps

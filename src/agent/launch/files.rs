@@ -51,6 +51,25 @@ impl InstanceFiles {
         whole.map(|()| written)
     }
 
+    /// A folder for the reports of a task, which whoever it runs as may write in.
+    pub fn for_reports(directory: &Directory) -> io::Result<Self> {
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let made = Self {
+            folder: place(directory)?.join(name),
+        };
+        folder(&made.folder)?;
+        folder(&made.reports())?;
+        // A user that a container alone knows comes to it by no other way than its own mount.
+        fs::set_permissions(made.reports(), Permissions::from_mode(0o777))?;
+        Ok(made)
+    }
+
+    /// Where a task writes its reports.
+    #[must_use]
+    pub fn reports(&self) -> PathBuf {
+        self.folder.join("reports")
+    }
+
     /// Those that were written into this folder.
     #[must_use]
     pub const fn found(folder: PathBuf) -> Self {

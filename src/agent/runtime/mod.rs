@@ -35,6 +35,9 @@ use crate::port::engine::Pull;
 /// large services, and a bound for one that starts processes without end.
 pub(super) const PROCESSES: u32 = 4096;
 
+/// Where a container finds the folder of its reports.
+pub const REPORTS: &str = "/shipit/reports";
+
 /// Everything that a runtime must know to start one instance.
 #[derive(Clone)]
 pub struct Launch {
@@ -56,6 +59,9 @@ pub struct Launch {
     pub files: BTreeMap<PathBuf, PathBuf>,
     /// The same as a whole, for who has to own them.
     pub instance_files: Option<InstanceFiles>,
+    /// The folder in which it writes reports, for who has to own it. A container finds it as
+    /// [`REPORTS`].
+    pub reports: Option<InstanceFiles>,
     /// Where its output goes.
     pub log: PathBuf,
     /// Where it is written down which commands run.

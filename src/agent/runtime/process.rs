@@ -493,6 +493,7 @@ mod tests {
                 socket: None,
                 files: std::collections::BTreeMap::new(),
                 instance_files: None,
+                reports: None,
                 log: PathBuf::new(),
                 commands: None,
                 contained: None,

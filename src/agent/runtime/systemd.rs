@@ -553,6 +553,7 @@ mod tests {
             socket: None,
             files: std::collections::BTreeMap::new(),
             instance_files: None,
+            reports: None,
             log: "/agent/logs/0.log".into(),
             commands: None,
             contained: None,

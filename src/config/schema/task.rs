@@ -7,7 +7,7 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::model::task::{OnFailure, Once, TaskClass, TaskMoment, TaskSlot};
+use crate::model::task::{OnFailure, Once, Reports, TaskClass, TaskMoment, TaskSlot};
 use crate::model::{Period, ServiceName};
 
 /// A program that runs once for each release, as a step of its plan. Exactly one of `run` and
@@ -49,6 +49,14 @@ pub struct TaskConfig {
     /// `--allow-no-rollback`.
     #[serde(default)]
     pub class: TaskClass,
+    /// The reports that it writes into the folder that the variable `SHIPIT_REPORTS` names, which is
+    /// empty when it begins. They are collected when it has ended, however it did. On a host only.
+    #[serde(default, skip_serializing_if = "Reports::is_empty")]
+    pub reports: Reports,
+    /// For `run` with the runtime `docker`: the network of its container, as `host` for one that is
+    /// to reach the preview listener; its service's without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
 }
 
 impl TaskConfig {

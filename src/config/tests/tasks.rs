@@ -80,6 +80,34 @@ fn what_cannot_run_is_refused_at_its_place() {
             "tasks.a.timeout: no time at all",
         ),
         (
+            "tasks: {a: {exec: x, when: preview}}",
+            "tasks.a.when: what is `exec` waits for the release's instances anyway",
+        ),
+        (
+            "strategy: rolling\ntasks: {a: {run: x, when: preview}}",
+            "tasks.a.when: with the strategy `rolling` there is no preview slot",
+        ),
+        (
+            "tasks: {a: {run: x, class: contract, when: preview}}",
+            "tasks.a.when: a `contract` task takes away what the previous release needs",
+        ),
+        (
+            "tasks: {a: {run: x, reports: {junit: [../a.xml]}}}",
+            "tasks.a.reports.junit: `../a.xml` is not in the folder of the task's reports",
+        ),
+        (
+            "tasks: {a: {run: x, reports: {junit: ['[a.xml']}}}",
+            "tasks.a.reports.junit: `[a.xml` is no glob: ",
+        ),
+        (
+            "cluster: {runtime: docker}\ntasks: {a: {exec: x, reports: {junit: [a.xml]}}}",
+            "tasks.a.reports: what is `exec` writes into the files of a container that goes on",
+        ),
+        (
+            "tasks: {a: {run: x, network: host}}",
+            "tasks.a.network: only a task that is `run` with the runtime `docker` has this",
+        ),
+        (
             "tasks: {A_b: {run: x}}",
             "task name `A_b` is not a DNS label",
         ),
@@ -93,6 +121,13 @@ fn what_cannot_run_is_refused_at_its_place() {
         assert!(said.contains(expected), "{overlay}: {said}");
         assert!(said.contains("staging.yaml:"), "{overlay}: {said}");
     }
+
+    let on_cluster = format!("{CLUSTER}tasks: {{a: {{run: x, reports: {{junit: [a.xml]}}}}}}");
+    let said = faults(GOOD, &on_cluster).join("\n");
+    assert!(
+        said.contains("tasks.a.reports: the files of a Job go with its pod"),
+        "{said}"
+    );
 
     let in_place = format!("{CLUSTER}strategy: rolling\ntasks: {{a: {{run: x}}}}");
     let said = faults(GOOD, &in_place).join("\n");
@@ -110,6 +145,9 @@ fn where_an_instance_is_there_a_command_may_be_in_it() {
         "tasks: {a: {exec: x, when: after_switch}}",
         "strategy: rolling\ntasks: {a: {exec: x, in: live}, b: {run: x}}",
         "services: {web: {strategy: recreate}}\ntasks: {a: {run: x}}",
+        "tasks: {a: {run: x, when: preview, reports: {junit: ['**/*.xml']}}}",
+        "tasks: {a: {exec: x, reports: {junit: ['*.xml']}}}",
+        "cluster: {runtime: docker}\ntasks: {a: {run: x, network: host}}",
         "tasks: {a: {run: x, when: never}, b: {run: x, when: before_remove}}",
     ] {
         if let Err(error) = project(GOOD, overlay) {

@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 
 use crate::model::release::Actor;
-use crate::model::task::TaskExit;
 use crate::model::{Address, Digest};
 use crate::port::builder::BuildError;
 use crate::port::checker::CheckFailed;
@@ -53,8 +52,8 @@ pub(in crate::execute) enum StepError {
     #[error(transparent)]
     Check(#[from] CheckFailed),
     /// A task has failed.
-    #[error("{exit}")]
-    Task { exit: TaskExit, log: Vec<String> },
+    #[error("{how}")]
+    Task { how: String, log: Vec<String> },
     /// What happened is not in the journal.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -15,6 +15,7 @@ use crate::model::journal::Direction;
 use crate::model::plan::Step;
 use crate::model::release::Label;
 use crate::model::task::{OnFailure, ReleaseTask, TaskExit, TaskId, TaskProgram, TaskRecord};
+use crate::model::test_report::TestReport;
 use crate::model::{Slot, TaskName};
 use crate::port::engine::{TaskBegan, TaskEnd, TaskImage, TaskPlace, TaskRun};
 use crate::redact::LineStream;
@@ -50,10 +51,11 @@ pub(super) async fn task(
         place: place(run, slot, &of, &tell).await?,
         command: of.task.program.command().to_vec(),
         within: of.task.timeout,
+        junit: of.task.reports.junit.clone(),
     };
     let end = loop {
         let end = attempt(run, request.clone(), &tell).await?;
-        if !is_of_the_past(end) || of.attempt >= MOST_ATTEMPTS {
+        if !is_of_the_past(&end) || of.attempt >= MOST_ATTEMPTS {
             break end;
         }
         say(&format!(
@@ -65,10 +67,14 @@ pub(super) async fn task(
     };
 
     let lines = kept.finish();
-    let record = record((name, &of), end, &lines);
+    let tests = tests(run, step, &of, &end);
+    let record = TaskRecord {
+        tests: tests.as_ref().map(TestReport::summary),
+        ..record((name, &of), &end, &lines)
+    };
     run.keep_task(record.clone());
-    log::task(run, step, record, lines.clone()).await?;
-    result(run, (name, &of), end, &lines)
+    log::task(run, step, record.clone(), lines).await?;
+    result(run, record, end.began, tests.as_ref())
 }
 
 /// One attempt, to its end.
@@ -92,7 +98,7 @@ async fn attempt(
 /// Whether it is an attempt that had failed before this run asked for it, of which the history
 /// knows nothing: its run was killed, or its history is lost. What nobody saw end is not begun
 /// twice on a guess.
-const fn is_of_the_past(end: TaskEnd) -> bool {
+const fn is_of_the_past(end: &TaskEnd) -> bool {
     let has_failed = match end.exit {
         TaskExit::Code(code) => code != 0,
         TaskExit::TimedOut => true,
@@ -181,7 +187,34 @@ async fn stop(run: &Run, id: &TaskId) {
     });
 }
 
-fn record((name, of): (&TaskName, &ReleaseTask), end: TaskEnd, lines: &[String]) -> TaskRecord {
+/// What its tests say, without values of secrets; it is told, too.
+fn tests(run: &Run, step: &Step, of: &ReleaseTask, end: &TaskEnd) -> Option<TestReport> {
+    if of.task.reports.is_empty() {
+        return None;
+    }
+    let Some(report) = end.tests.clone() else {
+        let text = match end.exit {
+            TaskExit::Unseen => "nobody was there to collect the reports of the task",
+            TaskExit::Code(_) | TaskExit::TimedOut => {
+                "the agent is of an earlier version, and collects no reports of tasks"
+            }
+        };
+        run.say(Event::Note {
+            text: text.to_owned(),
+        });
+        return None;
+    };
+    let redactor = &run.job.ports.redactor;
+    let report = report.map(&|text| redactor.text(text));
+    run.say(Event::Tested {
+        step: step.id,
+        address: step.address.clone(),
+        report: Box::new(report.clone()),
+    });
+    Some(report)
+}
+
+fn record((name, of): (&TaskName, &ReleaseTask), end: &TaskEnd, lines: &[String]) -> TaskRecord {
     TaskRecord {
         name: name.clone(),
         release: of.release,
@@ -190,6 +223,7 @@ fn record((name, of): (&TaskName, &ReleaseTask), end: TaskEnd, lines: &[String])
         exit: end.exit,
         at: Timestamp::now(),
         log: last(lines),
+        tests: None,
     }
 }
 
@@ -208,30 +242,41 @@ fn last(lines: &[String]) -> Vec<String> {
     kept
 }
 
+/// How many failing tests are told with a failure.
+const TOLD: usize = 10;
+
 fn result(
     run: &Run,
-    (name, of): (&TaskName, &ReleaseTask),
-    end: TaskEnd,
-    lines: &[String],
+    record: TaskRecord,
+    began: TaskBegan,
+    tests: Option<&TestReport>,
 ) -> Result<Done, StepError> {
-    let before = match end.began {
+    let before = match began {
         TaskBegan::Now => "",
         TaskBegan::Before | TaskBegan::Ended => ", begun by an earlier run",
     };
-    match (end.exit.is_ok(), of.task.on_failure) {
-        (true, _) => Ok(Done::say(format!("done{before}"))),
-        (false, OnFailure::Note) => {
-            let text = format!(
-                "the task {name} has failed, which is noted only: {}",
-                end.exit
-            );
-            run.say(Event::Note { text });
-            Ok(Done::say(format!("failed, noted{before}: {}", end.exit)))
+    let (name, how) = (&record.name, record.how());
+    match (record.exit.is_ok(), record.on_failure) {
+        (true, _) => {
+            let said = record
+                .tests
+                .map_or_else(String::new, |it| format!(": {it}"));
+            Ok(Done::say(format!("done{before}{said}")))
         }
-        (false, OnFailure::Stop) => Err(StepError::Task {
-            exit: end.exit,
-            log: last(lines),
-        }),
+        (false, OnFailure::Note) => {
+            let text = format!("the task {name} has failed, which is noted only: {how}");
+            run.say(Event::Note { text });
+            Ok(Done::say(format!("failed, noted{before}: {how}")))
+        }
+        (false, OnFailure::Stop) => {
+            let mut log = record.log;
+            let failures = tests.into_iter().flat_map(TestReport::failures).take(TOLD);
+            log.extend(failures.filter_map(|case| {
+                let (message, _) = case.result.failure()?;
+                Some(format!("failed: {}: {message}", case.full_name()))
+            }));
+            Err(StepError::Task { how, log })
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::model::event::Event;
 use crate::model::facts::Facts;
 use crate::model::plan::Plan;
 use crate::model::task::{OnFailure, Task, TaskClass, TaskExit};
+use crate::model::test_report::{TestReport, junit};
 use crate::rollout::End;
 use crate::simulate::samples::scenario;
 use crate::simulate::{Runner, actor};
@@ -31,13 +32,21 @@ async fn tell_at(
     change: impl Fn(&mut Plan),
     gate: Option<Gate>,
 ) -> Told {
+    let say = |stage: &Stage| {
+        for (program, exit) in exits {
+            stage.world().engine.task_ends(program, *exit);
+        }
+    };
+    tell_with(&say, change, gate).await
+}
+
+/// The same, of a stage that is told how tasks end.
+async fn tell_with(say: &dyn Fn(&Stage), change: impl Fn(&mut Plan), gate: Option<Gate>) -> Told {
     let stage = Stage::new(false, None);
     let first = stage.carry_out(1, Rollout::BlueGreen).await;
     assert_eq!(first.end, End::Done, "the first release");
     let before = stage.world().engine.facts();
-    for (program, exit) in exits {
-        stage.world().engine.task_ends(program, *exit);
-    }
+    say(&stage);
 
     let second = scenario(2, Rollout::BlueGreen);
     let mut plan = second.draw(stage.world()).await.expect("a plan");
@@ -110,6 +119,39 @@ async fn a_task_that_fails_before_the_switch_leaves_live_traffic_where_it_is() {
         told.after.slots, told.before.slots,
         "what was deployed is undeployed"
     );
+}
+
+#[tokio::test]
+async fn tests_that_failed_are_named_where_a_task_failed() {
+    let xml = br#"<testsuite><testcase name="one"/><testcase name="two"><failure message="no"/>
+        </testcase></testsuite>"#;
+    let mut report = TestReport::default();
+    junit::read(&mut report, "a.xml", xml);
+    let reports = |plan: &mut Plan| with(plan, "migrate", |it| it.reports.junit = vec!["*".into()]);
+    let say = |stage: &Stage| {
+        let engine = &stage.world().engine;
+        engine.task_ends("migrate", TaskExit::Code(1));
+        engine.task_reports("migrate", report.clone());
+    };
+    let told = tell_with(&say, reports, None).await;
+    let End::Failed(reason) = &told.finished.end else {
+        panic!("{:?}", told.finished.end);
+    };
+    assert_eq!(
+        reason,
+        "task.green/migrate: exit code 1: 1 of 2 tests failed: two"
+    );
+    let tests = told.finished.tasks[0].tests.as_ref().expect("tests");
+    assert_eq!((tests.total, tests.failed), (2, 1));
+    let all = |event: &Event| matches!(event, Event::Tested { report, .. } if report.total == 2);
+    assert!(told.events.iter().any(all), "{:?}", told.events);
+    let named = |event: &Event| {
+        let Event::StepFailed { detail, .. } = event else {
+            return false;
+        };
+        detail.last().is_some_and(|line| line == "failed: two: no")
+    };
+    assert!(told.events.iter().any(named), "{:?}", told.events);
 }
 
 #[tokio::test]

@@ -26,11 +26,11 @@ pub(super) fn text(report: &Report) -> String {
 fn entry(fault: &Fault<'_>, seen: &mut BTreeMap<String, usize>) -> Value {
     let description = match fault.help {
         Some(help) => format!("{}; {help}", fault.message),
-        None => fault.message.to_owned(),
+        None => fault.message.to_string(),
     };
     let description: String = description.chars().take(MOST_TEXT).collect();
     // An entry without a place is not read.
-    let (file, line) = fault.place.map_or(("shipit.yaml", 1), |place| {
+    let (file, line) = fault.place.as_ref().map_or(("shipit.yaml", 1), |place| {
         (place.file.as_str(), place.line.max(1))
     });
 

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use crate::model::test_report::{TestCase, TestResult, TestSuite};
 use crate::model::verdict::{Ruling, Verdict};
 use crate::output::reports::{Report, StepResult};
 use crate::output::visible::is_visible;
@@ -11,11 +12,17 @@ use crate::output::visible::is_visible;
 const MOST_TEXT: usize = 8_000;
 
 struct Case {
-    class: &'static str,
+    class: String,
     name: String,
     millis: u64,
-    /// What kind of failure, in short, and all of it.
-    failure: Option<(&'static str, String, String)>,
+    result: Result,
+}
+
+enum Result {
+    Passed,
+    Skipped,
+    /// By which element, what kind of failure in short, its first line, and all of it.
+    Failed(&'static str, &'static str, String, String),
 }
 
 pub(super) fn text(report: &Report) -> String {
@@ -25,22 +32,22 @@ pub(super) fn text(report: &Report) -> String {
         .problems
         .iter()
         .map(|problem| Case {
-            class: "shipit",
+            class: "shipit.shipit".to_owned(),
             name: problem.place.as_ref().map_or_else(
                 || report.title.clone(),
                 |place| format!("{}:{}:{}", place.file, place.line, place.column),
             ),
             millis: 0,
-            failure: Some(failed("failed", &problem.message, problem.help.as_deref())),
+            result: failed("failed", &problem.message, problem.help.as_deref()),
         })
         .collect();
     if rules.is_empty() && steps.is_empty() && other.is_empty() {
         // A file without a case is a fault to Jenkins.
         other.push(Case {
-            class: "shipit",
+            class: "shipit.shipit".to_owned(),
             name: report.title.clone(),
             millis: 0,
-            failure: None,
+            result: Result::Passed,
         });
     }
 
@@ -50,8 +57,38 @@ pub(super) fn text(report: &Report) -> String {
             suite(&mut text, name, &cases);
         }
     }
+    for (address, tests) in &report.tests {
+        for own in &tests.suites {
+            let cases: Vec<Case> = own.cases.iter().map(|it| test(own, it)).collect();
+            suite(&mut text, &format!("{address}: {}", own.name), &cases);
+        }
+    }
     text.push_str("</testsuites>\n");
     text
+}
+
+/// A case of a task's own tests.
+fn test(suite: &TestSuite, case: &TestCase) -> Case {
+    let class = if case.class.is_empty() {
+        &suite.name
+    } else {
+        &case.class
+    };
+    let (element, said) = match &case.result {
+        TestResult::Passed => (None, Result::Passed),
+        TestResult::Skipped => (None, Result::Skipped),
+        TestResult::Failed { .. } => (Some("failure"), Result::Passed),
+        TestResult::Error { .. } => (Some("error"), Result::Passed),
+    };
+    let failure = element.zip(case.result.failure());
+    Case {
+        class: class.clone(),
+        name: case.name.clone(),
+        millis: case.millis.unwrap_or_default(),
+        result: failure.map_or(said, |(element, (message, text))| {
+            Result::Failed(element, "failed", message.to_owned(), text.to_owned())
+        }),
+    }
 }
 
 fn rule(verdict: &Verdict) -> Case {
@@ -65,11 +102,12 @@ fn rule(verdict: &Verdict) -> Case {
         Ruling::Undecided => Some("undecided"),
         Ruling::Refused => Some("refused"),
     };
+    let against = |kind| failed(kind, &verdict.reason, verdict.help.as_deref());
     Case {
-        class: "rules",
+        class: "shipit.rules".to_owned(),
         name,
         millis: 0,
-        failure: kind.map(|kind| failed(kind, &verdict.reason, verdict.help.as_deref())),
+        result: kind.map_or(Result::Passed, against),
     }
 }
 
@@ -78,44 +116,59 @@ fn short(commit: &str) -> &str {
 }
 
 fn step(step: &StepResult) -> Case {
+    let failure = step.failure.as_ref();
     Case {
-        class: "steps",
+        class: "shipit.steps".to_owned(),
         name: format!("{}: {}", step.address, step.title),
         millis: step.millis.unwrap_or_default(),
-        failure: step.failure.as_ref().map(|why| failed("failed", why, None)),
+        result: failure.map_or(Result::Passed, |why| failed("failed", why, None)),
     }
 }
 
-fn failed(kind: &'static str, reason: &str, help: Option<&str>) -> (&'static str, String, String) {
+fn failed(kind: &'static str, reason: &str, help: Option<&str>) -> Result {
     let first = reason.lines().next().unwrap_or_default().to_owned();
     let all = help.map_or_else(|| reason.to_owned(), |help| format!("{reason}\n{help}"));
-    (kind, first, all)
+    Result::Failed("failure", kind, first, all)
+}
+
+/// How many cases were reported with an element.
+fn count(cases: &[Case], wanted: &str) -> usize {
+    let elements = cases.iter().filter_map(|case| match &case.result {
+        Result::Passed => None,
+        Result::Skipped => Some("skipped"),
+        Result::Failed(element, ..) => Some(*element),
+    });
+    elements.filter(|element| *element == wanted).count()
 }
 
 fn suite(text: &mut String, name: &str, cases: &[Case]) {
-    let failures = cases.iter().filter(|case| case.failure.is_some()).count();
     let millis: u64 = cases.iter().map(|case| case.millis).sum();
     let _ = writeln!(
         text,
-        "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" \
-         skipped=\"0\" time=\"{}\">",
+        "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" \
+         time=\"{}\">",
+        escaped(name),
         cases.len(),
+        count(cases, "failure"),
+        count(cases, "error"),
+        count(cases, "skipped"),
         seconds(millis)
     );
     for case in cases {
         let _ = write!(
             text,
-            "    <testcase classname=\"shipit.{}\" name=\"{}\" time=\"{}\"",
-            case.class,
+            "    <testcase classname=\"{}\" name=\"{}\" time=\"{}\"",
+            escaped(&case.class),
             escaped(&case.name),
             seconds(case.millis)
         );
-        match &case.failure {
-            None => text.push_str("/>\n"),
-            Some((kind, first, all)) => {
+        match &case.result {
+            Result::Passed => text.push_str("/>\n"),
+            Result::Skipped => text.push_str(">\n      <skipped/>\n    </testcase>\n"),
+            Result::Failed(element, kind, first, all) => {
                 let _ = writeln!(
                     text,
-                    ">\n      <failure type=\"{kind}\" message=\"{}\">{}</failure>\n    \
+                    ">\n      <{element} type=\"{kind}\" message=\"{}\">{}</{element}>\n    \
                      </testcase>",
                     escaped(first),
                     escaped(all)

@@ -10,8 +10,12 @@ mod summary;
 mod tests;
 mod workflow;
 
+use std::borrow::Cow;
+use std::path::{Component, Path};
+
 use crate::model::outcome::Outcome;
 use crate::model::plan::Plan;
+use crate::model::test_report::{TestCase, TestReport};
 use crate::model::verdict::{RulePlace, Ruling, Verdict};
 use crate::output::Failure;
 
@@ -29,6 +33,8 @@ pub struct Report {
     pub plan: Option<Plan>,
     /// The steps that were carried out.
     pub steps: Vec<StepResult>,
+    /// What the tests of tasks say, by the address of each.
+    pub tests: Vec<(String, TestReport)>,
     /// How a run ended; none where nothing was carried out.
     pub outcome: Option<Outcome>,
     /// What else keeps the command from being done.
@@ -123,9 +129,9 @@ impl Report {
         let ruled = ruled.map(|verdict| Fault {
             rule: &verdict.rule,
             is_certain: verdict.ruling == Ruling::Refused,
-            message: &verdict.reason,
+            message: verdict.reason.as_str().into(),
             help: verdict.help.as_deref(),
-            place: verdict.place.as_ref(),
+            place: verdict.place.clone(),
         });
         let problems = self.problems.iter().map(|problem| Fault {
             rule: if problem.place.is_some() {
@@ -134,21 +140,43 @@ impl Report {
                 "shipit"
             },
             is_certain: true,
-            message: &problem.message,
+            message: problem.message.as_str().into(),
             help: problem.help.as_deref(),
-            place: problem.place.as_ref(),
+            place: problem.place.clone(),
         });
-        ruled.chain(problems)
+        let tests = self.tests.iter().flat_map(|(_, tests)| tests.failures());
+        ruled.chain(problems).chain(tests.filter_map(failing))
     }
+}
+
+/// A test that failed, with its place where the report has one of the project.
+fn failing(case: &TestCase) -> Option<Fault<'_>> {
+    let (message, _) = case.result.failure()?;
+    let file = case.file.clone().filter(|file| {
+        let mut parts = Path::new(file).components();
+        parts.all(|part| matches!(part, Component::Normal(_)))
+    });
+    let line = case.line.and_then(|line| usize::try_from(line).ok());
+    Some(Fault {
+        rule: "tests",
+        is_certain: true,
+        message: format!("{}: {message}", case.full_name()).into(),
+        help: None,
+        place: file.map(|file| RulePlace {
+            file,
+            line: line.unwrap_or(1),
+            column: 1,
+        }),
+    })
 }
 
 /// One thing that is against it.
 struct Fault<'a> {
     rule: &'a str,
     is_certain: bool,
-    message: &'a str,
+    message: Cow<'a, str>,
     help: Option<&'a str>,
-    place: Option<&'a RulePlace>,
+    place: Option<RulePlace>,
 }
 
 /// What a failure says, one by one where there are several things.

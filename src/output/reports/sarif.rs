@@ -38,12 +38,12 @@ pub(super) fn text(report: &Report) -> String {
 fn result(fault: &Fault<'_>, rules: &[&str]) -> Value {
     let message = match fault.help {
         Some(help) => format!("{}\n{help}", fault.message),
-        None => fault.message.to_owned(),
+        None => fault.message.to_string(),
     };
     let message: String = message.chars().take(MOST_TEXT).collect();
     let message = unlinked(message);
     // A result without a place is shown nowhere.
-    let (file, line, column) = fault.place.map_or(("shipit.yaml", 1, 1), |place| {
+    let (file, line, column) = fault.place.as_ref().map_or(("shipit.yaml", 1, 1), |place| {
         (place.file.as_str(), place.line.max(1), place.column.max(1))
     });
     json!({

@@ -1,7 +1,7 @@
 //! Markdown that fits into a place: whole sections only, and what was left out is said.
 
 use crate::output::reports::Report;
-use crate::output::{Page, outcome, plan, verdicts};
+use crate::output::{Line, Page, outcome, plan, verdicts};
 use std::fmt::Write as _;
 
 /// What a comment on a change request takes, in bytes.
@@ -16,6 +16,9 @@ const ROOM: usize = 200;
 pub(super) fn text(report: &Report, most: usize) -> String {
     bounded(&sections(report), most)
 }
+
+/// The most tests of a task that are named.
+const MOST_TESTS: usize = 100;
 
 /// The sections, each with its name.
 fn sections(report: &Report) -> Vec<(&'static str, String)> {
@@ -39,6 +42,9 @@ fn sections(report: &Report) -> Vec<(&'static str, String)> {
         let page = verdicts::markdown(&format!("Rules: {}", report.title), &report.verdicts);
         sections.push(("the rules", page.plain()));
     }
+    if !report.tests.is_empty() {
+        sections.push(("the tests", tests(report).plain()));
+    }
     if let Some(ended) = &report.outcome {
         let mut page = Page::of(format!("### {}", report.title));
         page.blank();
@@ -52,6 +58,26 @@ fn sections(report: &Report) -> Vec<(&'static str, String)> {
             .map(|made| ("the plan", plan::markdown(made).plain())),
     );
     sections
+}
+
+/// How many tests there were, and which failed.
+fn tests(report: &Report) -> Page {
+    let mut page = Page::of("### Tests");
+    page.blank();
+    let mut inside = Page::new();
+    for (address, tests) in &report.tests {
+        let counts = tests.summary().counts();
+        inside.line(format!("{address}: {counts}"));
+        let failures = tests.failures().take(MOST_TESTS);
+        inside.extend(failures.filter_map(|case| {
+            let (message, _) = case.result.failure()?;
+            Some(Line::from("  ✗ ").quote(format!("{}: {message}", case.full_name())))
+        }));
+        let problems = tests.problems.iter();
+        inside.extend(problems.map(|problem| Line::from("  ").quote(problem)));
+    }
+    page.extend(inside.fenced());
+    page
 }
 
 /// As many whole sections as fit, and the names of the others.

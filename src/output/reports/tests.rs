@@ -215,3 +215,35 @@ fn a_text_makes_no_command_of_githubs() {
     assert!(lines.iter().all(|line| !line.contains('\n')));
     assert_eq!(lines.len(), 2);
 }
+
+#[test]
+fn tests_of_a_task_are_suites_and_the_failing_ones_are_faults() {
+    let xml = r#"<testsuite name="cart &quot;a&quot;"><testcase classname="shop" name="adds"/>
+        <testcase name="removes" time="0.5" file="test/cart.rb" line="9">
+          <failure message="&lt;b&gt; [a](https://b)">all of it</failure></testcase>
+        <testcase name="outside" file="/etc/passwd"><error message="gone"/></testcase>
+        <testcase name="later"><skipped/></testcase></testsuite>"#;
+    let mut tests = TestReport::default();
+    crate::model::test_report::junit::read(&mut tests, "a.xml", xml.as_bytes());
+    tests.problem("b.xml: it is a link");
+    let report = Report {
+        title: "shop → staging".to_owned(),
+        tests: vec![("task.green/test".to_owned(), tests)],
+        ..report()
+    };
+    insta::assert_snapshot!("junit_with_tests", report.text(Kind::Junit));
+    insta::assert_snapshot!("comment_with_tests", report.text(Kind::Markdown));
+
+    let sarif: serde_json::Value = serde_json::from_str(&report.text(Kind::Sarif)).expect("JSON");
+    let results = sarif["runs"][0]["results"].as_array().expect("results");
+    let places: Vec<(&str, u64)> = results
+        .iter()
+        .filter(|result| result["ruleId"] == "tests")
+        .filter_map(|result| {
+            let place = &result["locations"][0]["physicalLocation"];
+            let file = place["artifactLocation"]["uri"].as_str()?;
+            Some((file, place["region"]["startLine"].as_u64()?))
+        })
+        .collect();
+    assert_eq!(places, [("test/cart.rb", 9), ("shipit.yaml", 1)]);
+}

@@ -13,7 +13,7 @@ pub fn annotations(report: &Report, prefix: &str) -> Vec<String> {
     faults
         .map(|fault| {
             let level = if fault.is_certain { "error" } else { "warning" };
-            let place = fault.place.map(|place| {
+            let place = fault.place.as_ref().map(|place| {
                 format!(
                     "file={},line={},col={},",
                     property(&format!("{prefix}{}", place.file)),
@@ -23,7 +23,7 @@ pub fn annotations(report: &Report, prefix: &str) -> Vec<String> {
             });
             let message = match fault.help {
                 Some(help) => format!("{}\n{help}", fault.message),
-                None => fault.message.to_owned(),
+                None => fault.message.to_string(),
             };
             format!(
                 "::{level} {}title={}::{}",

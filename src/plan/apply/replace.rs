@@ -44,7 +44,7 @@ impl Apply<'_> {
         let next = self.workloads.clone();
         let tasks = self.tasks_of((slot, number), &next);
         before = tasks.before(&mut self.draft, Before::Run, false, &before);
-        before = tasks.before(&mut self.draft, Before::Exec, false, &before);
+        before = tasks.before(&mut self.draft, Before::Ready, false, &before);
         let live = Live {
             slot,
             there: &there,

@@ -11,7 +11,8 @@ use crate::model::facts::{Facts, SlotFacts};
 use crate::model::plan::{Action, Plan, Step};
 use crate::model::promotion::{Mode, Strategy as Rollout};
 use crate::model::task::{
-    OnFailure, Once, Task, TaskClass, TaskExit, TaskMoment, TaskProgram, TaskRecord, TaskSlot,
+    OnFailure, Once, Reports, Task, TaskClass, TaskExit, TaskMoment, TaskProgram, TaskRecord,
+    TaskSlot,
 };
 use crate::model::workload::Known;
 use crate::model::{Address, Period, ReleaseNumber, Slot, TaskName};
@@ -34,6 +35,8 @@ fn of(program: TaskProgram, when: TaskMoment, class: TaskClass) -> Task {
         timeout: Period::from_secs(60),
         on_failure: OnFailure::Stop,
         class,
+        reports: Reports::default(),
+        network: None,
     }
 }
 
@@ -47,13 +50,14 @@ fn exec(when: TaskMoment, inside: TaskSlot) -> Task {
     of(program, when, TaskClass::Expand)
 }
 
-fn all() -> [(&'static str, Task); 7] {
-    use TaskMoment::{AfterKeepPrevious, AfterSwitch, BeforeRemove, BeforeSwitch};
+fn all() -> [(&'static str, Task); 8] {
+    use TaskMoment::{AfterKeepPrevious, AfterSwitch, BeforeRemove, BeforeSwitch, Preview};
     [
         ("migrate", run(BeforeSwitch, TaskClass::Expand)),
         ("break", run(BeforeSwitch, TaskClass::Breaking)),
         ("load", exec(BeforeSwitch, TaskSlot::New)),
         ("warn", exec(BeforeSwitch, TaskSlot::Live)),
+        ("try", run(Preview, TaskClass::Expand)),
         ("mail", exec(AfterSwitch, TaskSlot::Live)),
         ("drop", run(AfterKeepPrevious, TaskClass::Contract)),
         ("dump", run(BeforeRemove, TaskClass::Expand)),
@@ -98,6 +102,7 @@ pub(super) fn records(plan: &Plan) -> Vec<TaskRecord> {
         exit: TaskExit::Code(0),
         at: Timestamp::UNIX_EPOCH,
         log: Vec::new(),
+        tests: None,
     });
     records.collect()
 }
@@ -472,6 +477,36 @@ fn an_edited_plan_with_a_task_is_caught() {
     let faults = verify(&twice);
     assert!(
         matches!(faults[..], [PlanFault::TaskTwice(..)]),
+        "{faults:?}"
+    );
+}
+
+#[test]
+fn what_looks_at_the_preview_runs_once_its_slot_is_ready_and_before_the_switch() {
+    let plan = live().apply(&wanted(2, &["try", "migrate", "load"]));
+    assert_eq!(verify(&plan), []);
+    let words = words(&plan);
+    let ready = words
+        .iter()
+        .position(|it| it == "wait_until_ready slot.green");
+    let ready = ready.expect("a step");
+    assert_eq!(
+        words[ready + 1..=ready + 3],
+        [
+            "task task.green/load",
+            "task task.green/try",
+            "switch traffic"
+        ]
+    );
+
+    let mut eager = plan.clone();
+    let deployed = eager.steps[ready - 1].id;
+    eager.steps[ready + 2].needs = vec![deployed];
+    let faults = verify(&eager);
+    assert!(
+        faults
+            .iter()
+            .any(|it| matches!(it, PlanFault::TaskTooEarly(..))),
         "{faults:?}"
     );
 }

@@ -7,6 +7,7 @@ use crate::model::command::CommandPlace;
 use crate::model::release::Label;
 use crate::model::secret::SecretValue;
 use crate::model::task::{TaskExit, TaskId};
+use crate::model::test_report::TestReport;
 use crate::model::workload::Workload;
 use crate::model::{Period, ServiceName, Slot};
 use crate::port::engine::{CommandRequest, Pull};
@@ -26,6 +27,8 @@ pub struct TaskRun {
     pub command: Vec<String>,
     /// How long it may take. It is ended then.
     pub within: Period,
+    /// The `JUnit` reports that it writes: globs of paths in the folder that is made for them.
+    pub junit: Vec<String>,
 }
 
 /// How much longer than the task itself its command may take: its time is told by whoever runs it.
@@ -75,12 +78,15 @@ pub struct TaskImage {
 }
 
 /// How a task ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TaskEnd {
     /// How.
     pub exit: TaskExit,
     /// Whether this call has begun it.
     pub began: TaskBegan,
+    /// What its tests say; none where it writes no reports, or nobody was there to collect them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<TestReport>,
 }
 
 /// Who has begun a task.

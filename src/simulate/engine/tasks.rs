@@ -6,6 +6,7 @@ use std::sync::{MutexGuard, PoisonError};
 use super::MemoryEngine;
 use crate::model::facts::Facts;
 use crate::model::task::{TaskExit, TaskId};
+use crate::model::test_report::TestReport;
 use crate::port::Progress;
 use crate::port::engine::{EngineError, Scope, TaskBegan, TaskEnd, TaskPlace, TaskRun};
 
@@ -14,8 +15,10 @@ use crate::port::engine::{EngineError, Scope, TaskBegan, TaskEnd, TaskPlace, Tas
 pub(super) struct Tasks {
     /// How the program of this name ends; with 0 where nothing is said.
     exits: BTreeMap<String, TaskExit>,
+    /// What the tests of the program of this name say.
+    reports: BTreeMap<String, TestReport>,
     /// What has ended.
-    ended: BTreeMap<(Scope, TaskId), TaskExit>,
+    ended: BTreeMap<(Scope, TaskId), TaskEnd>,
     /// What was begun, in order.
     begun: Vec<TaskId>,
 }
@@ -24,6 +27,11 @@ impl MemoryEngine {
     /// From now on tasks with this program end so.
     pub fn task_ends(&self, program: &str, exit: TaskExit) {
         self.tasks().exits.insert(program.to_owned(), exit);
+    }
+
+    /// From now on tasks with this program report so, where they are asked to.
+    pub fn task_reports(&self, program: &str, report: TestReport) {
+        self.tasks().reports.insert(program.to_owned(), report);
     }
 
     /// The tasks that were begun, in order.
@@ -53,9 +61,9 @@ impl MemoryEngine {
     pub(super) fn begin(&self, scope: &Scope, run: TaskRun, progress: Progress<'_>) -> TaskEnd {
         let key = (scope.clone(), run.id.clone());
         let mut tasks = self.tasks();
-        if let Some(exit) = tasks.ended.get(&key).copied() {
+        if let Some(end) = tasks.ended.get(&key).cloned() {
             let began = TaskBegan::Ended;
-            return TaskEnd { exit, began };
+            return TaskEnd { began, ..end };
         }
 
         let program = run.command.first().cloned().unwrap_or_default();
@@ -68,9 +76,12 @@ impl MemoryEngine {
             .and_then(|word| word.strip_prefix("exit "));
         let code = code.and_then(|code| code.parse().ok());
         let exit = said.unwrap_or(TaskExit::Code(code.unwrap_or(0)));
+        let report = tasks.reports.get(&program).cloned().unwrap_or_default();
+        let tests = (!run.junit.is_empty()).then_some(report);
         tasks.begun.push(run.id);
-        tasks.ended.insert(key, exit);
         let began = TaskBegan::Now;
-        TaskEnd { exit, began }
+        let end = TaskEnd { exit, began, tests };
+        tasks.ended.insert(key, end.clone());
+        end
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::stream::StreamExt as _;
 
-use crate::agent::engine::task::Running;
+use crate::agent::engine::task::running::Running;
 use crate::files::lines::Splitter;
 use crate::model::task::TaskExit;
 use crate::port::engine::{CommandInput, CommandOutput, RunningCommand};

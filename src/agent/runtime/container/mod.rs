@@ -242,6 +242,9 @@ async fn describe(launch: &Launch) -> Result<PathBuf, Trouble> {
         if let Some(files) = &launch.instance_files {
             files.give(users.of_the_machine(launch.user))?;
         }
+        if let Some(reports) = &launch.reports {
+            reports.give(users.of_the_machine(launch.user))?;
+        }
     }
     Ok(folder)
 }
@@ -289,6 +292,7 @@ impl Runtime for ContainerRuntime {
             socket: None,
             files: BTreeMap::new(),
             instance_files: None,
+            reports: None,
             log: launch.log.clone(),
             commands: None,
             contained: None,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::agent::launch::User;
 use crate::agent::runtime::container::staging::ContainerUsers;
 use crate::agent::runtime::container::{control_groups, has_limits};
-use crate::agent::runtime::{Launch, PROCESSES};
+use crate::agent::runtime::{Launch, PROCESSES, REPORTS};
 use crate::model::workload::Container;
 
 /// What a service may need as root of its container, and no more: to listen below 1024 and to
@@ -38,6 +38,11 @@ pub(super) fn specification(launch: &Launch, users: Option<&ContainerUsers>) -> 
         let options = ["bind", "ro", "nosuid", "nodev", "noexec"];
         let (inside, from) = (inside.display().to_string(), from.display().to_string());
         mount(&inside, "bind", &from, &options)
+    }));
+    mounts.extend(launch.reports.as_ref().map(|reports| {
+        let options = ["bind", "nosuid", "nodev", "noexec"];
+        let from = reports.reports().display().to_string();
+        mount(REPORTS, "bind", &from, &options)
     }));
     let resources = resources(&contained.spec)?;
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, PortBinding};
 
 use crate::agent::runtime::docker::AGENT;
-use crate::agent::runtime::{ContainerSpec, Launch, PROCESSES};
+use crate::agent::runtime::{ContainerSpec, Launch, PROCESSES, REPORTS};
 
 pub(super) fn body(launch: &Launch) -> ContainerCreateBody {
     let contained = launch.contained.clone().unwrap_or_default();
@@ -14,6 +14,10 @@ pub(super) fn body(launch: &Launch) -> ContainerCreateBody {
     let files = files.map(|(inside, from)| format!("{}:{}:ro", from.display(), inside.display()));
     if !launch.files.is_empty() {
         host.binds.get_or_insert_default().extend(files);
+    }
+    if let Some(reports) = &launch.reports {
+        let bind = format!("{}:{REPORTS}", reports.reports().display());
+        host.binds.get_or_insert_default().push(bind);
     }
     let mut labels: HashMap<String, String> = contained.labels.into_iter().collect();
     labels.insert(AGENT.to_owned(), contained.agent);

@@ -48,7 +48,8 @@ pub(super) async fn run(
             let job = Job::of(engine, api, &run);
             let began = job.begin(permit, &run, image).await?;
             let exit = job.follow(&run, progress).await?;
-            Ok(TaskEnd { exit, began })
+            let tests = None;
+            Ok(TaskEnd { exit, began, tests })
         }
     }
 }
@@ -99,7 +100,8 @@ async fn in_instance(
     }
     let began = TaskBegan::Now;
     let exit = exit.unwrap_or(Ok(TaskExit::TimedOut))?;
-    Ok(TaskEnd { exit, began })
+    let tests = None;
+    Ok(TaskEnd { exit, began, tests })
 }
 
 /// Tells the lines that are complete.
