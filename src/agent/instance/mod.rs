@@ -315,6 +315,7 @@ impl Instance {
             spec,
             image,
             container: process.container(),
+            mark: process.mark(),
             files: self.files.as_ref().map(|files| files.folder().to_owned()),
         };
 
