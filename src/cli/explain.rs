@@ -75,10 +75,11 @@ fn advice(error: &Error) -> (Exit, String) {
             Exit::Failed,
             "look at `build:` in shipit.yaml: context, inputs and copy".to_owned(),
         ),
-        Error::Scm(_) => (
-            Exit::Failed,
-            "look at the Git repository in the project's folder".to_owned(),
-        ),
+        Error::Machine { help, .. } => (Exit::Failed, help.clone()),
+        Error::Scm(error) => {
+            let general = || "look at the Git repository in the project's folder".to_owned();
+            (Exit::Failed, error.help.clone().unwrap_or_else(general))
+        }
         Error::Config(_) | Error::Engine(_) | Error::Store(_) => (Exit::Failed, String::new()),
     }
 }
