@@ -47,10 +47,10 @@ impl Builder<'_> {
         let at = format!("services.{}.image", self.name);
         let rendered = match image {
             ImageConfig::Name(text) => {
-                ImageConfig::Name(self.templates.render_name(&at, self.name, text)?)
+                ImageConfig::Name(self.templates.render(&at, self.name, text)?)
             }
             ImageConfig::Parts(parts) => {
-                let render = |text: &String| self.templates.render_name(&at, self.name, text);
+                let render = |text: &String| self.templates.render(&at, self.name, text);
                 let part = |text: &Text| render(&text.0).map(Text);
                 ImageConfig::Parts(ImageParts {
                     name: parts.name.as_ref().map(render).transpose()?,

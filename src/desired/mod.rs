@@ -346,13 +346,17 @@ pub fn repository(
         return Ok(format!("{}/{service}", project.name));
     };
 
-    let templates = Templates::new(
-        &project.name,
-        environment,
-        &Source::default(),
-        &configuration.vars,
-    );
-    let name = templates.render("registry.repository", service, template)?;
+    // Where images are kept is asked by commands that look at no commit.
+    let nowhere = Source::default();
+    let templates = Templates::new(&project.name, environment, &nowhere, &configuration.vars);
+    let name = templates
+        .render("registry.repository", service, template)
+        .map_err(|error| DesiredError {
+            help: "it sees project, environment, service and vars: a repository is of no commit \
+                   and of no branch"
+                .to_owned(),
+            ..error
+        })?;
     match endpoint::repository_problem(&name) {
         None => Ok(name),
         Some(reason) => Err(DesiredError::new(

@@ -14,12 +14,14 @@ use crate::model::source::Source;
 use crate::model::{EnvironmentName, Period, ProjectName, ServiceName, Slot, identity};
 
 /// What the templates of a service see.
-const SEEN: &str = "templates see project, environment, service, commit, branch and vars; slot, \
-                    release and image are told to the service as SHIPIT_SLOT and SHIPIT_RELEASE";
+const SEEN: &str = "templates see project, environment, service, commit, branch (where the \
+                    checkout is on one) and vars; slot, release and image are told to the service \
+                    as SHIPIT_SLOT and SHIPIT_RELEASE";
 
 /// What a text sees that may differ by slot.
 const SEEN_BY_SLOT: &str = "templates see project, environment, slot, service, image, release, \
-                            commit, branch and vars, and secret('NAME')";
+                            commit, branch (where the checkout is on one) and vars, and \
+                            secret('NAME')";
 
 /// What a proxy's template sees.
 const SEEN_BY_PROXY: &str = "it sees project, environment, service, slot, listen, upstream, vars, \
@@ -96,7 +98,7 @@ impl Templates {
         slot: Slot,
         text: &str,
     ) -> Result<String, (DesiredError, Option<usize>)> {
-        let known = json!({
+        let known = defined(json!({
             "project": self.project,
             "environment": self.environment,
             "service": service.map(ServiceName::as_str),
@@ -106,7 +108,7 @@ impl Templates {
             "commit": self.commit,
             "branch": self.branch,
             "vars": self.vars,
-        });
+        }));
 
         rendered(at, text, known).map_err(|fault| {
             let what = format!("{at}: {fault}{}", place(&fault));
@@ -185,30 +187,26 @@ impl Templates {
         })
     }
 
-    /// The same for what is looked up by it: without a commit or a branch it names nothing.
-    pub fn render_name(
-        &self,
-        at: &str,
-        service: &ServiceName,
-        text: &str,
-    ) -> Result<String, DesiredError> {
-        let mut known = self.known(service);
-        if let Some(known) = known.as_object_mut() {
-            known.retain(|_, value| !value.is_null());
-        }
-        render_with(at, text, known)
-    }
-
+    /// Without a commit or a branch its name is not defined: `default` stands for it then, and
+    /// whatever needs it is refused.
     fn known(&self, service: &ServiceName) -> Value {
-        json!({
+        defined(json!({
             "project": self.project,
             "environment": self.environment,
             "service": service.as_str(),
             "commit": self.commit,
             "branch": self.branch,
             "vars": self.vars,
-        })
+        }))
     }
+}
+
+/// What is known, without what there is none of.
+fn defined(mut known: Value) -> Value {
+    if let Some(known) = known.as_object_mut() {
+        known.retain(|_, value| !value.is_null());
+    }
+    known
 }
 
 /// Renders a text of the configuration with what is known.

@@ -97,6 +97,35 @@ fn templates_see_what_is_known_and_nothing_else() {
 }
 
 #[test]
+fn what_there_is_none_of_is_not_defined() {
+    assert_eq!(
+        value("A: \"{{ commit | default('none') }}\""),
+        Ok(EnvValue::Plain("none".to_owned()))
+    );
+    let error = value("A: \"rel-{{ commit }}\"").expect_err("there is no commit");
+    assert!(error.contains("undefined"), "{error}");
+}
+
+#[test]
+fn a_repository_is_of_no_branch() {
+    let named = |template: &str| {
+        let registry =
+            format!("registry: {{kind: oci, endpoint: r.test, repository: \"{template}\"}}");
+        let (project, staging) = (project(&registry, ""), "staging".parse().expect("a name"));
+        let configuration = &project.environments[&staging];
+        let web = "web".parse().expect("a name");
+        super::repository(&project, &staging, configuration, &web)
+            .map_err(|error| format!("{error}: {}", error.help))
+    };
+    assert_eq!(
+        named("{{ environment }}/{{ service }}").as_deref(),
+        Ok("staging/web")
+    );
+    let error = named("shop/{{ branch | lower }}").expect_err("no branch is known there");
+    assert!(error.contains("of no branch"), "{error}");
+}
+
+#[test]
 fn everything_that_cannot_be_resolved_is_said_at_once_and_of_its_key() {
     let env = "A: \"{{ nope }}\", B: \"{{ unclosed\"";
     let project = project("secrets: {db: {file: keys/db}}", env);

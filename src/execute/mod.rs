@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use hooks::{call_hook, stages};
-pub use persist::{ending, persist};
+pub use persist::{ending, persist, persist_unrecorded};
 
 use tokio_util::sync::CancellationToken;
 

@@ -1,8 +1,11 @@
 //! What is written down of a run that is over.
 
+use crate::model::facts::Facts;
 use crate::model::journal::{JournalEntry, What};
 use crate::model::outcome::Ending;
+use crate::model::plan::Plan;
 use crate::model::state::State;
+use crate::plan::with_unrecorded;
 use crate::port::StateStore;
 use crate::port::store::{Lease, StoreError};
 use crate::rollout::record::{Ended, record};
@@ -30,14 +33,7 @@ pub async fn persist(
     }
 
     let next = record(state, ended);
-    let lost = |reason: String| StoreError::Lost {
-        environment: environment.clone(),
-        reason,
-    };
-    let confirmed = lease.hold().confirmed().await;
-    confirmed.map_err(|error| lost(error.to_string()))?;
-    store.save(lease, &next).await?;
-
+    save(store, lease, &next).await?;
     let release = ended.plan.target.as_ref().map(|target| target.release);
     let entry = JournalEntry {
         at: ended.now,
@@ -48,6 +44,37 @@ pub async fn persist(
     };
     store.append(environment, &ended.actor.run, &entry).await?;
     Ok((ending, next))
+}
+
+/// Records the release that an earlier run gave live traffic and did not come to record, where that
+/// run was killed; before the next one does anything, which may be killed too. Gives the state after
+/// it.
+///
+/// # Errors
+/// The lock is lost, or the store does not take it.
+pub async fn persist_unrecorded(
+    store: &dyn StateStore,
+    lease: &dyn Lease,
+    state: State,
+    plan: &Plan,
+    facts: &Facts,
+) -> Result<State, StoreError> {
+    let journal = store.last_journal(&plan.environment).await?;
+    let Some(next) = with_unrecorded(&state, plan, journal.as_ref(), facts) else {
+        return Ok(state);
+    };
+    save(store, lease, &next).await?;
+    Ok(next)
+}
+
+async fn save(store: &dyn StateStore, lease: &dyn Lease, next: &State) -> Result<(), StoreError> {
+    let lost = |reason: String| StoreError::Lost {
+        environment: next.environment.clone(),
+        reason,
+    };
+    let confirmed = lease.hold().confirmed().await;
+    confirmed.map_err(|error| lost(error.to_string()))?;
+    store.save(lease, next).await
 }
 
 /// How a run ended, in the words of its outcome.

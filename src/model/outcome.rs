@@ -12,6 +12,10 @@ pub struct ProbeReport {
     /// the other one was lost while they were under way. They are among neither of the others.
     #[serde(default, skip_serializing_if = "is_none")]
     pub uncounted: u64,
+    /// Requests that were answered when they were sent once more: the connection that was kept from
+    /// an earlier one had been closed meanwhile, as a server may do at any moment.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub sent_again: u64,
     /// Requests without an answer in time, or with a status of 500 and above.
     pub failures: u64,
     /// Of the failures, those that were answers.
@@ -47,6 +51,7 @@ impl ProbeReport {
         self.requests += other.requests;
         self.failures += other.failures;
         self.uncounted += other.uncounted;
+        self.sent_again += other.sent_again;
         self.bad_answers += other.bad_answers;
         self.slowest_micros = self.slowest_micros.max(other.slowest_micros);
         self.examples.extend(other.examples);

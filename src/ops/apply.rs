@@ -173,14 +173,15 @@ async fn locked(
         called: hooks::called(session, &plan).await?,
         sink: sink.clone(),
     };
-    courier.started(&plan, actor).await;
-    let finished = execute::execute(job).await;
-    let (ending, notes) = (execute::ending(&finished.end), noted(&finished.tasks));
-    let told = courier.keep_end(&plan, actor, &ending, notes).await;
     let state = State {
         lineage: Some(lineage),
         ..state
     };
+    let state = recorded(session, lease, &plan, state).await?;
+    courier.started(&plan, actor).await;
+    let finished = execute::execute(job).await;
+    let (ending, notes) = (execute::ending(&finished.end), noted(&finished.tasks));
+    let told = courier.keep_end(&plan, actor, &ending, notes).await;
     let by = By {
         actor,
         outside_window: outside_window.as_deref(),
@@ -189,6 +190,24 @@ async fn locked(
     let result = persist(session, &plan, &finished, by, lease, &state, &sink).await;
     courier.tell(told);
     result
+}
+
+/// The state with what a run that was killed behind its switch did not come to record. Nothing is
+/// asked where it is known what has live traffic.
+async fn recorded(
+    session: &Session,
+    lease: &dyn Lease,
+    plan: &Plan,
+    state: State,
+) -> Result<State, Error> {
+    let live = plan.active.as_ref().map(|active| active.release);
+    let recorded = state.live().map(|release| release.number);
+    if live.is_none() || live == recorded {
+        return Ok(state);
+    }
+    let facts = session.ports.engine.observe(&session.scope()).await?;
+    let store = session.ports.store.as_ref();
+    Ok(execute::persist_unrecorded(store, lease, state, plan, &facts).await?)
 }
 
 /// Who made a run, who signed it, and why when it was.

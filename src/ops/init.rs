@@ -1,6 +1,8 @@
 //! `init`: a configuration for the project in a folder, from what is found there.
 
+mod cargo;
 mod kind;
+mod python;
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -206,11 +208,9 @@ fn ignore(root: &Path, kind: &Kind) -> Result<bool, Error> {
     let made = match kind {
         Kind::Cargo(_) => Some("target"),
         Kind::Go(_) => Some("bin"),
-        Kind::Python {
-            install: Some(_), ..
-        } => Some(PACKAGES),
+        Kind::Python(found) if found.install.is_some() => Some(PACKAGES),
         Kind::Npm { .. } => Some("node_modules"),
-        Kind::Docker { .. } | Kind::Python { .. } | Kind::Plain => None,
+        Kind::Docker { .. } | Kind::Python(_) | Kind::Plain => None,
     };
 
     let mut more = String::new();
@@ -298,12 +298,16 @@ fn build(found: &ProjectFound) -> String {
                 scalar(main)
             )
         }
-        Kind::Python { install, main } => {
+        Kind::Python(found) => {
+            let install = found.install;
             let run = install.map_or_else(String::new, |install| format!("      run: {install}\n"));
+            let words: Vec<String> = found.entrypoint.iter().map(|word| scalar(word)).collect();
+            let remark = found.remark.map(|remark| format!("   # {remark}"));
             format!(
                 "{run}      copy: {{.: /app}}\n      workdir: /app\n      env: {{PYTHONPATH: \
-                 /app/{PACKAGES}}}\n      entrypoint: [python3, {}]\n",
-                scalar(main)
+                 /app/{PACKAGES}}}\n      entrypoint: [{}]{}\n",
+                words.join(", "),
+                remark.unwrap_or_default()
             )
         }
         Kind::Plain => "      copy: {.: /app}\n      workdir: /app\n      entrypoint: \

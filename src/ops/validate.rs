@@ -72,5 +72,9 @@ fn of_environment(root: &Path, project: &Project, environment: &EnvironmentName)
     let resolved = desired::resolve(project, environment, &source, &sources);
     let mut wrong = resolved.err().unwrap_or_default();
     wrong.0.retain(|error| !is_made_later(error));
+    let services = configuration.services.keys();
+    let mut named =
+        services.map(|service| desired::repository(project, environment, configuration, service));
+    wrong.0.extend(named.find_map(Result::err));
     wrong
 }

@@ -114,9 +114,15 @@ pub fn measured(probe: &ProbeReport) -> Line {
     let tenths = probe.slowest_micros % 1000 / 100;
     let verdict = format!("{} of {} requests failed", probe.failures, probe.requests);
     let style = if probe.failures == 0 { NEW } else { GONE };
-    let line = Line::from("Probed while switching: ")
+    let mut line = Line::from("Probed while switching: ")
         .paint(style, verdict)
         .text(format!(", slowest {millis}.{tenths} ms"));
+    if probe.sent_again > 0 {
+        line = line.text(format!(
+            "; {} sent again: a kept connection was closed meanwhile",
+            probe.sent_again
+        ));
+    }
     match probe.uncounted {
         0 => line,
         count => line.text(format!(

@@ -184,9 +184,10 @@ fn why(image: &ImageFacts) -> String {
 /// What may have changed where no file did that Git sees.
 fn unseen(image: &ImageFacts) -> String {
     let own = "the build's own description";
-    let own = match image.inputs.bases.is_empty() {
-        true => own.to_owned(),
-        false => format!("{own} or what it is built on"),
+    let own = if image.inputs.bases.is_empty() {
+        own.to_owned()
+    } else {
+        format!("{own} or what it is built on")
     };
     let ignored = match image.ignored_files.as_slice() {
         [] => return format!("{own} changed"),

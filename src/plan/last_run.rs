@@ -54,12 +54,12 @@ pub fn last_run(journal: Option<&Journal>, found: &Overview) -> LastRun {
 }
 
 /// Whether a run with this target has put there what has this label.
-fn is_of(label: &Label, target: &Target) -> bool {
+pub(super) fn is_of(label: &Label, target: &Target) -> bool {
     (label.number, &label.commit, &label.inputs)
         == (target.release, &target.source.commit, &target.inputs)
 }
 
-fn ending(journal: &Journal) -> Option<&Ending> {
+pub(super) fn ending(journal: &Journal) -> Option<&Ending> {
     journal.entries.iter().find_map(|entry| match &entry.what {
         What::Ended { ending, .. } => Some(ending),
         _ => None,

@@ -31,6 +31,7 @@ mod strategy;
 mod tasks;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unrecorded;
 mod verify;
 
 pub use abort::abort;
@@ -48,6 +49,7 @@ pub use same::{Difference, difference, reads_same};
 pub use simulate::simulate;
 pub use stale::stale;
 pub use tasks::{Again, settle, task};
+pub use unrecorded::with_unrecorded;
 pub use verify::{PlanFault, verify};
 
 use crate::model::{EnvironmentName, ReleaseNumber, Slot, TaskName};

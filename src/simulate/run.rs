@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::execute::{Gate, Job, Sink, Stops, execute, persist};
+use crate::execute::{Gate, Job, Sink, Stops, execute, persist, persist_unrecorded};
 use crate::model::approval::Approval;
 use crate::model::outcome::Ending;
 use crate::model::plan::Plan;
@@ -151,6 +151,12 @@ impl Locked {
             lineage: Some(lineage.unwrap_or_else(|| "simulated".to_owned())),
             ..state
         };
+        let (lease, facts) = (self.lease.as_ref(), self.runner.world.engine.facts());
+        let recorded = persist_unrecorded(&self.runner, lease, state, plan, &facts).await;
+        let state = match recorded {
+            Ok(state) => state,
+            Err(error) => return came_to(&error),
+        };
         let finished = execute(self.job(scenario, plan, &state)).await;
         let ended = Ended {
             plan,
@@ -165,8 +171,7 @@ impl Locked {
         };
         match persist(&self.runner, self.lease.as_ref(), &state, &ended).await {
             Ok((ending, _)) => Came::Ended(ending),
-            Err(StoreError::Lost { .. }) => Came::Ended(Ending::LockLost),
-            Err(error) => Came::Broke(error.to_string()),
+            Err(error) => came_to(&error),
         }
     }
 
@@ -190,5 +195,13 @@ impl Locked {
             called: std::collections::BTreeSet::new(),
             sink: nobody,
         }
+    }
+}
+
+/// What it comes to that a store does not take a state.
+fn came_to(error: &StoreError) -> Came {
+    match error {
+        StoreError::Lost { .. } => Came::Ended(Ending::LockLost),
+        error => Came::Broke(error.to_string()),
     }
 }

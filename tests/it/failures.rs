@@ -156,10 +156,10 @@ fn a_file_that_the_build_did_not_make_is_named() {
 #[test]
 fn an_instance_that_crashes_is_started_again_and_the_reason_is_kept() {
     let mut world = World::new();
-    world
-        .env
-        .insert("CRASH_AFTER_MS".to_owned(), "\"400\"".to_owned());
+    let crash = world.file("crash").display().to_string();
+    world.env.insert("CRASH_FILE".to_owned(), crash);
     world.apply().code(0);
+    world.put("crash", "");
     crate::support::until("it was started again", || {
         let status = world.status();
         let instance = &status["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0];

@@ -194,3 +194,92 @@ fn nothing_that_a_killed_run_has_started_goes_on() {
         until(&format!("all of the {place} has ended"), || sleeps() == 0);
     }
 }
+
+/// A world in which a check behind each switch says that it was asked, and never ends.
+fn held_behind_the_switch(world: &mut World, mode: &str) -> std::path::PathBuf {
+    let asked = world.file("asked");
+    let check = format!("touch {}; exec sleep 600", asked.display());
+    world.staging = vec![format!(
+        "promotion: {{mode: {mode}, probe: {{linger: 10ms}}, after: [{{run: {{command: [sh, -c, \"{check}\"], timeout: 10m}}}}]}}"
+    )];
+    asked
+}
+
+fn let_go(world: &mut World, mode: &str) {
+    world.staging = vec![format!(
+        "promotion: {{mode: {mode}, probe: {{linger: 10ms}}}}"
+    )];
+}
+
+fn kill_once(mut run: std::process::Child, asked: &std::path::Path) {
+    until("traffic has moved, and a check is asked", || asked.exists());
+    run.kill().expect("it can be killed");
+    run.wait().expect("it ends");
+    std::fs::remove_file(asked).expect("it was there");
+}
+
+#[test]
+fn what_was_live_when_its_run_was_killed_is_in_the_history_and_is_gone_back_to() {
+    let mut world = World::live();
+    let asked = held_behind_the_switch(&mut world, "auto");
+    world.message("v2");
+    kill_once(world.start_apply(), &asked);
+    assert_eq!(world.get(), "v2");
+
+    // The next one knows of it, and does not come to its end either.
+    world.message("v3");
+    kill_once(world.start_apply(), &asked);
+    assert_eq!(world.get(), "v3");
+
+    let_go(&mut world, "auto");
+    world.message("v4");
+    world.apply().code(0);
+    let superseded = |number: u64| (number, "superseded".to_owned());
+    let live = |number: u64| (number, "live".to_owned());
+    assert_eq!(
+        world.history(),
+        [superseded(1), superseded(2), superseded(3), live(4)]
+    );
+    world
+        .run(&["rollback", "--env", "staging", "--yes"])
+        .code(0)
+        .says_not("deploy");
+    assert_eq!((world.get(), world.live_release()), ("v3".to_owned(), 3));
+    world
+        .run(&["status", "--env", "staging"])
+        .code(0)
+        .says_not("behind");
+}
+
+#[test]
+fn a_first_release_whose_run_was_killed_behind_its_switch_is_gone_back_to() {
+    let mut world = World::new();
+    let asked = held_behind_the_switch(&mut world, "auto");
+    world.message("v1");
+    kill_once(world.start_apply(), &asked);
+    let_go(&mut world, "auto");
+    world.message("v2");
+    world.apply().code(0);
+    world
+        .run(&["rollback", "--env", "staging", "--yes"])
+        .code(0);
+    assert_eq!((world.get(), world.live_release()), ("v1".to_owned(), 1));
+}
+
+#[test]
+fn a_promotion_that_was_killed_behind_its_switch_is_gone_back_to() {
+    let mut world = World::live();
+    let asked = held_behind_the_switch(&mut world, "manual");
+    world.message("v2");
+    world.apply().code(0);
+    let promotion = world.start(&["promote", "green", "--env", "staging", "--yes"]);
+    kill_once(promotion, &asked);
+    assert_eq!(world.get(), "v2");
+    let_go(&mut world, "auto");
+    world.message("v3");
+    world.apply().code(0);
+    world
+        .run(&["rollback", "--env", "staging", "--yes"])
+        .code(0);
+    assert_eq!((world.get(), world.live_release()), ("v2".to_owned(), 2));
+}

@@ -69,18 +69,15 @@ fn an_active_slot_is_said_to_be_active_already() {
 #[test]
 fn a_slot_that_cannot_take_traffic_is_refused_with_its_reason() {
     let mut world = manual();
-    world
-        .env
-        .insert("CRASH_AFTER_MS".to_owned(), "\"300\"".to_owned());
+    let crash = world.file("crash").display().to_string();
+    world.env.insert("CRASH_FILE".to_owned(), crash);
     world.apply().code(0).says("waits in green");
+    world.put("crash", "");
     crate::support::until("it has crashed", || {
         let health = &world.status()["facts"]["slots"]["green"]["workloads"]["web"]["instances"][0]
             ["health"];
         health == "backing_off" || health == "failed"
     });
-    world
-        .env
-        .insert("CRASH_AFTER_MS".to_owned(), "\"300\"".to_owned());
     let said = world.run(&["promote", "green", "--env", "staging", "--auto-approve"]);
     // It is being started again all the time: it is refused as long as it is down, and ready in
     // between.

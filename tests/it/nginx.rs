@@ -44,8 +44,7 @@ impl Front {
         let (live, blue, green) = (world.live_address(), free_port(), free_port());
         let address = live.split(':').next().expect("an address").to_owned();
         world.staging = vec![
-            // What nginx loses by itself is counted here, and is no reason to go back.
-            "promotion: {mode: auto, probe: {rate: 0, linger: 50ms}}".to_owned(),
+            "promotion: {mode: auto, probe: {linger: 50ms}}".to_owned(),
             format!(
                 "traffic: {{kind: nginx, address: {address}, listeners: {{web: {{live: 8080, preview: 8081, blue: {blue}, green: {green}}}}}, \
                  nginx: {{config: \"{at}/{{{{ service }}}}.site\", command: [nginx, -c, {at}/nginx.conf, -e, {at}/error.log]}}}}"
@@ -106,7 +105,7 @@ fn promotions_through_nginx_under_load() {
     }
     let seen = load.stop();
     // nginx closes idle kept connections when it is reloaded, and a request that is on its way then
-    // is lost: that is nginx's own. What is more than that would be ours.
+    // is lost to whoever does not send it again, as this load. What is more than that would be ours.
     eprintln!(
         "20 promotions through nginx: {} of {} requests failed",
         seen.failures.len(),

@@ -26,8 +26,10 @@ use crate::model::{Fingerprint, LiveTraffic, ServiceName};
 
 /// How long a proxy may take to test a configuration, or to load it.
 const COMMAND: Duration = Duration::from_secs(20);
-/// How long a loaded configuration may take to be in force.
+/// How long a loaded configuration may take to be in force, and how long a machine that is busy may
+/// take to say so often enough.
 const IN_FORCE: Duration = Duration::from_secs(15);
+const LONGEST: Duration = Duration::from_secs(60);
 /// How many new connections in a row have to be taken by the new configuration, and how far apart:
 /// for a tenth of a second the workers of both accept (nginx, `ngx_master_process_cycle`).
 const IN_A_ROW: u32 = 25;
@@ -195,7 +197,7 @@ async fn in_force(
     let client = Client::builder(TokioExecutor::new())
         .pool_max_idle_per_host(0)
         .build_http::<Full<Bytes>>();
-    let deadline = Instant::now() + IN_FORCE;
+    let begun = Instant::now();
     let mut in_a_row = 0;
     loop {
         let request =
@@ -226,7 +228,8 @@ async fn in_force(
         if in_a_row == IN_A_ROW {
             return Ok(());
         }
-        if Instant::now() > deadline {
+        let patience = if in_a_row > 0 { LONGEST } else { IN_FORCE };
+        if begun.elapsed() > patience {
             let said = answer.unwrap_or_else(|error| error);
             return Err(format!(
                 "the proxy on {address} does not route to {wanted}: it says `{said}`"

@@ -126,7 +126,7 @@ enum Next {
     Restart,
     /// After a pause, as if nothing had been tried. What an earlier agent left, if it is not known
     /// what became of it.
-    Again(Option<ProcessRecord>),
+    Again(Option<Box<ProcessRecord>>),
 }
 
 impl Instance {
@@ -192,7 +192,7 @@ impl Instance {
                     (reason, self.unless_given_up(self.failures >= most))
                 }
                 End::TooLate(reason) => (reason, self.unless_given_up(true)),
-                End::Local(reason) => (reason, Next::Again(found.clone())),
+                End::Local(reason) => (reason, Next::Again(found.clone().map(Box::new))),
             };
             if !self.rest(reason, next).await {
                 break;
@@ -396,7 +396,7 @@ impl Instance {
             entry.facts.pid = None;
             entry.facts.last_exit = Some(reason);
             entry.process = match next {
-                Next::Again(found) => found,
+                Next::Again(found) => found.map(|found| *found),
                 Next::GivenUp | Next::Restart => None,
             };
         });

@@ -1,14 +1,18 @@
 //! HTTP requests: pooled, bounded, and never following a redirect.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::Extensions;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode, header};
-use hyper_util::client::legacy::Client as HyperClient;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{HttpConnector, HttpInfo};
+use hyper_util::client::legacy::{Client as HyperClient, Error as HyperError};
 use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 
@@ -22,15 +26,42 @@ const BODY_LIMIT: usize = 1 << 20;
 /// How often a check that must hold for a while is made.
 const HOLD_INTERVAL: Duration = Duration::from_millis(200);
 
+/// How many kept connections are known at once; beyond it all are forgotten, and none counts as kept.
+const KEPT: usize = 1024;
+
 /// A pooled HTTP/1.1 client.
+///
+/// A server may close a kept connection at any moment, also while the next request is on its way to
+/// it, and who sends a GET sends it again then (RFC 9110, section 9.2.2): browsers, proxies and
+/// libraries all do. So does this one, once, on a new connection. A new connection that is closed
+/// without an answer is a failure.
 #[derive(Debug, Clone)]
-pub(super) struct Client(HyperClient<HttpConnector, Empty<Bytes>>);
+pub(super) struct Client {
+    pooled: HyperClient<HttpConnector, Empty<Bytes>>,
+    unpooled: HyperClient<HttpConnector, Empty<Bytes>>,
+    kept: Arc<Mutex<HashSet<SocketAddr>>>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub status: StatusCode,
+    /// All of it, or as much as is looked at.
+    pub body: Bytes,
+    /// It came to the second request: the connection of the first was closed meanwhile.
+    pub is_second: bool,
+}
 
 impl Default for Client {
     fn default() -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        Self(HyperClient::builder(TokioExecutor::new()).build(connector))
+        let builder = || HyperClient::builder(TokioExecutor::new());
+        Self {
+            pooled: builder().build(connector.clone()),
+            unpooled: builder().pool_max_idle_per_host(0).build(connector),
+            kept: Arc::default(),
+        }
     }
 }
 
@@ -41,7 +72,7 @@ impl Client {
         url: &str,
         host: Option<&Host>,
         timeout: Duration,
-    ) -> Result<(StatusCode, Bytes), String> {
+    ) -> Result<Answer, String> {
         let mut request = Request::get(url).header(
             header::USER_AGENT,
             concat!("shipit/", env!("CARGO_PKG_VERSION")),
@@ -53,20 +84,54 @@ impl Client {
             .body(Empty::new())
             .map_err(|error| error.to_string())?;
 
-        let exchange = async {
-            let response = self
-                .0
-                .request(request)
-                .await
-                .map_err(|error| root(&error))?;
-            let status = response.status();
-            Ok((status, beginning(response.into_body()).await?))
-        };
-
         let late = |_| format!("no answer within {} ms", timeout.as_millis());
-        tokio::time::timeout(timeout, exchange)
+        tokio::time::timeout(timeout, self.exchange(request))
             .await
             .map_err(late)?
+    }
+
+    async fn exchange(&self, request: Request<Empty<Bytes>>) -> Result<Answer, String> {
+        let mut is_second = false;
+        let response = match self.pooled.request(request.clone()).await {
+            Err(error) if self.was_kept(&error) => {
+                is_second = true;
+                self.unpooled.request(request).await
+            }
+            Ok(response) => {
+                self.keep(response.extensions());
+                Ok(response)
+            }
+            Err(error) => Err(error),
+        };
+
+        let response = response.map_err(|error| root(&error))?;
+        Ok(Answer {
+            status: response.status(),
+            body: beginning(response.into_body()).await?,
+            is_second,
+        })
+    }
+
+    /// Whether a request was lost with a connection that had answered before.
+    fn was_kept(&self, error: &HyperError) -> bool {
+        let Some(connection) = error.connect_info() else {
+            return false;
+        };
+        let mut extensions = Extensions::new();
+        connection.get_extras(&mut extensions);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        extensions
+            .get::<HttpInfo>()
+            .is_some_and(|connection| kept.remove(&connection.local_addr()))
+    }
+
+    /// Remembers a connection that has answered, by its address at this end.
+    fn keep(&self, answered: &Extensions) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        kept.extend(answered.get::<HttpInfo>().map(HttpInfo::local_addr));
     }
 
     /// Whether the check holds, now or for as long as it says.
@@ -83,11 +148,12 @@ impl Client {
 
     async fn once(&self, check: &HttpCheck, base: &str) -> Result<(), CheckFailure> {
         let url = format!("{base}/{}", check.path.trim_start_matches('/'));
-        let (status, body) = self
+        let answer = self
             .get(&url, check.host.as_ref(), check.timeout.get())
             .await
             .map_err(|error| CheckFailure::say(format!("{url}: {error}")))?;
-        let body = String::from_utf8_lossy(&body);
+        let status = answer.status;
+        let body = String::from_utf8_lossy(&answer.body);
         let detail = || {
             body.lines()
                 .take(5)

@@ -21,13 +21,13 @@ pub(super) async fn probe(
     stop: CancellationToken,
 ) -> ProbeReport {
     let mut report = ProbeReport::default();
-    let mut under_way: JoinSet<Answer> = JoinSet::new();
+    let mut under_way: JoinSet<Asked> = JoinSet::new();
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / target.rate.max(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            Some(Ok(answer)) = under_way.join_next() => count(&mut report, answer),
+            Some(Ok(asked)) = under_way.join_next() => count(&mut report, asked),
             _ = ticks.tick() => {
                 if under_way.len() < UNDER_WAY {
                     under_way.spawn(ask(client.clone(), target.clone()));
@@ -36,9 +36,9 @@ pub(super) async fn probe(
         }
     }
 
-    while let Some(answer) = under_way.join_next().await {
-        if let Ok(answer) = answer {
-            count(&mut report, answer);
+    while let Some(asked) = under_way.join_next().await {
+        if let Ok(asked) = asked {
+            count(&mut report, asked);
         }
     }
     report
@@ -46,52 +46,56 @@ pub(super) async fn probe(
 
 /// Whether one request is answered as it should be.
 pub(super) async fn answers(client: &Client, target: &ProbeTarget) -> bool {
-    let answer = ask(client.clone(), target.clone()).await;
-    answer.failure.is_none()
+    let asked = ask(client.clone(), target.clone()).await;
+    asked.failure.is_none()
 }
 
-struct Answer {
+struct Asked {
     took: Duration,
+    /// Its connection had been closed, and it was sent once more.
+    is_second: bool,
     /// It came, and says that the service has failed.
     is_bad: bool,
     failure: Option<String>,
 }
 
-async fn ask(client: Client, target: ProbeTarget) -> Answer {
+async fn ask(client: Client, target: ProbeTarget) -> Asked {
     let since = Instant::now();
     let (url, timeout) = (&target.url, target.timeout.get());
     let late = |reason: String| {
         let after = since.elapsed().as_millis();
         format!("{url}: {reason} after {after} ms")
     };
-    let mut is_bad = false;
+    let (mut is_bad, mut is_second) = (false, false);
     let failure = if tcp::is_meant(url) {
         tcp::answer(url, timeout).await.err().map(late)
     } else {
         match client.get(url, target.host.as_ref(), timeout).await {
-            Ok((status, _)) if status.is_server_error() => {
-                is_bad = true;
-                Some(format!("{url} answered {status}"))
+            Ok(answer) => {
+                is_bad = answer.status.is_server_error();
+                is_second = answer.is_second;
+                is_bad.then(|| format!("{url} answered {}", answer.status))
             }
-            Ok(_) => None,
             Err(reason) => Some(late(reason)),
         }
     };
-    Answer {
+    Asked {
         took: since.elapsed(),
+        is_second,
         is_bad,
         failure,
     }
 }
 
-fn count(report: &mut ProbeReport, answer: Answer) {
+fn count(report: &mut ProbeReport, asked: Asked) {
     report.requests += 1;
+    report.sent_again += u64::from(asked.is_second);
     report.slowest_micros = report
         .slowest_micros
-        .max(u64::try_from(answer.took.as_micros()).unwrap_or(u64::MAX));
-    if let Some(failure) = answer.failure {
+        .max(u64::try_from(asked.took.as_micros()).unwrap_or(u64::MAX));
+    if let Some(failure) = asked.failure {
         report.failures += 1;
-        report.bad_answers += u64::from(answer.is_bad);
+        report.bad_answers += u64::from(asked.is_bad);
         if report.examples.len() < 10 {
             report.examples.push(failure);
         }

@@ -50,6 +50,26 @@ fn server(status: u16) -> SocketAddr {
     address
 }
 
+/// A server that answers the first requests of a connection, as many as it is told, and closes when
+/// the next one has come: what a proxy that is reloaded does to a request on its way.
+fn server_that_closes_after(answers: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().filter_map(Result::ok) {
+            std::thread::spawn(move || {
+                let mut buffer = [0; 1024];
+                for _ in 0..answers {
+                    let _ = stream.read(&mut buffer);
+                    let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+                }
+                let _ = stream.read(&mut buffer);
+            });
+        }
+    });
+    address
+}
+
 fn target(addresses: &[(&str, SocketAddr)]) -> CheckTarget {
     let urls = addresses.iter().map(|(service, address)| Url {
         service: service.parse().expect("a name"),
@@ -195,5 +215,32 @@ async fn the_prober_counts_answers_and_failures() {
     assert!(
         bad.failures == bad.requests && bad.requests > 5 && bad.examples[0].contains("503"),
         "{bad:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_is_lost_with_a_kept_connection_is_sent_again_and_a_new_one_is_a_failure() {
+    let probe = |address: SocketAddr| ProbeTarget {
+        host: None,
+        service: "web".parse().expect("a name"),
+        url: format!("http://{address}/"),
+        rate: 200,
+        timeout: Period::from_secs(5),
+    };
+    let stop = CancellationToken::new();
+    let (kept, never) = (Checks::default(), Checks::default());
+    let later = stop.clone();
+    let (kept, never, ()) = tokio::join!(
+        kept.probe(probe(server_that_closes_after(2)), stop.clone()),
+        never.probe(probe(server_that_closes_after(0)), stop),
+        async move {
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            later.cancel();
+        }
+    );
+    assert!(kept.sent_again > 0 && kept.failures == 0, "{kept:?}");
+    assert!(
+        never.failures == never.requests && never.requests > 0 && never.sent_again == 0,
+        "{never:?}"
     );
 }

@@ -1,5 +1,7 @@
 //! Whose an agent's socket on another machine is, from what is asked there. Pure.
 
+use std::path::Path;
+
 /// What is asked for a socket, `$s`: who asks, and the owner, group and mode of the socket and of
 /// its folder, as far as they are there. It fails where that cannot be looked at.
 pub(super) const SCRIPT: &str = "set -e; id -u; id -g; for it in \"$s\" \"${s%/*}\"; do if test -e \
@@ -45,7 +47,7 @@ pub(super) fn foreign(answer: &str) -> Result<Option<Foreign>, String> {
             return Ok(Some(Foreign::Owned { path, by }));
         }
         // The socket's own mode says who may connect.
-        let is_folder = !path.ends_with(".sock");
+        let is_folder = Path::new(&path).extension().is_none_or(|it| it != "sock");
         let is_open = mode & 0o002 != 0 || (mode & 0o020 != 0 && gid != group && gid != 0);
         if is_folder && is_open {
             return Ok(Some(Foreign::Open { path }));

@@ -48,8 +48,21 @@ pub fn facts(variables: Variables<'_>) -> CiFacts {
     }
 }
 
-/// The first server that says so is believed.
+/// The first server that says so is believed. Some name the two sides as branches, some as refs.
 fn change(said: Variables<'_>) -> Option<Change> {
+    let change = said_by(said)?;
+    let short = |side: String| match side.strip_prefix("refs/heads/") {
+        Some(branch) => branch.to_owned(),
+        None => side,
+    };
+    Some(Change {
+        from: change.from.map(short),
+        into: change.into.map(short),
+        ..change
+    })
+}
+
+fn said_by(said: Variables<'_>) -> Option<Change> {
     jenkins(said)
         .or_else(|| gitlab(said))
         .or_else(|| github(said))
@@ -491,7 +504,7 @@ mod tests {
                     ("SYSTEM_PULLREQUEST_ISFORK", "False"),
                     ("BUILD_SOURCEBRANCH", "refs/pull/31/merge"),
                 ],
-                change("31", "", "refs/heads/develop", Some(false)),
+                change("31", "", "develop", Some(false)),
             ),
             (
                 &[

@@ -6,6 +6,7 @@ use parse_dockerfile::Instruction;
 use serde_json::Value;
 
 use super::LARGEST;
+use super::python::Python;
 use crate::files;
 
 /// What kind of project it is.
@@ -30,12 +31,7 @@ pub enum Kind {
         main: String,
     },
     /// A Python program.
-    Python {
-        /// What installs what it needs.
-        install: Option<&'static str>,
-        /// What Python starts.
-        main: String,
-    },
+    Python(Python),
     /// Any other folder.
     Plain,
 }
@@ -103,41 +99,7 @@ fn tcp(word: &str) -> Option<u16> {
 }
 
 fn cargo(root: &Path) -> Option<Kind> {
-    let manifest = text(&root.join("Cargo.toml"))?;
-    if let Some(name) = package(&manifest) {
-        return Some(Kind::Cargo(name));
-    }
-    let member = |folder: std::fs::DirEntry| {
-        let folder = folder.path();
-        let has_program = folder.join("src/main.rs").is_file();
-        let manifest = text(&folder.join("Cargo.toml")).filter(|_| has_program)?;
-        package(&manifest)
-    };
-    let folders = [root.to_path_buf(), root.join("crates"), root.join("apps")];
-    let entries = folders
-        .iter()
-        .flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten());
-    let mut programs: Vec<String> = entries.flatten().filter_map(member).collect();
-    programs.sort();
-    Some(Kind::Cargo(
-        programs
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| "app".to_owned()),
-    ))
-}
-
-/// The name of the package that a manifest of Cargo is of.
-fn package(manifest: &str) -> Option<String> {
-    let (_, section) = manifest.split_once("[package]")?;
-    let own = section.lines().take_while(|line| !line.starts_with('['));
-    let name = own
-        .filter_map(|line| line.split_once('='))
-        .find_map(|(key, value)| {
-            let name = value.trim().trim_matches(['"', '\'']);
-            (key.trim() == "name").then(|| name.to_owned())
-        });
-    name.filter(|name| !name.is_empty() && name.chars().all(is_plain) && !name.contains('.'))
+    super::cargo::program(root).map(Kind::Cargo)
 }
 
 fn go(root: &Path) -> Option<Kind> {
@@ -192,21 +154,7 @@ fn npm(root: &Path) -> Option<Kind> {
 }
 
 fn python(root: &Path) -> Option<Kind> {
-    let has = |name: &str| root.join(name).is_file();
-    let install = if has("requirements.txt") {
-        Some("python3 -m pip install --target .packages -r requirements.txt")
-    } else if has("pyproject.toml") {
-        Some("python3 -m pip install --target .packages .")
-    } else {
-        None
-    };
-    let usual = ["app.py", "main.py", "server.py", "manage.py"];
-    let main = usual.into_iter().find(|name| has(name));
-    if install.is_none() && main.is_none() {
-        return None;
-    }
-    let main = main.unwrap_or("app.py").to_owned();
-    Some(Kind::Python { install, main })
+    super::python::python(root).map(Kind::Python)
 }
 
 #[cfg(test)]
@@ -305,11 +253,9 @@ mod tests {
         ] {
             assert_eq!(of(files), expected, "{files:?}");
         }
-        assert!(
-            matches!(of(&[("requirements.txt", "flask")]), Kind::Python { install: Some(_), main } if main == "app.py")
-        );
-        assert!(
-            matches!(of(&[("main.py", "")]), Kind::Python { install: None, main } if main == "main.py")
-        );
+        let python = of(&[("requirements.txt", "flask")]);
+        assert!(matches!(python, Kind::Python(found) if found.install.is_some()));
+        let python = of(&[("main.py", "")]);
+        assert!(matches!(python, Kind::Python(found) if found.install.is_none()));
     }
 }

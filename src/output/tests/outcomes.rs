@@ -75,6 +75,7 @@ fn a_release_that_went_live_is_shown_with_its_measurement_and_where_it_answers()
         probe: Some(ProbeReport {
             requests: 1204,
             uncounted: 0,
+            sent_again: 2,
             bad_answers: 0,
             failures: 0,
             slowest_micros: 3_470,

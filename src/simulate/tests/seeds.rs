@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use crate::model::ReleaseNumber;
 use crate::model::facts::Facts;
 use crate::model::outcome::Ending;
 use crate::model::promotion::Strategy;
+use crate::model::release::{Release, ReleaseStatus};
 use crate::model::workload::WorkloadKind;
 use crate::simulate::ports::SECRET;
 use crate::simulate::samples::scenario;
@@ -29,10 +31,15 @@ struct Story {
     world: Arc<World>,
     /// What is to be deployed.
     wanted: Scenario,
+    /// Which one that is.
+    content: u8,
+    strategy: Strategy,
     runs: usize,
     /// What was live when a run was done last: where another one, which finds what was cut off,
     /// moves traffic back to.
     settled: Vec<String>,
+    /// What had live traffic when a run was over.
+    was_live: Vec<ReleaseNumber>,
     /// What happened, for a reader.
     told: String,
     broken: Vec<String>,
@@ -47,8 +54,11 @@ impl Story {
         let mut story = Self {
             world: Arc::new(first.world()),
             wanted: scenario(2, strategy),
+            content: 2,
+            strategy,
             runs: 0,
             settled: Vec::new(),
+            was_live: Vec::new(),
             told: format!("{strategy:?}"),
             broken: Vec::new(),
             dice,
@@ -73,13 +83,20 @@ impl Story {
         self.runs.to_string()
     }
 
+    fn wants_another(&mut self) {
+        self.content += 1;
+        self.wanted = scenario(self.content, self.strategy);
+    }
+
     async fn undisturbed(&mut self, scenario: &Scenario) -> Ran {
         let name = self.name();
         // Whoever had the lock is dead by now.
         self.world.store.expire();
         let taken = Locked::take(scenario, &self.world, Arc::new(NoFaults), &name).await;
         let locked = taken.expect("the lock is free");
-        Box::pin(locked.carry_out(scenario, None)).await
+        let ran = Box::pin(locked.carry_out(scenario, None)).await;
+        self.note_live();
+        ran
     }
 
     /// A run in which anything may go wrong. While it is paused, another one takes its place.
@@ -121,6 +138,7 @@ impl Story {
                 () = later(&runner.hold) => (run.await, false),
             }
         };
+        self.note_live();
         self.world.store.expire();
         let happened = chance.happened().join(", ");
         let _ = write!(self.told, "\n  run {name} ({happened}): {:?}", ran.came);
@@ -183,7 +201,13 @@ impl Story {
         let mut ended = false;
         for _ in 0..RUNS {
             let ran = self.undisturbed(&wanted).await;
-            let _ = write!(self.told, "\n  undisturbed: {:?}", ran.came);
+            let _ = write!(
+                self.told,
+                "\n  undisturbed: {:?}\n    {}\n    {}",
+                ran.came,
+                shown(&self.world.engine.facts()),
+                steps(&ran),
+            );
             if ran.came.is_done() {
                 ended = true;
                 break;
@@ -199,10 +223,55 @@ impl Story {
             "there is something to do after everything was done",
         );
         let live = live(&self.world.engine.facts());
-        let is_second = !live.is_empty() && live.iter().all(|it| it.contains("\"2\""));
-        self.expect(is_second, "the second release is not what is live");
+        let last = format!("\"{}\"", self.content);
+        let is_last = !live.is_empty() && live.iter().all(|it| it.contains(&last));
+        self.expect(is_last, "what was wanted last is not what is live");
+        self.has_a_history().await;
         let is_told = self.world.store.texts().contains(SECRET);
         self.expect(!is_told, "a secret's value is written down");
+    }
+
+    /// Whatever had live traffic when a run was over is in the history, however that run ended.
+    async fn has_a_history(&mut self) {
+        let state = self.wanted.state(&self.world).await;
+        let was_live = std::mem::take(&mut self.was_live);
+        for &number in &was_live {
+            let known = state.releases.iter();
+            let known: Vec<_> = known.map(|it| (it.number, &it.status)).collect();
+            let what = format!("release {number} had live traffic, and the history has {known:?}");
+            self.expect(state.release(number).is_some(), &what);
+        }
+
+        let had_traffic = |number: &&ReleaseNumber| {
+            let is_good = |release: &Release| {
+                matches!(
+                    release.status,
+                    ReleaseStatus::Live | ReleaseStatus::Superseded
+                )
+            };
+            state.release(**number).is_some_and(is_good)
+        };
+        let live = state.live().map(|release| release.number);
+        let mut before = was_live
+            .iter()
+            .rev()
+            .filter(|number| Some(**number) != live);
+        let before = before.find(had_traffic).copied();
+        let back = live.and_then(|live| state.previous_good(live));
+        let back = back.map(|release| release.number);
+        let what =
+            format!("{before:?} had traffic before {live:?}, and a rollback goes to {back:?}");
+        self.expect(was_live.is_empty() || before == back, &what);
+    }
+
+    /// What is put in the place of another may be half there, and is nothing to go back to then.
+    fn note_live(&mut self) {
+        if self.strategy != Strategy::BlueGreen {
+            return;
+        }
+        let facts = self.world.engine.facts();
+        let live = facts.live().map(|(_, there)| there.label.number);
+        self.was_live.extend(live);
     }
 
     fn verdict(mut self) -> Result<(), String> {
@@ -260,6 +329,11 @@ fn live(facts: &Facts) -> Vec<String> {
 async fn tell(seed: u64) -> Result<(), String> {
     let mut story = Story::of(seed).await;
     for _ in 0..=story.dice.below(4) {
+        story.disturbed().await;
+    }
+    // Somebody has changed it meanwhile.
+    if story.dice.once_in(3) {
+        story.wants_another();
         story.disturbed().await;
     }
     story.ends_well().await;

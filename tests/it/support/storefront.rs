@@ -4,8 +4,9 @@
 //! `/` answers with `message.txt`, `/healthz` with 200 unless told otherwise, `/echo` with the
 //! request's body, `/slow?ms=N` after N milliseconds, `/headers` with the request's headers, `/ws`
 //! echoes WebSocket messages, `/file?PATH` answers with a file, `/descriptors` with what it has
-//! open. While there is a file at `SICK_FILE`, `/healthz` fails. `TELL` names variables whose
-//! values it writes into its log. `FAIL_HEALTH`, `FAIL_ROOT`, `CRASH_AFTER_MS`, `START_DELAY_MS`,
+//! open. While there is a file at `SICK_FILE`, `/healthz` fails; while there is one at
+//! `CRASH_FILE`, it crashes. `TELL` names variables whose
+//! values it writes into its log. `FAIL_HEALTH`, `FAIL_ROOT`, `START_DELAY_MS`,
 //! `EAT_MIB` and `FAIL_START` make it misbehave. With `ADMIN` it answers at `PORT_ADMIN`, too,
 //! and with `LINE` each line at `PORT_LINE`. SIGTERM stops accepting, lets requests finish, and
 //! ends with 0.
@@ -58,9 +59,11 @@ async fn main() {
     if let Some(delay) = millis("START_DELAY_MS") {
         tokio::time::sleep(delay).await;
     }
-    if let Some(delay) = millis("CRASH_AFTER_MS") {
+    if let Some(file) = told("CRASH_FILE") {
         tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
+            while !Path::new(&file).exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
             eprintln!("crashing as told");
             std::process::exit(4);
         });
