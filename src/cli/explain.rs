@@ -33,7 +33,9 @@ fn advice(error: &Error) -> (Exit, String) {
         Error::Forge(error) => (Exit::Failed, error.help.clone()),
         Error::Discover(error) => (Exit::Failed, error.help.clone()),
         Error::Inventory(error) => (Exit::Failed, error.help.clone()),
-        Error::NotApproved { help, .. } => (Exit::Failed, help.clone()),
+        Error::NotApproved { help, .. } | Error::Machine { help, .. } => {
+            (Exit::Failed, help.clone())
+        }
         Error::Hook { detail, .. } => {
             let lines: Vec<&str> = detail.iter().map(String::as_str).collect();
             let help = [&lines[..], &["nothing was changed"]].concat();
@@ -75,10 +77,10 @@ fn advice(error: &Error) -> (Exit, String) {
             Exit::Failed,
             "look at `build:` in shipit.yaml: context, inputs and copy".to_owned(),
         ),
-        Error::Scm(_) => (
-            Exit::Failed,
-            "look at the Git repository in the project's folder".to_owned(),
-        ),
+        Error::Scm(error) => {
+            let general = || "look at the Git repository in the project's folder".to_owned();
+            (Exit::Failed, error.help.clone().unwrap_or_else(general))
+        }
         Error::Config(_) | Error::Engine(_) | Error::Store(_) => (Exit::Failed, String::new()),
     }
 }

@@ -38,6 +38,13 @@ impl DesiredError {
         }
     }
 
+    /// The same of this place.
+    #[must_use]
+    pub(super) fn at(mut self, place: &DesiredPlace) -> Self {
+        self.place = Some(place.clone());
+        self
+    }
+
     /// The same of what this key says.
     #[must_use]
     pub(super) fn of_key(mut self, key: impl Into<String>) -> Self {

@@ -14,7 +14,7 @@ pub(super) fn without_code(text: &str) -> String {
         let trimmed = line.trim();
         let begins = trimmed.starts_with("<%") && !trimmed.starts_with("<%=");
         let stays = !is_code && !begins;
-        is_code = (is_code || begins) && !ends(trimmed);
+        is_code = (is_code || begins) && !trimmed.contains("%>");
         if stays {
             kept.push_str(line);
         } else if line.ends_with('\n') {
@@ -22,10 +22,6 @@ pub(super) fn without_code(text: &str) -> String {
         }
     }
     kept
-}
-
-fn ends(line: &str) -> bool {
-    line.ends_with("%>")
 }
 
 #[cfg(test)]
@@ -38,6 +34,9 @@ mod tests {
         let kept = without_code(text);
         assert_eq!(kept, "\nservice: a\n\n\n\nimage: <%= y %>\n");
         assert_eq!(without_code("a: b"), "a: b");
+        // What stands behind its end ends it all the same.
+        let text = "<% x %> # y\nservice: a\n<%# note %> z\nimage: b\n";
+        assert_eq!(without_code(text), "\nservice: a\n\nimage: b\n");
         assert_eq!(
             without_code("a: <%= 1 %>\n<%= b %>"),
             "a: <%= 1 %>\n<%= b %>"

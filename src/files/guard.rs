@@ -8,9 +8,10 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::process::{ChildStdin, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use rustix::io::ioctl_fionbio;
 use rustix::process::Signal;
 
 use super::environment;
@@ -33,7 +34,7 @@ static GUARD: Mutex<Guard> = Mutex::new(Guard {
 
 /// What runs, and who is told of it.
 struct Guard {
-    to: Option<ChildStdin>,
+    to: Option<Child>,
     under_way: UnderWay,
 }
 
@@ -98,9 +99,14 @@ impl Guard {
     /// Tells the other process; one that somebody has ended is started once more. Without one the
     /// programs run all the same.
     fn say(&mut self, arguments: &[String], line: &str) {
-        let is_said = |to: &mut ChildStdin| to.write_all(line.as_bytes()).is_ok();
-        if self.to.as_mut().is_some_and(is_said) {
+        if self.to.as_mut().is_some_and(|to| write(to, line).is_ok()) {
             return;
+        }
+        // One that is stopped reads nothing, and would take the end of its pipe for that of this
+        // process later: it ends before its pipe does.
+        if let Some(mut before) = self.to.take() {
+            let _ = before.kill();
+            let _ = before.wait();
         }
         self.to = start(arguments).ok();
         let all = self.under_way.iter();
@@ -108,15 +114,24 @@ impl Guard {
             .map(|(word, process)| self::line(word, *process))
             .collect();
         if let Some(to) = &mut self.to {
-            let _ = to.write_all(all.as_bytes());
+            let _ = write(to, &all);
         }
     }
 }
 
-fn start(arguments: &[String]) -> io::Result<ChildStdin> {
+/// Writes without waiting for whoever reads.
+fn write(to: &mut Child, text: &str) -> io::Result<()> {
+    let Some(pipe) = &mut to.stdin else {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    };
+    ioctl_fionbio(&*pipe, true)?;
+    pipe.write_all(text.as_bytes())
+}
+
+fn start(arguments: &[String]) -> io::Result<Child> {
     // By the link of the kernel it is this very program, even when another one has been put in its
     // place.
-    let mut child = environment::blocking_program("/proc/self/exe")
+    environment::blocking_program("/proc/self/exe")
         .arg0(NAME)
         .args(arguments)
         .current_dir("/")
@@ -126,10 +141,8 @@ fn start(arguments: &[String]) -> io::Result<ChildStdin> {
         .stderr(Stdio::null())
         // What a terminal sends to interrupt the run is not for it.
         .process_group(0)
-        .spawn()?;
-    let to = child.stdin.take();
-    // It is waited for by whoever gets the orphans of this process.
-    to.ok_or_else(|| io::Error::other("it has no pipe"))
+        // It is waited for by whoever gets the orphans of this process.
+        .spawn()
 }
 
 /// Learns of programs until the standard input ends, and ends those that are left.
@@ -209,9 +222,10 @@ mod tests {
 
     #[test]
     fn a_process_that_has_the_number_of_another_is_left_alone() {
-        let mut other = Command::new("sleep")
-            .arg("600")
+        let mut other = Command::new("cat")
             .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .expect("it starts");
         let started = started(other.id()).expect("it runs");
@@ -220,10 +234,40 @@ mod tests {
             started: started - 1,
         };
         end(&Mark::random(), Some(taken));
-        assert!(other.try_wait().expect("ours").is_none(), "it runs");
+        // What a signal was sent to answers no more.
+        let mut to = other.stdin.take().expect("a pipe");
+        to.write_all(b"x").expect("it runs");
+        let mut answer = [0];
+        let from = other.stdout.as_mut().expect("a pipe");
+        from.read_exact(&mut answer).expect("it runs");
+        assert_eq!(&answer, b"x");
 
         let own = Process { started, ..taken };
         end(&Mark::random(), Some(own));
         other.wait().expect("it has ended");
+    }
+
+    #[test]
+    fn one_that_reads_nothing_is_ended_and_another_takes_its_place() {
+        let silent = Command::new("sleep")
+            .arg("600")
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let pid = silent.id();
+        let mut guard = Guard {
+            to: Some(silent),
+            under_way: UnderWay::new(),
+        };
+        let line = "x".repeat(200);
+        // A pipe is full at some time; this program takes the argument for one of its own.
+        while guard.to.as_ref().is_some_and(|to| to.id() == pid) {
+            guard.say(&["--list".to_owned()], &line);
+        }
+        assert_eq!(started(pid), None);
+        if let Some(mut other) = guard.to {
+            let _ = other.kill();
+            let _ = other.wait();
+        }
     }
 }

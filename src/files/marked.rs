@@ -57,6 +57,13 @@ impl Mark {
         any
     }
 
+    /// Whether any process has it.
+    #[must_use]
+    pub fn is_had(&self) -> bool {
+        let entry = format!("{VARIABLE}={}", self.0);
+        processes().any(|pid| has(pid, entry.as_bytes()))
+    }
+
     /// Ends all that have it, and what they start meanwhile.
     pub fn end(&self) {
         for _ in 0..ROUNDS {
@@ -104,9 +111,11 @@ mod tests {
         };
         let (mut own, mut other) = (start(&mark), start(&Mark::random()));
 
+        assert!(mark.is_had());
         mark.end();
         own.wait().expect("it ends");
         assert!(!mark.signal(Signal::CONT), "none is left");
+        assert!(!mark.is_had());
         assert!(started(other.id()).is_some());
 
         other.kill().expect("ended");

@@ -21,6 +21,7 @@ pub mod process;
 pub mod program;
 mod read;
 pub mod removal;
+pub mod temporary;
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write as _};

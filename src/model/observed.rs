@@ -57,6 +57,8 @@ pub struct ImageFacts {
     pub found: Option<Digest>,
     /// How many files differ from the inputs of the live release, when those are known.
     pub changed_files: Option<usize>,
+    /// The inputs that Git ignores, where it sees no difference.
+    pub ignored_files: Vec<String>,
     /// Whether it is there, and to be built again all the same.
     pub rebuild: bool,
 }

@@ -218,6 +218,7 @@ async fn image(
         inputs,
         found,
         changed_files: None,
+        ignored_files: Vec::new(),
         rebuild: false,
     })
 }

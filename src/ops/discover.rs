@@ -156,7 +156,7 @@ fn is_valid(files: &Files) -> Result<(), Error> {
         what: what.to_owned(),
         source,
     };
-    let folder = tempfile::tempdir().map_err(|error| failed("making a folder", error))?;
+    let folder = files::temporary::folder().map_err(|error| failed("making a folder", error))?;
     put(folder.path(), files)?;
     match config::load(folder.path()) {
         Ok(_) => Ok(()),

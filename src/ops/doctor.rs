@@ -49,6 +49,7 @@ pub async fn examine(session: &Session) -> Result<Vec<CheckResult>, Error> {
     }
     found.push(state(session).await);
     found.extend(folders(session, environment));
+    found.push(temporary_files());
     found.extend(state_of_a_folder(environment));
     let services = desired.services.values();
     let secrets: BTreeMap<&str, &SecretRef> = services
@@ -157,6 +158,16 @@ async fn state(session: &Session) -> CheckResult {
             &error,
             "`shipit state restore` goes back to the one before",
         ),
+    }
+}
+
+/// Whether builds and renderers have a folder for what they make on the way.
+fn temporary_files() -> CheckResult {
+    let place = std::env::temp_dir();
+    let what = format!("temporary files can be written in {}", place.display());
+    match files::temporary::folder() {
+        Ok(_) => ok(what),
+        Err(error) => failing(what, &error, files::temporary::HELP),
     }
 }
 

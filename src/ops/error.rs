@@ -83,6 +83,14 @@ pub enum Error {
         /// What to do instead.
         help: String,
     },
+    /// This machine lacks something that the run would need.
+    #[error("{what}")]
+    Machine {
+        /// What, and why.
+        what: String,
+        /// What to do.
+        help: String,
+    },
     /// What runs already is nothing that a configuration could be proposed of.
     #[error(transparent)]
     Discover(#[from] DiscoverError),

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::files::temporary;
 use crate::model::desired::Desired;
 use crate::model::facts::{Facts, Overview};
 use crate::model::observed::Observed;
@@ -374,7 +375,20 @@ async fn observed(
             image.rebuild = image.found.take().is_some();
         }
     }
+    room_for_builds(&observed)?;
     Ok(observed)
+}
+
+/// A build is made in a folder for temporary files: without one nothing is begun.
+fn room_for_builds(observed: &Observed) -> Result<(), Error> {
+    if observed.images.values().all(|image| image.found.is_some()) {
+        return Ok(());
+    }
+    let made = temporary::folder().map(drop);
+    made.map_err(|error| Error::Machine {
+        what: format!("a build has nowhere to go: {error}"),
+        help: temporary::HELP.to_owned(),
+    })
 }
 
 /// How much changed since the live release: a help for the reader, and no reason to fail.
@@ -396,6 +410,12 @@ async fn count_changes(session: &Session, desired: &Desired, observed: &mut Obse
         };
         let context = spec.context();
         image.changed_files = session.scm.changed_files(&commit, context).await.ok();
+        // Then it is something that Git does not see.
+        if image.changed_files == Some(0) {
+            let files = image.inputs.files.keys();
+            let ignored = session.scm.ignored(context, files).await;
+            image.ignored_files = ignored.unwrap_or_default();
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use ignore::WalkBuilder;
 use crate::config::Project;
 use crate::config::schema::{ChartCrds, EnvironmentConfig, TrafficConfig};
 use crate::desired::cluster::{Sources, Tool, globs, tools};
-use crate::desired::{DesiredError, NamedFile, named_files};
+use crate::desired::{DesiredError, DesiredPlace, NamedFile, named_files};
 use crate::files::beneath::{BeneathError, Links, Root};
 use crate::model::EnvironmentName;
 use crate::model::kind::Capabilities;
@@ -163,7 +163,13 @@ fn files(root: &Path, globs: &[String]) -> Result<BTreeMap<PathBuf, String>, Err
             let text = project.text(&real, LARGEST);
             files.insert(
                 path.to_path_buf(),
-                text.map_err(|error| unreadable(&error))?,
+                text.map_err(|error| DesiredError {
+                    place: Some(DesiredPlace::File {
+                        path: path.to_path_buf(),
+                        line: 1,
+                    }),
+                    ..unreadable(&error)
+                })?,
             );
         }
     }

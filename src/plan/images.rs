@@ -172,11 +172,58 @@ fn why(image: &ImageFacts) -> String {
     }
     match image.changed_files {
         Some(1) => "1 file changed since the live release".to_owned(),
-        Some(0) => "the build's own description changed".to_owned(),
+        Some(0) => unseen(image),
         Some(files) => format!("{files} files changed since the live release"),
         None => match image.inputs.files.len() {
             1 => "no image was built from this 1 input file".to_owned(),
             files => format!("no image was built from these {files} input files"),
         },
+    }
+}
+
+/// What may have changed where no file did that Git sees.
+fn unseen(image: &ImageFacts) -> String {
+    let own = "the build's own description";
+    let own = if image.inputs.bases.is_empty() {
+        own.to_owned()
+    } else {
+        format!("{own} or what it is built on")
+    };
+    let ignored = match image.ignored_files.as_slice() {
+        [] => return format!("{own} changed"),
+        [only] => only.clone(),
+        [first, rest @ ..] => format!("one of {first} and {} more", rest.len()),
+    };
+    format!("no file that Git sees changed: {own} did, or {ignored}, ignored by Git")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::ContentHash;
+    use crate::model::build::Inputs;
+
+    #[test]
+    fn what_git_does_not_see_is_a_reason_to_build_that_is_named() {
+        let mut image = ImageFacts {
+            inputs: Inputs {
+                hash: ContentHash::of(b"a"),
+                files: BTreeMap::new(),
+                bases: BTreeMap::new(),
+            },
+            found: None,
+            changed_files: Some(0),
+            ignored_files: Vec::new(),
+            rebuild: false,
+        };
+        assert_eq!(why(&image), "the build's own description changed");
+        image.ignored_files = vec!["app/gen.txt".to_owned()];
+        assert_eq!(
+            why(&image),
+            "no file that Git sees changed: the build's own description did, or app/gen.txt, \
+             ignored by Git"
+        );
     }
 }

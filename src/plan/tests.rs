@@ -286,6 +286,7 @@ impl World {
                     inputs,
                     found,
                     changed_files: None,
+                    ignored_files: Vec::new(),
                     rebuild: false,
                 },
             )

@@ -16,6 +16,8 @@ pub struct ScmError {
     pub what: String,
     /// Why there is no answer.
     pub reason: String,
+    /// What to do, where more is known than that it is the repository's.
+    pub help: Option<String>,
 }
 
 /// Commits that were asked for.

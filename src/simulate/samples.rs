@@ -167,6 +167,7 @@ pub(crate) fn scenario(version: u8, strategy: Rollout) -> Scenario {
             inputs: inputs(version),
             found: None,
             changed_files: None,
+            ignored_files: Vec::new(),
             rebuild: false,
         };
         (name.clone(), facts)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::support::build_server::without_build_server;
-use crate::support::{Said, World, shipit};
+use crate::support::{Said, World, is_root, shipit};
 
 const BRANCHES: &str = "branches:
   develop: {environment: develop}
@@ -539,4 +539,44 @@ fn what_the_rules_need_is_fetched_where_the_configuration_says_so() {
     forge.check_staging().code(0);
     let wrong = Forge::with(&BRANCHES.replace("branches:\n", "branches:\n  fetch: often\n"));
     wrong.check_staging().code(1).says("shipit.yaml:4:10");
+}
+
+#[test]
+fn a_repository_of_another_users_is_read_where_the_environment_says_so() {
+    if !is_root() {
+        eprintln!("skipped: only root can give a folder away");
+        return;
+    }
+    let world = World::new();
+    world.configure();
+    for arguments in [
+        &["init", "--quiet"][..],
+        &["config", "user.name", "kim"],
+        &["config", "user.email", "kim@example.com"],
+        &["add", "."],
+        &["commit", "--quiet", "-m", "first"],
+    ] {
+        world.git(arguments);
+    }
+    for path in ["", ".git"] {
+        std::os::unix::fs::chown(world.file(path), Some(12345), None).expect("given away");
+    }
+
+    let plan = || {
+        let mut plan = world.command(&["plan", "--env", "staging"]);
+        plan.env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1");
+        plan
+    };
+    let refused = plan().output().expect("it starts");
+    let refused = Said::from(&refused).code(1);
+    let command = "git config --global --add safe.directory ";
+    let refused = refused.says("detected dubious ownership").says(command);
+    refused.says_not("\\t");
+
+    let mut plan = plan();
+    plan.env("GIT_CONFIG_COUNT", "1")
+        .env("GIT_CONFIG_KEY_0", "safe.directory")
+        .env("GIT_CONFIG_VALUE_0", "*");
+    Said::from(&plan.output().expect("it starts")).code(0);
 }

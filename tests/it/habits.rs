@@ -318,6 +318,38 @@ fn logs_are_narrowed_by_time_and_by_an_expression() {
 }
 
 #[test]
+fn logs_have_what_was_put_aside() {
+    let world = World::live();
+    let slot = world.agent_folder().join("logs/shop/staging/blue/1");
+    std::fs::write(slot.join("web.0.log.1"), "before it was put aside\n").expect("a file");
+    let logs = |arguments: &[&str]| world.run(&[&["logs", "--env", "staging"], arguments].concat());
+    let all = logs(&[]).code(0).says("before it was put aside").stdout;
+    let at = |text: &str| all.find(text).expect(text);
+    assert!(
+        at("before it was put aside") < at("storefront listens"),
+        "{all}"
+    );
+    logs(&["--since", "1h", "--grep", "put aside"])
+        .code(0)
+        .says("before it was");
+    logs(&["-n", "1"]).code(0).says_not("put aside");
+}
+
+#[test]
+fn a_folder_for_temporary_files_that_is_not_there_is_told_before_anything_is_done() {
+    let world = World::new();
+    for command in [&["plan"][..], &["apply", "--auto-approve"], &["doctor"]] {
+        let mut command = world.command(&[command, &["--env", "staging"]].concat());
+        let output = command.env("TMPDIR", "/nonexistent").output();
+        Said::from(&output.expect("it starts"))
+            .code(1)
+            .says("/nonexistent (TMPDIR): No such file or directory");
+    }
+    let history = world.run(&["history", "--env", "staging"]).code(0);
+    history.says_not("failed");
+}
+
+#[test]
 fn a_command_runs_in_an_instance_and_its_exit_code_is_shipits() {
     let mut world = World::new();
     world

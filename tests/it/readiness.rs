@@ -6,7 +6,7 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 
-use crate::support::{World, finish, until};
+use crate::support::{World, finish, started_with, until};
 
 /// The first instance in blue, as an observer sees it.
 fn instance(world: &World) -> Value {
@@ -116,4 +116,32 @@ fn a_socket_that_the_agent_opened_is_the_services() {
     world.apply().code(0);
     assert_eq!(world.get(), "v1");
     assert_eq!(world.get_path("/env?LISTEN_FDNAMES"), "http");
+}
+
+#[test]
+fn a_service_that_puts_itself_into_the_background_is_told_so_and_leaves_nothing() {
+    let mut world = World::new();
+    // Nothing else sleeps for so long.
+    let seconds = format!("{}.5", 1_000_000 + std::process::id());
+    let script = format!("\"setsid sleep {seconds} </dev/null >/dev/null 2>&1 & exit 0\"");
+    let command = format!("[sh, -c, {script}]");
+    world.service.insert("command".to_owned(), command);
+    let health = "{path: /healthz, interval: 100ms, failures: 2, start_within: 20s}";
+    world.service.insert("health".to_owned(), health.to_owned());
+
+    world
+        .apply()
+        .code(1)
+        .says("it put itself into the background");
+    until("nothing of it is left", || started_with(&seconds) == 0);
+}
+
+#[test]
+fn a_service_that_listens_at_another_address_is_told_where() {
+    let mut world = World::new();
+    world.env.insert("HOST".to_owned(), "127.0.0.2".to_owned());
+    let health = "{path: /healthz, interval: 100ms, start_within: 3s}";
+    world.service.insert("health".to_owned(), health.to_owned());
+    let said = world.apply().code(1).says("it listens at 127.0.0.2:");
+    said.says("have it listen at 0.0.0.0 or 127.0.0.1");
 }

@@ -1,13 +1,13 @@
 //! What the instances of an environment wrote, and what comes.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use jiff::Timestamp;
 
 use crate::agent::engine::Agent;
-use crate::agent::log::instances::{Follower, Past};
+use crate::agent::log::reader::{Part, Reader};
 use crate::model::facts::Facts;
 use crate::model::release::ReleaseNumber;
 use crate::port::engine::{EngineError, LogLine, LogQuery, Scope};
@@ -16,32 +16,26 @@ use crate::redact::LineStream;
 /// How often a followed log is looked at.
 const FOLLOW: Duration = Duration::from_millis(200);
 
-/// One instance's log.
-#[derive(Debug)]
+/// One instance's log, as far as it was not read yet.
 struct Log {
     /// Whose it is, without a text.
     line: LogLine,
     path: PathBuf,
-    /// How long it was when it was asked for: what comes behind that is read on.
-    until: u64,
-}
-
-/// A log that is read on.
-struct Followed {
-    /// Whose it is, without a text.
-    line: LogLine,
-    follower: Follower,
+    part: Part,
+    /// None until it is looked at, and while there is none.
+    reader: Option<Reader>,
     shown: LineStream,
 }
 
-/// What was written to a log until now, as far as it was not read yet.
+/// All logs that are asked for.
 struct Reading {
-    log: Log,
-    tail: Option<usize>,
-    since: Option<Timestamp>,
-    /// None until it is looked at.
-    past: Option<Past>,
-    shown: LineStream,
+    /// Those whose past is not read to its end.
+    past: VecDeque<Log>,
+    /// Those that are followed.
+    followed: Vec<Log>,
+    follow: bool,
+    /// Whether the last look at what comes found any more.
+    is_more: bool,
 }
 
 type Shown = Vec<Result<LogLine, EngineError>>;
@@ -54,45 +48,33 @@ pub(super) fn stream(
     query: &LogQuery,
     facts: &Facts,
 ) -> BoxStream<'static, Result<LogLine, EngineError>> {
-    let mut logs = Vec::new();
-    let mut followed = Vec::new();
-    for (line, release) in asked(query, facts) {
+    let logs = asked(query, facts).into_iter().map(|(line, release)| {
         let directory = agent.folder();
         let path = directory.instance_log(scope, line.slot, release, &line.service, line.instance);
-        let mut until = u64::MAX;
-        // It is opened before its past is read: no line is left out in between.
-        if query.follow
-            && let Ok(follower) = Follower::open(&path)
-        {
-            until = follower.length();
-            followed.push(Followed {
-                line: line.clone(),
-                follower,
-                shown: agent.redactor.stream(),
-            });
+        let part = Part {
+            last: query.tail,
+            since: query.since,
+        };
+        Log {
+            line,
+            path,
+            part,
+            reader: None,
+            shown: agent.redactor.stream(),
         }
-        logs.push(Log { line, path, until });
-    }
-
-    let readings = logs.into_iter().map(|log| Reading {
-        log,
-        tail: query.tail,
-        since: query.since,
-        past: None,
-        shown: agent.redactor.stream(),
     });
-    let past = stream::iter(readings.collect::<Vec<_>>()).flat_map(read);
-    if query.follow {
-        past.chain(coming(followed)).boxed()
-    } else {
-        past.boxed()
-    }
-}
 
-/// The lines of one log until now.
-fn read(reading: Reading) -> BoxStream<'static, Result<LogLine, EngineError>> {
+    let reading = Reading {
+        past: logs.collect(),
+        followed: Vec::new(),
+        follow: query.follow,
+        is_more: true,
+    };
     stream::unfold(Some(reading), |reading| async move {
         let reading = reading?;
+        if reading.past.is_empty() && !reading.is_more {
+            tokio::time::sleep(FOLLOW).await;
+        }
         let step = tokio::task::spawn_blocking(move || reading.step());
         let (lines, rest) = step.await.ok()?;
         Some((stream::iter(lines), rest))
@@ -102,24 +84,94 @@ fn read(reading: Reading) -> BoxStream<'static, Result<LogLine, EngineError>> {
 }
 
 impl Reading {
-    /// The lines of the next piece, and what is left; nothing is left of a log that cannot be read.
+    /// The next lines, and what is left to read.
     fn step(mut self) -> (Shown, Option<Self>) {
-        let piece = match &mut self.past {
-            Some(past) => past.next(),
-            none => Past::open(&self.log.path, self.tail, self.since, self.log.until)
-                .and_then(|past| none.insert(past).next()),
-        };
-        let (texts, is_whole) = match piece {
-            Ok(Some(lines)) => {
-                let shown = lines.into_iter().flat_map(|line| self.shown.push(line));
-                (shown.collect(), false)
+        // What comes to one while others are read is read behind them.
+        if self.follow {
+            self.past.iter_mut().for_each(Log::open);
+        }
+
+        let Some(mut log) = self.past.pop_front() else {
+            if !self.follow {
+                return (Vec::new(), None);
             }
-            Ok(None) | Err(_) => (self.shown.finish(), true),
+            let lines = self.coming();
+            return (lines, Some(self));
         };
-        let lines = texts
-            .into_iter()
-            .map(|text| with_text(&self.log.line, text));
-        (lines.collect(), (!is_whole).then_some(self))
+
+        let (lines, is_whole) = log.past(self.follow);
+        match (is_whole, self.follow) {
+            (false, _) => self.past.push_front(log),
+            (true, true) => self.followed.push(log),
+            (true, false) => {}
+        }
+        (lines, Some(self))
+    }
+
+    /// What came to any of them.
+    fn coming(&mut self) -> Shown {
+        let mut shown = Vec::new();
+        self.is_more = false;
+        for log in &mut self.followed {
+            let (lines, is_more) = log.coming();
+            self.is_more |= is_more;
+            shown.extend(lines);
+        }
+        shown
+    }
+}
+
+impl Log {
+    fn open(&mut self) {
+        if self.reader.is_none() {
+            self.reader = Reader::open(&self.path, self.part).ok();
+        }
+    }
+
+    fn reader(&mut self) -> Option<&mut Reader> {
+        self.open();
+        self.reader.as_mut()
+    }
+
+    /// The lines of the next piece of its past, and whether that was the last one.
+    fn past(&mut self, follow: bool) -> (Shown, bool) {
+        let piece = self
+            .reader()
+            .and_then(|reader| reader.past().ok().flatten());
+        let is_whole = piece.is_none();
+        let mut texts = Vec::new();
+        for line in piece.unwrap_or_default() {
+            texts.extend(self.shown.push(line));
+        }
+
+        // What is followed goes on with the line that has no end yet.
+        if is_whole && !follow {
+            let last = self.reader.as_mut().and_then(Reader::finish);
+            texts.extend(last.into_iter().flat_map(|line| self.shown.push(line)));
+            texts.extend(self.shown.finish());
+        }
+        (self.with(texts), is_whole)
+    }
+
+    /// What came to it, and whether there may be more.
+    fn coming(&mut self) -> (Shown, bool) {
+        let read = self.reader().and_then(|reader| reader.coming().ok());
+        let (lines, is_more) = read.unwrap_or_default();
+        let mut texts = Vec::new();
+        for line in lines {
+            texts.extend(self.shown.push(line));
+        }
+        (self.with(texts), is_more)
+    }
+
+    fn with(&self, texts: Vec<String>) -> Shown {
+        let lines = texts.into_iter().map(|text| {
+            Ok(LogLine {
+                text,
+                ..self.line.clone()
+            })
+        });
+        lines.collect()
     }
 }
 
@@ -146,37 +198,4 @@ fn asked(query: &LogQuery, facts: &Facts) -> Vec<(LogLine, ReleaseNumber)> {
     }
 
     asked
-}
-
-/// Looks at every log again and again.
-fn coming(
-    followed: Vec<Followed>,
-) -> impl stream::Stream<Item = Result<LogLine, EngineError>> + Send + 'static {
-    stream::unfold(followed, |followed| async move {
-        tokio::time::sleep(FOLLOW).await;
-        let look = tokio::task::spawn_blocking(move || look(followed));
-        let (lines, followed) = look.await.ok()?;
-        Some((stream::iter(lines), followed))
-    })
-    .flatten()
-}
-
-/// What came to any of them.
-fn look(mut followed: Vec<Followed>) -> (Shown, Vec<Followed>) {
-    let mut lines = Vec::new();
-    for log in &mut followed {
-        for text in log.follower.read().unwrap_or_default() {
-            let shown = log.shown.push(text).into_iter();
-            lines.extend(shown.map(|text| with_text(&log.line, text)));
-        }
-    }
-    (lines, followed)
-}
-
-#[allow(clippy::unnecessary_wraps)]
-fn with_text(line: &LogLine, text: String) -> Result<LogLine, EngineError> {
-    Ok(LogLine {
-        text,
-        ..line.clone()
-    })
 }

@@ -267,27 +267,10 @@ pub(super) fn moved(address: Address, record: &EnvironmentRecord) -> EngineError
 #[async_trait]
 impl Engine for Arc<Agent> {
     async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError> {
-        let known = self
-            .environments
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(scope)
-            .cloned();
-        let Some(environment) = known else {
-            return Ok(Facts::default());
-        };
-        let mut facts = environment.state.facts();
-
-        let workloads = facts
-            .slots
-            .values_mut()
-            .flat_map(|there| there.workloads.values_mut());
-        for workload in workloads {
-            let damage = self.runtimes.damage(&self.directory, &workload.spec);
-            workload.changed_on_disk = damage.await;
+        match self.known(scope) {
+            Some(environment) => Ok(moved::observe(self, &environment).await),
+            None => Ok(Facts::default()),
         }
-        moved::look(self, &environment, &mut facts).await;
-        Ok(facts)
     }
 
     async fn secret_hashes(
@@ -474,7 +457,7 @@ impl Engine for Arc<Agent> {
     }
 
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {
-        Ok(self.observe(scope).await?.urls(role))
+        Ok(self.recorded(scope).urls(role))
     }
 
     async fn command(
@@ -490,7 +473,6 @@ impl Engine for Arc<Agent> {
         scope: &Scope,
         query: LogQuery,
     ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError> {
-        let facts = self.observe(scope).await?;
-        Ok(logs::stream(self, scope, &query, &facts))
+        Ok(logs::stream(self, scope, &query, &self.recorded(scope)))
     }
 }

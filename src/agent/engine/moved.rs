@@ -1,6 +1,8 @@
 //! What of an environment's files outside the agent's own folder somebody else has changed: units,
 //! files of proxies, and keys of etcd.
 
+use std::sync::{Arc, PoisonError};
+
 use crate::agent::engine::Agent;
 use crate::agent::engine::environment::Environment;
 use crate::agent::front::nginx::Mark;
@@ -9,9 +11,39 @@ use crate::model::Slot;
 use crate::model::drift::MovedField;
 use crate::model::facts::Facts;
 use crate::model::workload::Workload;
+use crate::port::engine::Scope;
+
+impl Agent {
+    /// What is on record, with nothing looked at: where it answers and what it wrote is known from
+    /// that alone.
+    pub(super) fn recorded(&self, scope: &Scope) -> Facts {
+        let environment = self.known(scope);
+        environment.map_or_else(Facts::default, |environment| environment.state.facts())
+    }
+
+    /// An environment that has anything here.
+    pub(super) fn known(&self, scope: &Scope) -> Option<Arc<Environment>> {
+        let environments = self.environments.lock();
+        let environments = environments.unwrap_or_else(PoisonError::into_inner);
+        environments.get(scope).cloned()
+    }
+}
+
+/// What is on record, and what has become of it on disk and in front.
+pub(super) async fn observe(agent: &Agent, environment: &Environment) -> Facts {
+    let mut facts = environment.state.facts();
+    let slots = facts.slots.values_mut();
+    for workload in slots.flat_map(|there| there.workloads.values_mut()) {
+        let damage = agent.runtimes.damage(&agent.directory, &workload.spec);
+        workload.changed_on_disk = damage.await;
+    }
+
+    look(agent, environment, &mut facts).await;
+    facts
+}
 
 /// Fills in what has moved, and what could not be looked at.
-pub(super) async fn look(agent: &Agent, environment: &Environment, facts: &mut Facts) {
+async fn look(agent: &Agent, environment: &Environment, facts: &mut Facts) {
     for (slot, there) in &mut facts.slots {
         for workload in there.workloads.values_mut() {
             workload.unit_files = units(agent, environment, *slot, &workload.spec).await;

@@ -105,6 +105,9 @@ pub struct ProcessRecord {
     /// The folder of the files that it finds, if it finds any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<PathBuf>,
+    /// What it and all that it starts are marked with, where nothing else holds them together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
 }
 
 /// Agents before this was recorded took everything back as ready.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::Request;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -64,8 +66,9 @@ pub(in crate::agent) async fn publish(
     Err(cannot(last))
 }
 
-/// The value of the key; none where there is no such key. Each member is asked once, for whoever
-/// asks here only looks.
+/// The value of the key; none where there is no such key. All members are asked at once and each
+/// one once, for whoever asks here only looks: what does not answer costs [`ANSWER`], however many
+/// there are.
 pub(in crate::agent) async fn read(publication: &Publication) -> Result<Option<String>, String> {
     let cannot =
         |reason: String| format!("the key {} could not be read: {reason}", publication.key);
@@ -73,14 +76,17 @@ pub(in crate::agent) async fn read(publication: &Publication) -> Result<Option<S
         client: client(publication.ca.as_deref()).map_err(cannot)?,
         publication,
     };
-    let mut last = "no member of etcd is named".to_owned();
-    for endpoint in &publication.endpoints {
-        match etcd.get(endpoint).await {
+    let endpoints = publication.endpoints.iter();
+    let mut answers: FuturesUnordered<_> = endpoints.map(|it| etcd.look(it)).collect();
+    let mut refused = Vec::new();
+    while let Some(answer) = answers.next().await {
+        match answer {
             Ok(found) => return Ok(found),
-            Err(refusal) => last = format!("{endpoint}: {refusal}"),
+            Err(reason) => refused.push(reason),
         }
     }
-    Err(cannot(last))
+    refused.sort();
+    Err(cannot(refused.join("; ")))
 }
 
 type Https = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -143,6 +149,13 @@ impl Etcd<'_> {
         self.ask(endpoint, "/v3/kv/put", token.as_deref(), &body)
             .await
             .map(drop)
+    }
+
+    /// Asks one member, which has so long for its login and its answer.
+    async fn look(&self, endpoint: &str) -> Result<Option<String>, String> {
+        let answer = tokio::time::timeout(ANSWER, self.get(endpoint)).await;
+        let answer = answer.unwrap_or(Err(Refusal::Silent));
+        answer.map_err(|refusal| format!("{endpoint}: {refusal}"))
     }
 
     async fn get(&self, endpoint: &str) -> Result<Option<String>, Refusal> {
@@ -244,5 +257,50 @@ mod tests {
         silent.set_nonblocking(true).expect("set");
         let asked = std::iter::from_fn(|| silent.accept().ok()).count();
         assert_eq!(asked, 1);
+    }
+
+    #[tokio::test]
+    async fn members_are_asked_at_once_and_one_that_says_nothing_hides_no_other() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        use tokio::net::TcpListener;
+
+        let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let answers = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let endpoint = |listener: &TcpListener| {
+            let address = listener.local_addr().expect("an address");
+            format!("http://{address}")
+        };
+        let publication = Publication {
+            endpoints: vec![endpoint(&silent), endpoint(&answers)],
+            key: "/shop/live".to_owned(),
+            login: None,
+            ca: None,
+        };
+
+        let (given_up, mut was_given_up) = tokio::sync::oneshot::channel();
+        let keeping_silent = tokio::spawn(async move {
+            let (mut stream, _) = silent.accept().await.expect("a request");
+            while stream
+                .read(&mut [0; 4096])
+                .await
+                .is_ok_and(|length| length > 0)
+            {}
+            let _ = given_up.send(());
+        });
+        let answering = async {
+            let (mut stream, _) = answers.accept().await.expect("a request");
+            let length = stream.read(&mut [0; 4096]).await.expect("a head");
+            assert!(length > 0);
+            let is_early = was_given_up.try_recv().is_err();
+            let body = json!({"kvs": [{"value": STANDARD.encode("green")}]}).to_string();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            let answer = [head.as_bytes(), body.as_bytes()].concat();
+            stream.write_all(&answer).await.expect("an answer");
+            (is_early, stream)
+        };
+        let (found, (is_early, _stream)) = tokio::join!(read(&publication), answering);
+        assert_eq!(found, Ok(Some("green".to_owned())));
+        assert!(is_early, "the silent one is still waited for");
+        keeping_silent.await.expect("it is given up by now");
     }
 }

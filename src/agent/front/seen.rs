@@ -1,7 +1,7 @@
 //! Whether what stands in front of the slots is as an agent has left it: files of proxies, and keys
 //! of etcd.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -10,9 +10,13 @@ use jiff::Timestamp;
 
 use crate::agent::front::etcd;
 use crate::agent::front::nginx::Mark;
+use crate::files;
 use crate::model::drift::MovedField;
 use crate::model::route::{Publication, Route};
 use crate::model::{LiveTraffic, ServiceName};
+
+/// The largest file that is compared, in bytes: what an agent writes is much less.
+const LARGEST: u64 = 16 << 20;
 
 /// What is not as it was written, by service, and what could not be looked at.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,7 +32,10 @@ pub(in crate::agent) async fn look(
     to: LiveTraffic,
 ) -> Seen {
     let mut seen = Seen::default();
-    let mut keys: BTreeMap<&Publication, Result<Option<MovedField>, String>> = BTreeMap::new();
+    let keys = keys(routes, to).await;
+    seen.unseen
+        .extend(keys.values().filter_map(|key| key.as_ref().err()).cloned());
+
     for (service, route) in routes {
         let Some(listeners) = route.listeners() else {
             continue;
@@ -40,20 +47,11 @@ pub(in crate::agent) async fn look(
                 Err(reason) => seen.unseen.push(reason),
             }
         }
-
-        // Several services may have one key: it is asked for once.
-        if let Some(publication) = &listeners.publish {
-            if !keys.contains_key(publication) {
-                let found = key(publication, to).await;
-                if let Err(reason) = &found {
-                    seen.unseen.push(reason.clone());
-                }
-                keys.insert(publication, found);
-            }
-            if let Some(Ok(Some(field))) = keys.get(publication) {
-                moved.push(field.clone());
-            }
+        let key = listeners.publish.as_ref().and_then(|key| keys.get(key));
+        if let Some(Ok(Some(field))) = key {
+            moved.push(field.clone());
         }
+
         if !moved.is_empty() {
             seen.moved.insert(service.clone(), moved);
         }
@@ -61,11 +59,24 @@ pub(in crate::agent) async fn look(
     seen
 }
 
+type Keys<'a> = BTreeMap<&'a Publication, Result<Option<MovedField>, String>>;
+
+/// What became of the keys. All are asked for at once, and one that several services have only once:
+/// a plan waits for this.
+async fn keys(routes: &BTreeMap<ServiceName, Route>, to: LiveTraffic) -> Keys<'_> {
+    let listeners = routes.values().filter_map(Route::listeners);
+    let publications = listeners.filter_map(|listeners| listeners.publish.as_ref());
+    let publications: BTreeSet<&Publication> = publications.collect();
+    let found = publications.iter().map(|publication| key(publication, to));
+    let found = futures_util::future::join_all(found).await;
+    publications.into_iter().zip(found).collect()
+}
+
 /// A file against what was written into it.
 pub(in crate::agent) fn file(path: &Path, wanted: &[u8]) -> Result<Option<MovedField>, String> {
     let field = path.display().to_string();
     let was = Some("as shipit wrote it".to_owned());
-    let there = match std::fs::read(path) {
+    let there = match files::read(path, LARGEST) {
         Ok(there) => there,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Ok(Some(MovedField {
@@ -152,5 +163,11 @@ mod tests {
         std::fs::remove_file(&path).expect("removed");
         std::fs::create_dir(&path).expect("a folder");
         assert!(look().is_err(), "what cannot be read is not as it was");
+
+        // Nobody writes into it: who opens it to read waits.
+        std::fs::remove_dir(&path).expect("removed");
+        let name = std::ffi::CString::new(path.to_str().expect("text")).expect("a name");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &name, rustix::fs::Mode::RUSR).expect("a pipe");
+        assert!(look().expect_err("no file").contains("it is a pipe"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use rustix::net::netlink::{self, SocketAddrNetlink};
@@ -60,9 +60,14 @@ impl Listening {
     }
 
     /// Whether a connection to loopback may come to it.
-    fn takes_loopback(&self) -> bool {
+    pub fn takes_loopback(&self) -> bool {
         let address = self.address.to_canonical();
         address.is_unspecified() || address == IpAddr::V4(Ipv4Addr::LOCALHOST)
+    }
+
+    /// Where it listens.
+    pub const fn at(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
     }
 
     /// As a descriptor leads to it.
@@ -87,11 +92,11 @@ fn ip(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// The sockets that listen at a port of loopback.
+/// The sockets that listen at a port of this machine.
 pub(super) fn listeners(port: u16) -> io::Result<Vec<Listening>> {
     // The tables have every connection in them, and are slow to read on a machine with many.
     let mut all = asked().or_else(|_| tables())?;
-    all.retain(|it| it.port == port && it.takes_loopback());
+    all.retain(|it| it.port == port);
     Ok(all)
 }
 

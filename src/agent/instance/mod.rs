@@ -127,7 +127,7 @@ enum Next {
     Restart,
     /// After a pause, as if nothing had been tried. What an earlier agent left, if it is not known
     /// what became of it.
-    Again(Option<ProcessRecord>),
+    Again(Option<Box<ProcessRecord>>),
 }
 
 impl Instance {
@@ -193,7 +193,7 @@ impl Instance {
                     (reason, self.unless_given_up(self.failures >= most))
                 }
                 End::TooLate(reason) => (reason, self.unless_given_up(true)),
-                End::Local(reason) => (reason, Next::Again(found.clone())),
+                End::Local(reason) => (reason, Next::Again(found.clone().map(Box::new))),
             };
             if !self.rest(reason, next).await {
                 break;
@@ -316,6 +316,7 @@ impl Instance {
             spec,
             image,
             container: process.container(),
+            mark: process.mark(),
             files: self.files.as_ref().map(|files| files.folder().to_owned()),
         };
 
@@ -396,7 +397,7 @@ impl Instance {
             entry.facts.pid = None;
             entry.facts.last_exit = Some(reason);
             entry.process = match next {
-                Next::Again(found) => found,
+                Next::Again(found) => found.map(|found| *found),
                 Next::GivenUp | Next::Restart => None,
             };
         });

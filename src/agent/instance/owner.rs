@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::agent::family::family;
@@ -18,6 +19,8 @@ pub(super) enum Owner {
     Instance,
     /// Nobody.
     Nobody,
+    /// The instance, at an address of this machine to which nothing is sent.
+    Elsewhere(SocketAddr),
     /// Somebody else: who, in words.
     Stranger(String),
 }
@@ -64,9 +67,11 @@ type Seen = Option<(PathBuf, PathBuf)>;
 /// A socket that is held may listen no more, and one of another family leaves its port to others:
 /// who listens is asked each time.
 fn find(port: u16, leader: u32, before: Seen) -> io::Result<(Owner, Seen)> {
-    let listeners = listeners(port)?;
+    let all = listeners(port)?;
+    let (listeners, others): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(Listening::takes_loopback);
     if listeners.is_empty() {
-        return Ok((Owner::Nobody, None));
+        return Ok((elsewhere(leader, &others)?, None));
     }
     if let Some((descriptor, socket)) = before
         && listeners.iter().all(|listener| listener.socket() == socket)
@@ -83,6 +88,16 @@ fn find(port: u16, leader: u32, before: Seen) -> io::Result<(Owner, Seen)> {
         }
     }
     Ok((Owner::Instance, seen))
+}
+
+/// Who is asked at loopback's first address has to listen there, and may listen at another one.
+fn elsewhere(leader: u32, others: &[Listening]) -> io::Result<Owner> {
+    if others.is_empty() {
+        return Ok(Owner::Nobody);
+    }
+    let members = Members(family(leader)?);
+    let own = others.iter().find(|it| members.holds(it).is_some());
+    Ok(own.map_or(Owner::Nobody, |own| Owner::Elsewhere(own.at())))
 }
 
 /// The processes of an instance.
@@ -173,6 +188,27 @@ mod tests {
 
         drop(listener);
         assert_eq!(own.look().await, Ok(Owner::Nobody));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_listens_at_another_address_alone_is_seen_to() {
+        let listener = TcpListener::bind("127.0.0.2:0").unwrap();
+        // A kernel may have no IPv6.
+        let six = TcpListener::bind("[::1]:0").ok();
+        for listener in [Some(listener), six].into_iter().flatten() {
+            let at = listener.local_addr().unwrap();
+            let mut own = PortOwner::new(at.port(), std::process::id());
+            assert_eq!(own.look().await, Ok(Owner::Elsewhere(at)));
+
+            let mut child = std::process::Command::new("sleep")
+                .arg("60")
+                .spawn()
+                .unwrap();
+            let others = PortOwner::new(at.port(), child.id()).look().await;
+            let _ = child.kill();
+            let _ = child.wait();
+            assert_eq!(others, Ok(Owner::Nobody), "it is a stranger's, elsewhere");
+        }
     }
 
     #[tokio::test]

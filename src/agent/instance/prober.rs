@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
 use hyper::{Request, StatusCode, header};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -21,6 +22,9 @@ use crate::model::{Host, Period};
 /// How much later than it should a timer may fire before the agent, and not the instance, is taken
 /// for the late one.
 pub(super) const LATE: Duration = Duration::from_millis(200);
+
+/// How much of a body is read, in bytes; checks read as much of theirs.
+const BODY_LIMIT: usize = 1 << 20;
 
 /// What an instance is asked with. One for all: connections to a service's health path are few.
 #[derive(Clone)]
@@ -127,8 +131,25 @@ impl Prober {
             .request(request)
             .await
             .map_err(|error| Trouble::of(&error))?;
-        verdict(path, &host, response.status())
+        verdict(path, &host, response.status())?;
+        body(path, response.into_body()).await
     }
+}
+
+/// Reads a body to its end, or as much of it as whoever asks for the sake of traffic does: a head
+/// alone is no answer.
+async fn body(path: &str, mut body: Incoming) -> Result<(), Trouble> {
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Trouble::of(&error).during(&format!("the body of {path} was cut off"))
+        })?;
+        length += frame.data_ref().map_or(0, Bytes::len);
+        if length >= BODY_LIMIT {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// What a status means. Many services refuse a host that they do not know, so a refusal is told
@@ -222,6 +243,52 @@ mod tests {
         let (head, answer) = tokio::join!(answer, prober.get(address, path, question.host));
         answer.expect("a good answer");
         head.replace(&address.to_string(), "address")
+    }
+
+    /// What is said of an answer that begins with this head and goes on with so many pieces.
+    async fn asked(head: &'static str, pieces: usize) -> Result<(), Trouble> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let answering = async move {
+            let (mut stream, _) = listener.accept().await.expect("a request");
+            let length = stream.read(&mut [0; 1024]).await.expect("a head");
+            assert!(length > 0);
+            stream.write_all(head.as_bytes()).await.expect("a head");
+            for _ in 0..pieces {
+                // It has heard enough at some time.
+                let piece = ["4000\r\n", &"x".repeat(0x4000), "\r\n"].concat();
+                if stream.write_all(piece.as_bytes()).await.is_err() {
+                    break;
+                }
+            }
+            // It never closes.
+            let _stream = stream;
+            std::future::pending::<()>().await;
+        };
+        let prober = Prober::default();
+        tokio::select! {
+            answer = in_time(Duration::from_millis(500), prober.get(address, "/up", None)) => answer,
+            () = answering => Ok(()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_end_is_no_answer_and_a_long_one_is() {
+        let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        let endless = asked(chunked, 1).await;
+        // An agent that is held up says so, and neither is good.
+        assert!(endless.is_err(), "{endless:?}");
+        let unclosed = asked("HTTP/1.0 200 OK\r\n\r\n", 0).await;
+        assert!(unclosed.is_err(), "{unclosed:?}");
+        assert!(asked("HTTP/1.1 204 No Content\r\n\r\n", 0).await.is_ok());
+        assert!(
+            asked(chunked, 1000).await.is_ok(),
+            "no more is read than that"
+        );
     }
 
     #[tokio::test]

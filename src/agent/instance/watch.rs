@@ -13,6 +13,7 @@ use crate::agent::instance::readiness::{Change, Life, Readiness};
 use crate::agent::instance::{End, Instance, STAYS_UP};
 use crate::agent::runtime::{Launch, Running};
 use crate::agent::trouble::Trouble;
+use crate::files::process::look;
 use crate::model::facts::HealthState;
 use crate::model::workload::ContainerKind;
 
@@ -53,6 +54,8 @@ impl Instance {
                 self.round(&mut watched).await
             };
             let round = tokio::select! {
+                // What it has left behind may answer as well.
+                biased;
                 reason = process.wait() => {
                     // What it started and left behind.
                     process.kill();
@@ -69,6 +72,8 @@ impl Instance {
                 round = round => round,
             };
             let answer = match round {
+                // Its end is seen at once: what answered is not it any more.
+                Round::Answer(Ok(())) if has_ended(process.as_ref()) => continue,
                 Round::Answer(answer) => answer,
                 Round::Taken(reason) => {
                     self.back_off(process.as_mut()).await;
@@ -158,6 +163,14 @@ impl Instance {
                     let reason = format!("it does not listen at port {port} ({variable})");
                     return Round::Answer(Err(Trouble::Instance(reason)));
                 }
+                Ok(Owner::Elsewhere(at)) => {
+                    let variable = self.variable(at.port());
+                    let reason = format!(
+                        "it listens at {at} alone ({variable}), and is asked at 127.0.0.1: have \
+                         it listen at 0.0.0.0 or 127.0.0.1"
+                    );
+                    return Round::Answer(Err(Trouble::Instance(reason)));
+                }
                 Ok(Owner::Stranger(reason)) => return Round::Taken(reason),
                 Err(trouble) => return Round::Answer(Err(trouble)),
             }
@@ -235,4 +248,11 @@ impl Instance {
         }
         End::NeverReady(reason)
     }
+}
+
+/// Whether the first of processes that nothing holds together has ended, and what answers is what
+/// it has left; what cannot be told has not.
+fn has_ended(process: &dyn Running) -> bool {
+    let ticks = look(process.pid());
+    process.mark().is_some() && ticks.is_ok_and(|ticks| ticks != Some(process.started()))
 }

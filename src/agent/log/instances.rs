@@ -1,142 +1,109 @@
-//! The instances' logs: files that processes append to, cut when they grow, and read from their
-//! end.
+//! The instances' logs: files that processes append to. One that is large is put aside: copied
+//! and cut, since its process goes on writing to it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Take};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-use jiff::Timestamp;
+use crate::agent::log::reader::{Part, Reader};
 
-use crate::agent::log::times;
-use crate::files::lines::Splitter;
-
-/// How large a log grows until it is cut.
+/// How large a log grows, in bytes, until it is put aside.
 const LIMIT: u64 = 10 << 20;
 
-/// How much of a log's end is read for its last lines.
-const TAIL: u64 = 256 << 10;
+/// How many files that were put aside are kept for a log.
+pub(super) const KEPT: u32 = 2;
 
-/// How much of a log is read at a time.
-const PIECE: u64 = 64 << 10;
+/// How much may have come to a log, in bytes, while it was copied, until it is copied on while
+/// nobody reads.
+const REST: u64 = 256 << 10;
+
+/// How often it is copied on before that.
+const COPIES: usize = 4;
 
 /// How many releases' logs are kept per slot.
 const RELEASES: usize = 5;
 
-/// Whether a log was cut.
+/// Whether a log was put aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::agent) enum Rotated {
     Yes,
     No,
 }
 
-/// Copies a log aside and cuts it, once it is large. The process goes on writing at the new end,
-/// because it appends; what it writes between the copy and the cut is lost.
+/// Held for reading while files of logs are opened and read, and for writing while one is put
+/// aside: a reader sees all of it or nothing.
+static UNMOVED: RwLock<()> = RwLock::new(());
+
+/// No log is put aside while this is held.
+pub(super) fn unmoved() -> RwLockReadGuard<'static, ()> {
+    UNMOVED.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The path of what was put aside; 1 is the newest.
+pub(super) fn aside(log: &Path, number: u32) -> PathBuf {
+    log.with_added_extension(number.to_string())
+}
+
+/// Puts a log aside, once it is large.
 pub(in crate::agent) fn rotate(path: &Path) -> io::Result<Rotated> {
     if fs::metadata(path)?.len() < LIMIT {
         return Ok(Rotated::No);
     }
-    let numbered = |number: u8| path.with_extension(format!("log.{number}"));
-    let _ = fs::rename(numbered(1), numbered(2));
-    fs::copy(path, numbered(1))?;
-    OpenOptions::new().write(true).open(path)?.set_len(0)?;
+    put_aside(path)?;
     Ok(Rotated::Yes)
+}
+
+/// Copies a log and cuts it. The process goes on writing at the new end, because it appends; what
+/// it writes between the last byte of the copy and the cut is lost.
+pub(super) fn put_aside(path: &Path) -> io::Result<()> {
+    let fresh = path.with_added_extension("new");
+    let put = copy_and_cut(path, &fresh);
+    if put.is_err() {
+        let _ = fs::remove_file(&fresh);
+    }
+    put
+}
+
+fn copy_and_cut(path: &Path, fresh: &Path) -> io::Result<()> {
+    let mut log = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut copy = File::create(fresh)?;
+    for _ in 0..COPIES {
+        if io::copy(&mut log, &mut copy)? < REST {
+            break;
+        }
+    }
+
+    let _moved = UNMOVED.write().unwrap_or_else(PoisonError::into_inner);
+    io::copy(&mut log, &mut copy)?;
+    for number in (1..KEPT).rev() {
+        let _ = fs::rename(aside(path, number), aside(path, number + 1));
+    }
+    fs::rename(fresh, aside(path, 1))?;
+
+    // What came meanwhile: directly before the cut.
+    let _ = io::copy(&mut log, &mut copy);
+    log.set_len(0)
 }
 
 /// The last lines of a log.
 #[must_use]
 pub fn tail(path: &Path, lines: usize) -> Vec<String> {
-    let read = || Past::open(path, Some(lines), None, u64::MAX)?.next();
-    read().ok().flatten().unwrap_or_default()
+    let part = Part {
+        last: Some(lines),
+        since: None,
+    };
+    read_all(path, part).unwrap_or_default()
 }
 
-/// What was written to a log until now, piece by piece.
-#[derive(Debug)]
-pub(in crate::agent) struct Past {
-    file: Take<File>,
-    lines: Splitter,
-    /// How many of the last lines are wanted; all of them without it.
-    last: Option<usize>,
-}
-
-impl Past {
-    /// The last lines, or all of them, as far as they were written since, and up to a length.
-    pub fn open(
-        path: &Path,
-        last: Option<usize>,
-        since: Option<Timestamp>,
-        until: u64,
-    ) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        let length = file.metadata()?.len().min(until);
-        let most = if last.is_some() { TAIL } else { 2 * LIMIT };
-        let from = since.map_or(0, |since| times::offset(path, since));
-        // One that is shorter has been cut since.
-        let from = if from > length { 0 } else { from };
-        let from = from.max(length.saturating_sub(most));
-
-        file.seek(SeekFrom::Start(from))?;
-        Ok(Self {
-            file: file.take(length - from),
-            lines: Splitter::default(),
-            last,
-        })
+fn read_all(path: &Path, part: Part) -> io::Result<Vec<String>> {
+    let mut reader = Reader::open(path, part)?;
+    let mut lines = Vec::new();
+    while let Some(more) = reader.past()? {
+        lines.extend(more);
     }
-
-    /// The lines of the next piece; none at the end.
-    pub fn next(&mut self) -> io::Result<Option<Vec<String>>> {
-        let piece = if self.last.is_some() { TAIL } else { PIECE };
-        let mut bytes = Vec::new();
-        (&mut self.file).take(piece).read_to_end(&mut bytes)?;
-        let mut lines = self.lines.push(&bytes);
-        if bytes.is_empty() || self.file.limit() == 0 {
-            lines.extend(self.lines.finish());
-        }
-        if bytes.is_empty() && lines.is_empty() {
-            return Ok(None);
-        }
-
-        let skipped = self.last.map_or(0, |last| lines.len().saturating_sub(last));
-        lines.drain(..skipped);
-        Ok(Some(lines))
-    }
-}
-
-/// A log that is read as it grows.
-#[derive(Debug)]
-pub(in crate::agent) struct Follower {
-    file: File,
-    at: u64,
-    lines: Splitter,
-}
-
-impl Follower {
-    /// From the end that the log has now.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let at = file.metadata()?.len();
-        Ok(Self {
-            file,
-            at,
-            lines: Splitter::default(),
-        })
-    }
-
-    /// How long the log was when it was last looked at.
-    pub const fn length(&self) -> u64 {
-        self.at
-    }
-
-    /// The whole lines that came since the last call.
-    pub fn read(&mut self) -> io::Result<Vec<String>> {
-        // A log that is shorter than it was has been cut.
-        if self.file.metadata()?.len() < self.at {
-            self.at = 0;
-        }
-        self.file.seek(SeekFrom::Start(self.at))?;
-        let mut bytes = Vec::new();
-        self.at += (&mut self.file).take(TAIL).read_to_end(&mut bytes)? as u64;
-        Ok(self.lines.push(&bytes))
-    }
+    lines.extend(reader.finish());
+    Ok(lines)
 }
 
 /// Takes the logs of the oldest releases away.
@@ -157,29 +124,24 @@ pub(in crate::agent) fn forget_oldest(slot: &Path) {
 mod tests {
     use super::*;
 
-    fn all(past: &mut Past) -> Vec<Vec<String>> {
-        std::iter::from_fn(|| past.next().expect("read")).collect()
-    }
-
     #[test]
-    fn a_long_log_comes_in_pieces_and_whole() {
+    fn a_large_log_is_put_aside_and_the_oldest_goes() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("0.log");
-        let lines: Vec<String> = (0..20_000).map(|at| format!("line {at} \u{e9}")).collect();
-        fs::write(&path, lines.join("\n")).expect("written");
+        let log = folder.path().join("web.0.log");
+        fs::write(&log, "small").expect("written");
+        assert_eq!(rotate(&log).expect("looked at"), Rotated::No);
 
-        let pieces = all(&mut Past::open(&path, None, None, u64::MAX).expect("open"));
-        assert!(pieces.len() > 3, "{} pieces", pieces.len());
-        let most = usize::try_from(PIECE).expect("small");
-        for piece in &pieces {
-            let bytes: usize = piece.iter().map(String::len).sum();
-            assert!(bytes <= most + (32 << 10), "{bytes}");
+        for text in ["one", "two", "three"] {
+            fs::write(&log, text).expect("written");
+            put_aside(&log).expect("put aside");
         }
-        assert_eq!(pieces.concat(), lines);
-
-        assert_eq!(tail(&path, 2), lines[19_998..]);
-        let first = lines[0].len() as u64 + 1;
-        let begun = all(&mut Past::open(&path, None, None, first).expect("open"));
-        assert_eq!(begun.concat(), lines[..1], "no more than there was");
+        let read = |path: &Path| fs::read_to_string(path).expect("text");
+        assert_eq!(read(&log), "");
+        assert_eq!(
+            [1, 2].map(|number| read(&aside(&log, number))),
+            ["three", "two"]
+        );
+        let count = fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(count, 3, "nothing else is left");
     }
 }

@@ -1,11 +1,11 @@
 //! Keeps an instance's log: a secret that the service wrote is blotted out where it lies, soon
-//! after it was written, and the log is cut when it is large. The service goes on writing
+//! after it was written, and the log is put aside when it is large. The service goes on writing
 //! meanwhile: nothing that is there moves.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -99,7 +99,11 @@ impl Log {
             self.at = 0;
         }
         self.length = length;
-        let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+        self.blot_file(&self.path.clone())
+    }
+
+    fn blot_file(&mut self, path: &Path) -> io::Result<()> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
         while self.blot_chunk(&file)? {}
         Ok(())
     }
@@ -135,10 +139,14 @@ impl Log {
     }
 
     fn cut(&mut self) -> io::Result<()> {
-        if instances::rotate(&self.path)? == Rotated::Yes {
-            self.times.clear()?;
+        if instances::rotate(&self.path)? == Rotated::No {
+            return Ok(());
         }
-        Ok(())
+
+        // What came while it was copied was not looked through yet.
+        self.blot_file(&instances::aside(&self.path, 1))?;
+        (self.at, self.length) = (0, 0);
+        self.times.put_aside(Timestamp::now())
     }
 }
 
@@ -223,5 +231,29 @@ mod tests {
         service.write_all(b"hunter2\n").expect("written");
         log.blot().expect("looked through");
         assert_eq!(fs::read_to_string(&log.path).expect("text"), "*******\n");
+    }
+
+    #[test]
+    fn a_secret_is_blotted_out_of_what_is_put_aside_and_of_what_comes_then() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut log, mut service) = log_in(&folder, &["hunter2"]);
+        let large = "x".repeat(11 << 20);
+        let write = |service: &mut File, text: &str| {
+            service.write_all(text.as_bytes()).expect("written");
+        };
+        write(&mut service, &large);
+        log.blot().expect("looked through");
+
+        // It comes between the look and the cut; then the log is soon longer than it was.
+        write(&mut service, "hunter2\n");
+        log.cut().expect("put aside");
+        let put_aside = fs::read_to_string(instances::aside(&log.path, 1)).expect("text");
+        assert!(put_aside.ends_with("xxx*******\n"));
+        write(&mut service, "hunter2\n");
+        write(&mut service, &large);
+        write(&mut service, &large);
+        log.blot().expect("looked through");
+        let text = fs::read_to_string(&log.path).expect("text");
+        assert!(text.starts_with("*******\nxxx"));
     }
 }

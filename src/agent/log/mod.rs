@@ -4,4 +4,5 @@ pub mod file;
 pub mod instances;
 pub(in crate::agent) mod keeper;
 pub mod own;
+pub(in crate::agent) mod reader;
 mod times;

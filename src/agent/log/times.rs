@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::agent::log::instances::{KEPT, aside};
+
 /// How many bytes an entry has.
 const ENTRY: usize = 16;
 /// How many entries there are at most. When there are more, every other one goes.
@@ -46,6 +48,7 @@ impl Mark {
 /// The times of one log, for who looks after it.
 #[derive(Debug)]
 pub(super) struct Times {
+    log: PathBuf,
     path: PathBuf,
     count: usize,
     last: Option<Mark>,
@@ -56,7 +59,7 @@ pub(super) struct Times {
 impl Times {
     /// Those that an earlier agent has left.
     pub fn of(log: &Path) -> Self {
-        let path = beside(log);
+        let path = beside(log, 0);
         let marks = marks(&path).unwrap_or_default();
         // Half an entry is none, and none comes behind it.
         if let Ok(file) = OpenOptions::new().write(true).open(&path) {
@@ -66,6 +69,7 @@ impl Times {
             count: marks.len(),
             last: marks.last().copied(),
             waits: None,
+            log: log.to_owned(),
             path,
         }
     }
@@ -104,8 +108,26 @@ impl Times {
         Ok(())
     }
 
-    /// Begins anew: the log was cut.
-    pub fn clear(&mut self) -> io::Result<()> {
+    /// The log was put aside, and its times with it; all that came to it was written by now.
+    pub fn put_aside(&mut self, now: Timestamp) -> io::Result<()> {
+        let length = fs::metadata(aside(&self.log, 1))?.len();
+        if self.last.is_none_or(|last| last.length != length) {
+            let millis = now.as_millisecond();
+            self.write(Mark { millis, length })?;
+        }
+
+        for number in (0..KEPT).rev() {
+            let (from, to) = (beside(&self.log, number), beside(&self.log, number + 1));
+            match fs::rename(from, to) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        self.clear()
+    }
+
+    /// Starts over: the log was cut.
+    fn clear(&mut self) -> io::Result<()> {
         self.count = 0;
         (self.last, self.waits) = (None, None);
         match fs::remove_file(&self.path) {
@@ -125,17 +147,21 @@ impl Times {
     }
 }
 
-/// From where on a log has what was written since.
-pub(super) fn offset(log: &Path, since: Timestamp) -> u64 {
-    let marks = marks(&beside(log)).unwrap_or_default();
+/// From where on a log has what was written since; with a number, what was put aside.
+pub(super) fn offset(log: &Path, number: u32, since: Timestamp) -> u64 {
+    let marks = marks(&beside(log, number)).unwrap_or_default();
     let since = since.as_millisecond();
     let after = marks.iter().position(|mark| mark.millis > since);
     let before = after.unwrap_or(marks.len()).checked_sub(1);
     before.map_or(0, |before| marks[before].length)
 }
 
-fn beside(log: &Path) -> PathBuf {
-    log.with_extension("times")
+fn beside(log: &Path, number: u32) -> PathBuf {
+    let times = log.with_extension("times");
+    match number {
+        0 => times,
+        _ => times.with_added_extension(number.to_string()),
+    }
 }
 
 /// All of them; an entry that was not written to its end is none.
@@ -160,14 +186,14 @@ mod tests {
     fn what_was_written_since_a_time_begins_where_the_log_ended_then() {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("0.log");
-        assert_eq!(offset(&log, at(5)), 0, "nobody has looked");
+        assert_eq!(offset(&log, 0, at(5)), 0, "nobody has looked");
 
         let mut times = Times::of(&log);
         for (length, second) in [(10, 100), (20, 110), (20, 115), (30, 120)] {
             times.note(length, at(second)).expect("noted");
         }
         for (second, from) in [(99, 0), (100, 10), (109, 10), (119, 20), (119, 20)] {
-            assert_eq!(offset(&log, at(second)), from, "since {second}");
+            assert_eq!(offset(&log, 0, at(second)), from, "since {second}");
         }
 
         // What came soon after another is noted when it is seen a second time.
@@ -175,13 +201,13 @@ mod tests {
             .note(40, Timestamp::from_millisecond(120_500).expect("a time"))
             .expect("noted");
         times.note(40, at(121)).expect("noted");
-        assert_eq!(offset(&log, at(121)), 40);
-        assert_eq!(offset(&log, at(120)), 30);
+        assert_eq!(offset(&log, 0, at(121)), 40);
+        assert_eq!(offset(&log, 0, at(120)), 30);
 
         // The next agent goes on, and sees that the log was cut meanwhile.
         Times::of(&log).note(5, at(200)).expect("noted");
-        assert_eq!(offset(&log, at(199)), 0);
-        assert_eq!(offset(&log, at(200)), 5);
+        assert_eq!(offset(&log, 0, at(199)), 0);
+        assert_eq!(offset(&log, 0, at(200)), 5);
     }
 
     #[test]
@@ -197,13 +223,13 @@ mod tests {
                 .bytes()
             })
             .collect();
-        fs::write(beside(&log), [&marks[..], b"half"].concat()).expect("written");
+        fs::write(beside(&log, 0), [&marks[..], b"half"].concat()).expect("written");
 
         let mut times = Times::of(&log);
         times.note(MOST as u64, at(1 << 20)).expect("noted");
         assert_eq!(times.count, MOST / 2 + 1);
-        assert_eq!(offset(&log, at(7)), 7);
-        assert_eq!(offset(&log, at(8)), 7, "too much, and never too little");
-        assert_eq!(offset(&log, at(1 << 20)), MOST as u64);
+        assert_eq!(offset(&log, 0, at(7)), 7);
+        assert_eq!(offset(&log, 0, at(8)), 7, "too much, and never too little");
+        assert_eq!(offset(&log, 0, at(1 << 20)), MOST as u64);
     }
 }

@@ -107,6 +107,11 @@ pub trait Running: Send + Sync {
         None
     }
 
+    /// What it and all that it starts are marked with, where nothing else holds them together.
+    fn mark(&self) -> Option<String> {
+        None
+    }
+
     /// Lets it begin, once it is recorded: nothing of the service runs before. A runtime that finds
     /// what it started by other means has begun by then.
     async fn release(&mut self) -> Result<(), Trouble> {

@@ -33,6 +33,10 @@ use crate::files::process::{kill_group, look, started};
 use crate::model::Digest;
 use crate::port::engine::Pull;
 
+/// How a program ended that left another one running and said that all was well.
+const IN_BACKGROUND: &str = "exit code 0: it put itself into the background, where it is ended: \
+     have it stay in the foreground";
+
 /// The runtime.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ProcessRuntime;
@@ -60,7 +64,13 @@ impl Runtime for ProcessRuntime {
         let_in(launch)?;
         let log = open_log(&launch.log)?;
         let socket = launch.socket.as_ref().map(|socket| socket.try_clone());
-        let (child, held) = launch::hold(start(launch)?, &log, socket.transpose()?)?;
+        // In its environment, as a program that puts itself into the background leaves its group.
+        let mark = Mark::random();
+        let mut start = start(launch)?;
+        start
+            .env
+            .insert(marked::VARIABLE.to_owned(), mark.word().to_owned());
+        let (child, held) = launch::hold(start, &log, socket.transpose()?)?;
         let pid = child
             .id()
             .ok_or_else(|| Trouble::Instance("it ended at once".to_owned()))?;
@@ -69,7 +79,10 @@ impl Runtime for ProcessRuntime {
         Ok(Box::new(Started {
             child,
             held: Some(held),
-            pid,
+            members: Members {
+                first: pid,
+                mark: Some(mark),
+            },
             ticks: started(pid).unwrap_or_default(),
         }))
     }
@@ -147,20 +160,30 @@ pub(super) fn adopt(record: &ProcessRecord) -> Result<Option<Box<dyn Running>>, 
         let looked = look(record.pid).map(|ticks| ticks == Some(record.started));
         looked.map_err(|error| cannot_tell(record.pid, &error))
     };
-    if record.boot != boot() || !is_it()? {
-        return Ok(None);
+    let mark = record.mark.as_deref().map(Mark::of);
+    let mut descriptor = None;
+    if record.boot == boot() && is_it()? {
+        descriptor = open_descriptor(record.pid)?;
     }
-    let Some(descriptor) = open_descriptor(record.pid)? else {
+    // Looked at again: between the first look and the descriptor the pid may have gone to another.
+    if descriptor.is_some() && !is_it()? {
+        descriptor = None;
+    }
+    let Some(descriptor) = descriptor else {
+        // What it has started and left behind ends with it.
+        if let Some(mark) = mark {
+            mark.end();
+        }
         return Ok(None);
     };
-    // Looked at again: between the first look and the descriptor the pid may have gone to another.
-    if !is_it()? {
-        return Ok(None);
-    }
 
+    let members = Members {
+        first: record.pid,
+        mark,
+    };
     Ok(Some(Box::new(Adopted {
         descriptor,
-        pid: record.pid,
+        members,
         ticks: record.started,
     })))
 }
@@ -328,23 +351,58 @@ pub(in crate::agent) fn user(user: Option<User>) -> io::Result<Option<User>> {
     Err(io::Error::new(ErrorKind::InvalidInput, reason))
 }
 
+/// The processes of an instance.
+struct Members {
+    /// The first one, whose group and children they are at first.
+    first: u32,
+    /// What they have in common when they are not any more; none where an agent before this one
+    /// has started them.
+    mark: Option<Mark>,
+}
+
+impl Members {
+    /// Whether any runs on behind the end of the first one.
+    fn are_left(&self) -> bool {
+        self.mark.as_ref().is_some_and(Mark::is_had)
+    }
+
+    fn terminate(&self) {
+        kill_group(self.first, Signal::TERM);
+    }
+
+    fn kill(&self) {
+        kill_group(self.first, Signal::KILL);
+        if let Some(mark) = &self.mark {
+            mark.end();
+        }
+    }
+
+    fn mark(&self) -> Option<String> {
+        self.mark.as_ref().map(|mark| mark.word().to_owned())
+    }
+}
+
 /// A child of this process.
 struct Started {
     child: Child,
     /// What makes it the service; until then it is a launcher that waits.
     held: Option<Held>,
-    pid: u32,
+    members: Members,
     ticks: u64,
 }
 
 #[async_trait]
 impl Running for Started {
     fn pid(&self) -> u32 {
-        self.pid
+        self.members.first
     }
 
     fn started(&self) -> u64 {
         self.ticks
+    }
+
+    fn mark(&self) -> Option<String> {
+        self.members.mark()
     }
 
     async fn release(&mut self) -> Result<(), Trouble> {
@@ -356,35 +414,40 @@ impl Running for Started {
 
     async fn wait(&mut self) -> String {
         match self.child.wait().await {
+            Ok(status) if status.success() && self.members.are_left() => IN_BACKGROUND.to_owned(),
             Ok(status) => describe(status),
             Err(error) => format!("its end could not be seen: {error}"),
         }
     }
 
     fn terminate(&self) {
-        kill_group(self.pid, Signal::TERM);
+        self.members.terminate();
     }
 
     fn kill(&self) {
-        kill_group(self.pid, Signal::KILL);
+        self.members.kill();
     }
 }
 
 /// A process that an earlier agent started. Its exit status went to whoever inherited it.
 struct Adopted {
     descriptor: AsyncFd<OwnedFd>,
-    pid: u32,
+    members: Members,
     ticks: u64,
 }
 
 #[async_trait]
 impl Running for Adopted {
     fn pid(&self) -> u32 {
-        self.pid
+        self.members.first
     }
 
     fn started(&self) -> u64 {
         self.ticks
+    }
+
+    fn mark(&self) -> Option<String> {
+        self.members.mark()
     }
 
     async fn wait(&mut self) -> String {
@@ -394,11 +457,11 @@ impl Running for Adopted {
     }
 
     fn terminate(&self) {
-        kill_group(self.pid, Signal::TERM);
+        self.members.terminate();
     }
 
     fn kill(&self) {
-        kill_group(self.pid, Signal::KILL);
+        self.members.kill();
     }
 }
 

@@ -17,6 +17,7 @@ mod ports;
 mod repeated;
 mod scaled;
 mod select;
+mod sound;
 #[cfg(test)]
 mod tests;
 mod twins;

@@ -8,8 +8,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use crate::config::schema::Manifests;
-use crate::desired::cluster::{Site, chart, mark, repeated, yaml};
-use crate::desired::{DesiredError, DesiredErrors};
+use crate::desired::cluster::{Site, chart, mark, repeated, sound, yaml};
+use crate::desired::{DesiredError, DesiredErrors, DesiredPlace};
 use crate::model::object::{IMAGE, SECRET};
 use crate::model::{Manifest, ObjectKey, ServiceName, Slot};
 
@@ -29,6 +29,11 @@ pub(super) fn of_service(
 ) -> Result<Vec<Manifest>, DesiredErrors> {
     let at = format!("services.{name}.manifests");
     let mut documents = documents(site, Some(name), manifests, slot, &at)?;
+    if documents.is_empty() {
+        let what = format!("{at}: there is no object in them, and nothing that would run");
+        let help = "`shipit render` shows what the templates make";
+        return Err(DesiredError::new(what, help).of_key(at).into());
+    }
     let namespace = &site.namespaces.slots[&slot];
     let ending = if site.apart() { 0 } else { SLOT_ENDING };
     refuse_twins(site, &mut documents, (namespace, ending))?;
@@ -112,6 +117,7 @@ pub(super) fn of_environment(
 pub(super) struct Document {
     pub manifest: Manifest,
     place: String,
+    origin: DesiredPlace,
     /// The file of the chart that Helm says it is from.
     source: Option<String>,
 }
@@ -147,20 +153,26 @@ fn refuse_twins(
 ) -> Result<(), DesiredError> {
     let mut places: BTreeMap<ObjectKey, &str> = BTreeMap::new();
     for Document {
-        manifest, place, ..
+        manifest,
+        place,
+        origin,
+        ..
     } in documents
     {
         mark::settle(site, manifest, namespace);
-        repeated::refuse(place, manifest)?;
-        refuse_long(place, manifest, ending)?;
+        repeated::refuse(place, manifest)
+            .and_then(|()| sound::refuse(place, manifest))
+            .and_then(|()| refuse_long(place, manifest, ending))
+            .map_err(|error| error.at(origin))?;
         let key = manifest.key();
         let short = key.short();
 
         if let Some(first) = places.insert(key, place) {
-            return Err(DesiredError::new(
+            let error = DesiredError::new(
                 format!("{place}: {short} is written here and at {first}"),
                 "an object is written once: remove one, or give it another name",
-            ));
+            );
+            return Err(error.at(origin));
         }
     }
     Ok(())
@@ -210,7 +222,15 @@ fn documents(
                 };
                 let name = path.to_string_lossy();
                 let has_its_lines = rendered.lines().count() == text.lines().count();
-                if let Err(faults) = read(&name, &rendered, &site.budget, &mut all) {
+                let before = all.len();
+                let read = read(&name, &rendered, &site.budget, &mut all);
+                for document in all.iter_mut().skip(before).filter(|_| !has_its_lines) {
+                    document.origin = DesiredPlace::File {
+                        path: path.clone(),
+                        line: 1,
+                    };
+                }
+                if let Err(faults) = read {
                     errors.0.extend(faults.0.into_iter().map(|error| {
                         if has_its_lines {
                             error
@@ -234,6 +254,9 @@ fn documents(
                 errors
                     .0
                     .extend(faults.0.into_iter().map(|error| error.of_key(at)));
+            }
+            for document in &mut all {
+                document.origin = DesiredPlace::Key(at.to_owned());
             }
             let all = errors.unless_any(all)?;
             return Ok(if rendered.helm.is_some() {
@@ -303,6 +326,10 @@ pub(super) fn read(
             all.push(Document {
                 manifest,
                 place,
+                origin: DesiredPlace::File {
+                    path: file.into(),
+                    line,
+                },
                 source,
             });
         }

@@ -655,3 +655,25 @@ fn a_template_of_a_namespace_is_bounded_as_all_others_are() {
         }
     }
 }
+
+#[test]
+fn a_manifest_that_no_server_takes_is_refused_at_its_own_line() {
+    let ok = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n";
+    let bad = [
+        ok,
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\ndata: {P: 8080}\n",
+    ];
+    let twice = [ok, ok];
+    for (text, expected) in [
+        (bad.concat(), "`data.P` is a number"),
+        (twice.concat(), "and at"),
+    ] {
+        let error = desired("manifests: own.yaml", &[("own.yaml", &text)]).expect_err("refused");
+        assert!(error.what.contains(expected), "{error}");
+        let place = crate::desired::DesiredPlace::File {
+            path: "own.yaml".into(),
+            line: 5,
+        };
+        assert_eq!(error.place, Some(place));
+    }
+}

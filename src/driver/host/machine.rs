@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::driver::host::ports::Ports;
+use crate::driver::host::trust::{self, Foreign};
 
 use crate::driver::host::tunnel::{Destination, SEEN, Tunnel, quoted};
 use crate::model::ssh::SshAddress;
@@ -278,31 +279,36 @@ impl Machine {
         }
     }
 
-    /// Whoever has made a socket there would get secrets: it is that user's own or root's.
+    /// Whoever has made a socket there would get secrets: it is that user's own or root's, in a
+    /// folder where nobody else can put another one.
     async fn is_trusted(&self, tunnel: &Tunnel, socket: &str) -> Result<(), EngineError> {
-        let script = format!(
-            "s={}; if test -e \"$s\"; then stat -c '%u %U' -- \"$s\"; fi; id -u",
-            quoted(socket)
-        );
+        let script = format!("s={}; {}", quoted(socket), trust::SCRIPT);
         let done = tunnel.run(&script, None, ANSWER).await?;
         let said = String::from_utf8_lossy(&done.answer).into_owned();
-        let mut lines = said.lines();
-        let (Some(owner), Some(own)) = (lines.next(), lines.next()) else {
-            // There is none, which is said by whoever needs it.
-            return Ok(());
+        let beside = String::from_utf8_lossy(&done.beside).into_owned();
+        let foreign = if done.status.success() {
+            trust::foreign(&said)
+        } else {
+            Err(beside.lines().last().unwrap_or(&said).trim().to_owned())
         };
-        let (uid, name) = owner.split_once(' ').unwrap_or((owner, owner));
-        if uid == "0" || uid == own.trim() {
-            return Ok(());
-        }
 
-        Err(EngineError::Refused {
-            reason: format!("{socket} on {} is {name}'s", self.address()),
-            help: format!(
-                "log in as {name} (`cluster.at`), or name the folder of that user's own agent \
-                 with `cluster.directory`"
-            ),
-        })
+        let foreign = foreign.map_err(|reason| EngineError::Unreachable {
+            what: format!("looking whose {socket} on {} is", self.address()),
+            reason,
+            help: "its `sh`, `id` and `stat` tell that".to_owned(),
+        })?;
+        let other = "name the folder of that user's own agent with `cluster.directory`";
+        match foreign {
+            None => Ok(()),
+            Some(Foreign::Owned { path, by }) => Err(EngineError::Refused {
+                reason: format!("{path} on {} is {by}'s", self.address()),
+                help: format!("log in as {by} (`cluster.at`), or {other}"),
+            }),
+            Some(Foreign::Open { path }) => Err(EngineError::Refused {
+                reason: format!("others may write to {path} on {}", self.address()),
+                help: format!("`chmod go-w {path}` there, or {other}"),
+            }),
+        }
     }
 
     /// Why there is no agent, and what to do.

@@ -10,6 +10,7 @@ mod listening;
 mod machine;
 mod ports;
 mod push;
+mod trust;
 pub mod tunnel;
 
 use std::collections::BTreeMap;

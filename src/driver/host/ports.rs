@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::Mutex;
+use tokio::sync::OnceCell;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::driver::host::machine::Link;
@@ -18,7 +20,10 @@ const AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// The listeners of one machine. They end with it.
 pub(super) struct Ports {
-    here: Mutex<BTreeMap<SocketAddr, SocketAddr>>,
+    /// Where each address is reached here, once it is; who asks for one waits for that one alone.
+    here: Mutex<BTreeMap<SocketAddr, Arc<OnceCell<SocketAddr>>>>,
+    /// The number of the next socket: none is given twice, also where a try came to nothing.
+    next: AtomicU64,
     stop: CancellationToken,
     _ends: DropGuard,
 }
@@ -28,6 +33,7 @@ impl Default for Ports {
         let stop = CancellationToken::new();
         Self {
             here: Mutex::default(),
+            next: AtomicU64::new(0),
             _ends: stop.clone().drop_guard(),
             stop,
         }
@@ -41,12 +47,16 @@ impl Ports {
         link: &Link,
         there: SocketAddr,
     ) -> Result<SocketAddr, EngineError> {
-        let mut known = self.here.lock().await;
-        if let Some(here) = known.get(&there) {
-            return Ok(*here);
-        }
+        let here = {
+            let mut known = self.here.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(known.entry(there).or_default())
+        };
+        let opened = here.get_or_try_init(|| self.open(link, there));
+        opened.await.copied()
+    }
 
-        let name = format!("p{}", known.len());
+    async fn open(&self, link: &Link, there: SocketAddr) -> Result<SocketAddr, EngineError> {
+        let name = self.name();
         link.tunnel()
             .await?
             .socket(&name, &there.to_string())
@@ -57,30 +67,34 @@ impl Ports {
             what: format!("reaching {there} of another machine"),
             reason: error.to_string(),
         })?;
-        let way = Way {
+        let forward = Forward {
             link: link.clone(),
             name,
             there,
         };
-        tokio::spawn(pass_on(listener, way, self.stop.clone()));
-        known.insert(there, here);
+        tokio::spawn(listen(listener, forward, self.stop.clone()));
         Ok(here)
+    }
+
+    /// The name of a socket that no other has had.
+    fn name(&self) -> String {
+        format!("p{}", self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-/// The way to an address there.
+/// What is sent to an address there.
 #[derive(Clone)]
-struct Way {
+struct Forward {
     link: Link,
     /// What its socket is named in each connection.
     name: String,
     there: SocketAddr,
 }
 
-impl Way {
-    /// Passes what comes from one client on. Where there is no way the client's connection ends:
-    /// it has its own patience.
-    async fn pass(self, mut from: TcpStream) {
+impl Forward {
+    /// Forwards what comes from one client. Where there is no connection the client's ends: it has
+    /// its own patience.
+    async fn serve(self, mut from: TcpStream) {
         let Some(tunnel) = self.link.tunnel_for_a_client().await else {
             return;
         };
@@ -93,7 +107,7 @@ impl Way {
     }
 }
 
-async fn pass_on(listener: TcpListener, way: Way, stop: CancellationToken) {
+async fn listen(listener: TcpListener, forward: Forward, stop: CancellationToken) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -104,12 +118,24 @@ async fn pass_on(listener: TcpListener, way: Way, stop: CancellationToken) {
             tokio::time::sleep(between(AGAIN / 2, AGAIN)).await;
             continue;
         };
-        let (way, stop) = (way.clone(), stop.clone());
+        let (forward, stop) = (forward.clone(), stop.clone());
         tokio::spawn(async move {
             tokio::select! {
-                () = way.pass(from) => {}
+                () = forward.serve(from) => {}
                 () = stop.cancelled() => {}
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_was_given_is_given_to_no_other_address() {
+        let ports = Ports::default();
+        // The first try came to nothing: nothing is known, and its socket may be there.
+        assert_ne!(ports.name(), ports.name());
     }
 }

@@ -37,7 +37,7 @@ pub(super) struct Copied {
 /// # Errors
 /// A file is not the project's, or there is too much of it.
 pub(super) fn copied(root: &Path, wanted: &Chart) -> Result<Copied, Refusal> {
-    let folder = tempfile::tempdir()?;
+    let folder = crate::files::temporary::folder()?;
     let mut copy = Copy {
         project: Root::open(root, Links::StayBeneath)?,
         to: folder.path().to_path_buf(),

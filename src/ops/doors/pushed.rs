@@ -237,7 +237,7 @@ async fn faults_at(commit: &str, folder: &Path) -> Result<Vec<String>, String> {
         return Ok(vec![format!("{wrong:?} leads out of the repository")]);
     }
 
-    let copy = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let copy = files::temporary::folder().map_err(|error| error.to_string())?;
     for name in files {
         let blob = git(&["cat-file", "blob", &format!("{commit}:{name}")]).await?;
         let path = copy.path().join(name);

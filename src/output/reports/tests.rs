@@ -172,6 +172,7 @@ fn gitlab_s_required_fields_are_there() {
         },
     });
     let schema = jsonschema::validator_for(&schema).expect("a schema");
+    assert_ne!(report().text(Kind::CodeQuality).trim(), "[]");
     for report in [report(), Report::default()] {
         let text = report.text(Kind::CodeQuality);
         let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");

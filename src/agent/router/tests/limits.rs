@@ -249,3 +249,25 @@ async fn a_head_that_is_too_long_is_refused() {
     assert!(many.starts_with("HTTP/1.1 431"), "{many}");
     assert_eq!(instance.requests(), 0);
 }
+
+#[tokio::test]
+async fn an_answer_of_many_header_lines_comes_whole() {
+    let world = World::new().await;
+    let instance = RawInstance::serving(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        let cookies = "set-cookie: c=1\r\n".repeat(400);
+        let answer = format!("HTTP/1.1 200 OK\r\n{cookies}content-length: 2\r\n\r\nok");
+        let _ = stream.write_all(answer.as_bytes()).await;
+    })
+    .await;
+    world.live(&[instance.address]);
+
+    // The client of these tests counts lines itself.
+    let answer = raw(
+        world.route.live,
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(answer.matches("set-cookie: ").count(), 400);
+}

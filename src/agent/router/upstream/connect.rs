@@ -15,6 +15,9 @@ use crate::agent::router::upstream::pool::Sender;
 pub const DEADLINE: Duration = Duration::from_secs(2);
 /// The longest response head that is read.
 const LONGEST_HEAD: usize = 256 << 10;
+/// How many lines such a head may have: more than a service sets cookies. Room for all of them is
+/// taken for each answer.
+const MOST_HEADERS: usize = 1024;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +51,7 @@ pub async fn connect(
     let mut builder = http1::Builder::new();
     let (sender, connection) = builder
         .max_buf_size(LONGEST_HEAD)
+        .max_headers(MOST_HEADERS)
         .handshake(TokioIo::new(stream))
         .await?;
     // How it ends is told to the request that is on it.

@@ -47,6 +47,9 @@ impl Named {
     }
 }
 
+/// The largest file that is compared, in bytes.
+const LARGEST: u64 = 16 << 20;
+
 async fn named(unit: &str) -> io::Result<Named> {
     let mut command = tool("systemctl");
     command
@@ -59,7 +62,7 @@ async fn named(unit: &str) -> io::Result<Named> {
 
 fn hashes(files: &[PathBuf]) -> Sealed {
     let read = files.iter().filter_map(|path| {
-        let bytes = std::fs::read(path).ok()?;
+        let bytes = files::read(path, LARGEST).ok()?;
         Some((path.clone(), ContentHash::of(&bytes)))
     });
     read.collect()
@@ -86,7 +89,7 @@ pub(super) async fn seal(folder: &Path, unit: &str) {
 /// What of a unit's files is not as it was when it was started. Of one that does not run any more,
 /// or that an earlier agent has started, nothing is said.
 pub(super) async fn altered(folder: &Path, unit: &str) -> Vec<MovedField> {
-    let kept = std::fs::read(path(folder)).unwrap_or_default();
+    let kept = files::read(&path(folder), LARGEST).unwrap_or_default();
     let Ok(before) = serde_json::from_slice::<Sealed>(&kept) else {
         return Vec::new();
     };

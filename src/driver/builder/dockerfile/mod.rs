@@ -99,8 +99,8 @@ impl Builder for Dockerfile {
             if !spec.platforms.is_empty() {
                 progress(&format!("for {platform}:"));
             }
-            let folder =
-                tempfile::tempdir().map_err(io("making", Path::new("a temporary folder")))?;
+            let folder = crate::files::temporary::folder()
+                .map_err(io("making", Path::new("a temporary folder")))?;
             let built = build(
                 request,
                 spec,
@@ -144,7 +144,8 @@ impl Sent {
         spec: &DockerfileSpec,
         text: &Text,
     ) -> Result<Self, BuildError> {
-        let folder = tempfile::tempdir().map_err(io("making", Path::new("a temporary folder")))?;
+        let folder = crate::files::temporary::folder()
+            .map_err(io("making", Path::new("a temporary folder")))?;
         let pinned = text.pinned(&request.bases);
         let (root, spec) = (request.root.clone(), spec.clone());
         blocking(move || {

@@ -30,7 +30,7 @@ impl Secrets {
         let made = if memory.is_dir() {
             tempfile::tempdir_in(memory)
         } else {
-            tempfile::tempdir()
+            crate::files::temporary::folder()
         };
         let folder = made.map_err(io("making a folder in", memory))?;
 

@@ -138,7 +138,8 @@ async fn one(
 
     let (request, spec, platform) = (request.clone(), spec.clone(), platform.clone());
     let (image, skipped) = blocking(move || {
-        let folder = tempfile::tempdir().map_err(io("making", Path::new("a temporary folder")))?;
+        let folder = crate::files::temporary::folder()
+            .map_err(io("making", Path::new("a temporary folder")))?;
         let (layer, skipped) = layer::pack(&request.root, &spec, &platform, folder.path())?;
         let image = assemble(&request, &spec, &platform, layer, folder)?;
         Ok((image, skipped))

@@ -204,8 +204,9 @@ impl HostKeys {
             })
         };
         let files = said("userknownhostsfile").unwrap_or_default();
-        let mut files = files.split_whitespace().peekable();
-        let remembers = files.peek().is_none() || files.any(|it| it != "/dev/null" && it != "none");
+        // A new key is written into the first one.
+        let first = files.split_whitespace().next();
+        let remembers = first.is_none_or(|it| it != "/dev/null" && it != "none");
         match said("stricthostkeychecking").as_deref() {
             Some("no" | "false" | "off") => Self::WouldNotBeChecked,
             Some("accept-new") if !remembers => Self::WouldNotBeChecked,

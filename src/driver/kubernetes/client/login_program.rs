@@ -48,6 +48,9 @@ const EARLY: Duration = Duration::from_mins(1);
 /// moment later gets the same answer, and what was refused at once is refused again.
 const AGAIN: Duration = Duration::from_secs(10);
 
+/// How long the rest of what a program has printed is waited for behind its end.
+const LINGER: Duration = Duration::from_millis(500);
+
 /// The variable that tells it what is wanted.
 const WANTED: &str = "KUBERNETES_EXEC_INFO";
 
@@ -304,12 +307,30 @@ async fn asked(
         .map_err(CaptureError::Start)?;
     let stdout = child.stdout.take();
     let asking = async {
+        let Some(stdout) = stdout else {
+            return Ok((child.wait().await?, Vec::new()));
+        };
         let mut answer = Vec::new();
-        if let Some(stdout) = stdout {
-            let mut stdout = stdout.take(MOST as u64 + 1);
-            stdout.read_to_end(&mut answer).await?;
+        let mut stdout = stdout.take(MOST as u64 + 1);
+        let mut ended = None;
+        loop {
+            // What it leaves running may keep the pipe open: its own end is what counts.
+            let patience = if ended.is_some() { LINGER } else { ASKING };
+            tokio::select! {
+                status = child.wait(), if ended.is_none() => ended = Some(status?),
+                read = stdout.read_buf(&mut answer) => {
+                    if read? == 0 {
+                        break;
+                    }
+                }
+                () = tokio::time::sleep(patience) => break,
+            }
         }
-        Ok((child.wait().await?, answer))
+        let status = match ended {
+            Some(status) => status,
+            None => child.wait().await?,
+        };
+        Ok((status, answer))
     };
     let ended = tokio::time::timeout(ASKING, asking).await;
     let ended = ended.map_err(|_| CaptureError::Late(ASKING))?;
@@ -381,6 +402,13 @@ mod tests {
         assert!(first.contains("interactive:false"), "{first}");
         assert_eq!(first, second.expect("a token"));
 
+        one.program
+            .last
+            .lock()
+            .await
+            .as_mut()
+            .expect("it was started")
+            .at = Instant::now();
         // Refused a moment after it was given: another one would be, too.
         one.renew().await;
         other.token().await.expect("a token");
@@ -392,7 +420,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let pid = folder.path().join("pid");
         let script = format!("setsid sleep 600 & echo $! >{}; wait", pid.display());
-        let within = Duration::from_millis(1500);
+        let within = Duration::from_secs(5);
         let (one, other) = (
             login(folder.path(), &script, within),
             login(folder.path(), &script, within),
@@ -406,9 +434,13 @@ mod tests {
 
         let pid = std::fs::read_to_string(&pid).expect("it began");
         let pid = pid.trim().parse().expect("a number");
-        while crate::files::process::started(pid).is_some() {
-            tokio::task::yield_now().await;
-        }
+        let ended = async {
+            while crate::files::process::started(pid).is_some() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_mins(1), ended).await;
+        ended.expect("it ends with the program");
     }
 
     #[tokio::test]

@@ -76,7 +76,7 @@ fn copy(
     image: BaseImage,
     manifest: Vec<u8>,
 ) -> Result<BuiltImage, RegistryError> {
-    let folder = tempfile::tempdir().map_err(|source| RegistryError::Io {
+    let folder = crate::files::temporary::folder().map_err(|source| RegistryError::Io {
         what: "making a folder for the image".to_owned(),
         source,
     })?;

@@ -67,6 +67,7 @@ pub(super) async fn run_on(
     let failed = |reason: String| ScmError {
         what: what.to_owned(),
         reason,
+        help: None,
     };
     let bounds = Bounds {
         within: limit,

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::driver::scm::git::call::run;
+use crate::driver::scm::git::call::{run, run_on};
 use crate::driver::scm::git::{Git, LIMIT, marked};
 use crate::files::outputs;
 use crate::port::scm::ScmError;
@@ -41,6 +41,27 @@ pub(super) async fn tracked_but_ignored(git: &Git) -> Result<Vec<PathBuf>, ScmEr
         found.extend(inside.into_iter().map(|file| path.join(file)));
     }
     Ok(found)
+}
+
+/// Which of these files below the folder Git ignores: none that it tracks.
+pub(super) async fn ignored<'a>(
+    git: &Git,
+    files: impl Iterator<Item = &'a String>,
+) -> Result<Vec<String>, ScmError> {
+    let list: Vec<u8> = files
+        .flat_map(|file| [file, "\0"].concat().into_bytes())
+        .collect();
+    let command = git.command(&["check-ignore", "-z", "--stdin"], &[]).await;
+    let what = "git check-ignore";
+    let answer = run_on(Some(list), command, what, LIMIT).await?;
+    // That is how it says that it ignores none.
+    if answer.code == Some(1) {
+        return Ok(Vec::new());
+    }
+    let said = answer.good(what)?.stdout;
+    Ok(paths(&said)
+        .map(|path| path.display().to_string())
+        .collect())
 }
 
 /// What differs from the commit, in Git's words; nothing where all is as committed. Neither the

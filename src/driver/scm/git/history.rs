@@ -163,6 +163,7 @@ pub(super) async fn merged(git: &Git, merge: &str) -> Result<Merged, ScmError> {
         return Err(ScmError {
             what: format!("git rev-parse of the parents of {merge}"),
             reason: format!("{} lines came", ids.len()),
+            help: None,
         });
     };
 
@@ -251,9 +252,10 @@ pub(super) struct Scratch {
 
 impl Scratch {
     pub async fn new(git: &Git) -> Result<Self, ScmError> {
-        let objects = tempfile::tempdir().map_err(|error| ScmError {
+        let objects = crate::files::temporary::folder().map_err(|error| ScmError {
             what: "a folder for a merge that is tried".to_owned(),
             reason: error.to_string(),
+            help: None,
         })?;
         let own = git.ask(&["rev-parse", "--git-path", "objects"]).await?;
         let own = git.folder.join(own);
@@ -298,6 +300,7 @@ impl Scratch {
         Err(ScmError {
             what: what(&arguments),
             reason: answer.stderr,
+            help: None,
         })
     }
 
@@ -322,6 +325,7 @@ impl Scratch {
             return Err(ScmError {
                 what: what(&arguments),
                 reason: changed.stderr,
+                help: None,
             });
         }
         let listed = changed.text();
@@ -346,6 +350,7 @@ pub(super) async fn fetch(git: &Git, branches: &[String], tags: FetchTags) -> Re
         return Err(ScmError {
             what: "git fetch".to_owned(),
             reason: "there is no remote `origin`, and not exactly one other".to_owned(),
+            help: None,
         });
     };
     let refs: Vec<String> = branches
@@ -370,6 +375,7 @@ pub(super) async fn fetch(git: &Git, branches: &[String], tags: FetchTags) -> Re
     Err(ScmError {
         what: format!("git fetch {remote}"),
         reason: answer.stderr,
+        help: None,
     })
 }
 

@@ -30,6 +30,10 @@ const LOCAL_VARIABLES: [&str; 17] = [
     "GIT_WORK_TREE",
 ];
 
+/// By which somebody says beside all files how Git is to be set, as a build server that works in
+/// folders of another user's (`safe.directory`). What a hook has of it is of the push.
+const SETTINGS: &str = "GIT_CONFIG_COUNT";
+
 /// Where the objects are that a push has brought, while a hook says whether it is taken.
 const OBJECTS: [&str; 3] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
@@ -40,7 +44,9 @@ const OBJECTS: [&str; 3] = [
 /// The hook that this runs in, as far as it concerns the project's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Hook {
-    /// None, or one of another repository: nothing of it is passed on.
+    /// None.
+    None,
+    /// One of another repository: nothing of it is passed on.
     Elsewhere,
     /// One of the folder's own repository: the objects of the push are seen.
     Own,
@@ -52,7 +58,7 @@ impl Hook {
     /// Looks at where this runs.
     pub async fn of(folder: &Path) -> Self {
         let Some(told) = std::env::var_os("GIT_DIR") else {
-            return Self::Elsewhere;
+            return Self::None;
         };
         let Ok(told) = std::fs::canonicalize(told) else {
             return Self::Elsewhere;
@@ -89,7 +95,11 @@ impl Hook {
     /// Gives a command what it has to know of the hook, and nothing else.
     pub fn prepare(&self, command: &mut Command) {
         for name in LOCAL_VARIABLES {
-            let is_kept = OBJECTS.contains(&name) && *self != Self::Elsewhere;
+            let is_kept = match self {
+                Self::None => name == SETTINGS,
+                Self::Elsewhere => false,
+                Self::Own | Self::Unpacked(_) => OBJECTS.contains(&name),
+            };
             if !is_kept {
                 command.env_remove(name);
             }
@@ -102,5 +112,28 @@ impl Hook {
     /// Whether the folder itself is in no repository.
     pub const fn is_unpacked(&self) -> bool {
         matches!(self, Self::Unpacked(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_the_environment_are_kept_outside_of_hooks_alone() {
+        let dropped = |hook: &Hook| {
+            let mut command = Command::new("git");
+            hook.prepare(&mut command);
+            let variables = command.as_std().get_envs();
+            let dropped = variables.filter(|(_, value)| value.is_none());
+            let dropped = dropped.map(|(name, _)| name.to_string_lossy().into_owned());
+            dropped.collect::<Vec<_>>()
+        };
+        let settings = SETTINGS.to_owned();
+        assert!(!dropped(&Hook::None).contains(&settings));
+        assert_eq!(dropped(&Hook::None).len(), LOCAL_VARIABLES.len() - 1);
+        for hook in [Hook::Elsewhere, Hook::Own, Hook::Unpacked("/r".into())] {
+            assert!(dropped(&hook).contains(&settings), "{hook:?}");
+        }
     }
 }

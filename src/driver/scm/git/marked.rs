@@ -60,7 +60,7 @@ impl Index {
 pub(super) async fn unmarked_index(git: &Git, marked: &[Marked]) -> Result<Index, ScmError> {
     let told = git.bytes(&["rev-parse", "--git-path", "index"]).await?;
     let told = files::path(told.strip_suffix(b"\n").unwrap_or(&told));
-    let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
+    let folder = crate::files::temporary::folder().map_err(|error| failed(&error))?;
     let path = folder.path().join("index");
     copied(&git.folder.join(told), &path).map_err(|error| failed(&error))?;
     let index = Index {
@@ -109,5 +109,6 @@ fn failed(error: &std::io::Error) -> ScmError {
     ScmError {
         what: "looking at the files that Git is told not to look at".to_owned(),
         reason: error.to_string(),
+        help: None,
     }
 }

@@ -39,6 +39,9 @@ const NO_GIT: &str = "git is not installed";
 /// What Git says of a repository without a checkout that nobody has named.
 const BARE: &str = "cannot use bare repository";
 
+/// What Git says of a repository of another user's that nobody has named.
+const FOREIGN: &str = "detected dubious ownership";
+
 /// The Git repository that a folder is in, if it is in one.
 #[derive(Debug, Clone)]
 pub struct Git {
@@ -64,9 +67,19 @@ impl Answer {
         if self.code == Some(0) {
             return Ok(self);
         }
+        // Git's hint is what to do: its reason is one line.
+        let lines = || self.stderr.lines().map(str::trim);
+        let foreign = lines().find(|line| line.contains(FOREIGN));
+        let exception = lines().find(|line| line.starts_with("git config --global"));
+        let reason = foreign.unwrap_or(&self.stderr).to_owned();
         Err(ScmError {
             what: what.to_owned(),
-            reason: self.stderr,
+            reason,
+            help: foreign.and(exception).map(|command| {
+                format!(
+                    "`{command}`, as the user that runs shipit; or give the folder to that user"
+                )
+            }),
         })
     }
 }
@@ -107,6 +120,15 @@ impl Git {
             .await?;
 
         Ok(changed.lines().count() + new.lines().count())
+    }
+
+    /// Which of these files Git ignores; they are named as in a folder below `self`'s.
+    pub async fn ignored<'a>(
+        &self,
+        within: &Path,
+        files: impl Iterator<Item = &'a String>,
+    ) -> Result<Vec<String>, ScmError> {
+        files::ignored(&Self::new(self.folder.join(within)), files).await
     }
 
     /// The submodules below the folder that are not checked out: their folders are empty.
@@ -225,6 +247,7 @@ impl Git {
                  repository, or make the checkout again",
                 link.display()
             ),
+            help: None,
         })
     }
 
@@ -236,6 +259,7 @@ impl Git {
                  take its settings from there; take them out, or run shipit in a checkout",
                 folder.display()
             ),
+            help: None,
         }
     }
 

@@ -16,6 +16,25 @@ fn an_origin_is_kept_without_credentials() {
     assert_eq!(without_credentials("git@host:a/b.git"), "git@host:a/b.git");
 }
 
+#[test]
+fn a_repository_of_another_users_is_told_with_the_command_that_names_it() {
+    let said = "fatal: detected dubious ownership in repository at '/srv/shop'\nTo add an exception \
+                for this directory, call:\n\n\tgit config --global --add safe.directory /srv/shop";
+    let answer = Answer {
+        code: Some(128),
+        stdout: Vec::new(),
+        stderr: said.to_owned(),
+    };
+    let error = answer.good("git rev-parse").err().expect("it failed");
+    assert_eq!(
+        error.reason,
+        "fatal: detected dubious ownership in repository at '/srv/shop'"
+    );
+    let help = error.help.expect("a command");
+    let command = "`git config --global --add safe.directory /srv/shop`";
+    assert!(help.starts_with(command), "{help}");
+}
+
 #[tokio::test]
 async fn a_folder_without_git_is_a_source_without_a_commit() {
     let folder = tempfile::tempdir().expect("a folder");
