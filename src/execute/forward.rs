@@ -140,7 +140,7 @@ impl<'a> Forward<'a> {
         {
             // What came from outside is heard before anything is begun.
             if self.run.job.stops.interrupted.is_cancelled() {
-                self.stop(Cause::Interrupted);
+                self.interrupted().await;
                 break;
             }
             let Some(step) = self.order.next() else {
@@ -154,6 +154,9 @@ impl<'a> Forward<'a> {
             if let Some(stage) = self.stages.begins(step.id)
                 && !self.call(HookPoint::before(stage)).await?
             {
+                if self.run.leaving.is_cancelled() {
+                    self.leave(step, &StepError::Stopped).await;
+                }
                 break;
             }
 
@@ -172,7 +175,7 @@ impl<'a> Forward<'a> {
             biased;
             called = hooks::call(self.run, point) => called,
             () = interrupted.cancelled() => {
-                self.stop(Cause::Interrupted);
+                self.interrupted().await;
                 return Ok(false);
             }
         };
@@ -223,11 +226,41 @@ impl<'a> Forward<'a> {
         tokio::select! {
             biased;
             Some(joined) = self.under_way.join_next() => self.ended(joined).await,
-            () = interrupted.cancelled(), if forward => {
-                self.stop(Cause::Interrupted);
+            () = interrupted.cancelled(), if forward && !self.run.leaving.is_cancelled() => {
+                self.interrupted().await;
                 Ok(())
             }
         }
+    }
+
+    /// Somebody has asked to stop. Where the new release is live and verified, and all that is left
+    /// is to take away what it does not have any more, that stays for the next apply: nothing of it
+    /// comes back by moving traffic.
+    async fn interrupted(&mut self) {
+        let plan = self.run.plan();
+        let stays = |step: &Step| is_left_behind(plan, &self.begun, step);
+        if !self.order.undone().all(stays) {
+            return self.stop(Cause::Interrupted);
+        }
+
+        self.run.leaving.cancel();
+        while let Some(step) = self.order.next() {
+            self.leave(step, &StepError::Stopped).await;
+        }
+    }
+
+    async fn leave(&mut self, step: &Step, error: &StepError) {
+        let reason = match error {
+            StepError::Stopped => "interrupted".to_owned(),
+            error => error.reason(),
+        };
+        if self.begun.contains(&step.id) {
+            log::failed(self.run, step, Direction::Forward, error).await;
+        }
+        self.run.say(Event::Note {
+            text: format!("{} is left behind: {reason}", step.address),
+        });
+        self.order.done(step.id);
     }
 
     async fn ended(&mut self, joined: Result<Ended, JoinError>) -> Result<(), CutOff> {
@@ -264,11 +297,7 @@ impl<'a> Forward<'a> {
                     && is_left_behind(self.run.plan(), &self.begun, step)
                     && error.means(&step.address).is_ok() =>
             {
-                log::failed(self.run, step, Direction::Forward, &error).await;
-                self.run.say(Event::Note {
-                    text: format!("{} is left behind: {}", step.address, error.reason()),
-                });
-                self.order.done(id);
+                self.leave(step, &error).await;
             }
             // A step that was told to stop has not failed.
             Err(StepError::Stopped) if !self.rollout.may_begin() => {}
@@ -300,8 +329,8 @@ struct Order<'a> {
     /// Who needs a step.
     needed_by: BTreeMap<StepId, Vec<StepId>>,
     free: VecDeque<StepId>,
-    /// How many are not done yet.
-    left: usize,
+    /// Which are not done yet.
+    left: BTreeSet<StepId>,
 }
 
 impl<'a> Order<'a> {
@@ -311,7 +340,7 @@ impl<'a> Order<'a> {
             open: BTreeMap::new(),
             needed_by: BTreeMap::new(),
             free: VecDeque::new(),
-            left: steps.len(),
+            left: steps.iter().map(|step| step.id).collect(),
         };
 
         for step in steps {
@@ -336,12 +365,16 @@ impl<'a> Order<'a> {
         self.free.pop_front().map(|id| self.steps[&id])
     }
 
-    const fn is_done(&self) -> bool {
-        self.left == 0
+    fn is_done(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn undone(&self) -> impl Iterator<Item = &'a Step> {
+        self.left.iter().map(|id| self.steps[id])
     }
 
     fn done(&mut self, id: StepId) {
-        self.left = self.left.saturating_sub(1);
+        self.left.remove(&id);
         for waiting in self.needed_by.remove(&id).unwrap_or_default() {
             let open = self.open.entry(waiting).or_insert(1);
             *open -= 1;

@@ -128,6 +128,8 @@ struct Run {
     said: Mutex<BTreeMap<StepId, LineStream>>,
     /// Is cancelled when what is under way should stop soon: builds, waits, checks.
     soft: CancellationToken,
+    /// Is cancelled when what is only to be taken away behind the switch is not waited for any more.
+    leaving: CancellationToken,
     probe: probe::Session,
 }
 
@@ -141,6 +143,7 @@ impl Run {
             room: tokio::sync::Mutex::default(),
             said: Mutex::default(),
             soft,
+            leaving: CancellationToken::new(),
             probe: probe::Session::default(),
         }
     }

@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use crate::losses::database;
+use crate::said::Said;
 use crate::site::{Site, until};
 
 /// A site with objects of its own.
@@ -273,6 +274,31 @@ fn what_waits_for_a_finalizer_does_not_take_live_traffic_back() {
         .code(0)
         .says("ConfigMap/held is being deleted already")
         .says("example.com/hang");
+    assert_eq!(site.live_release(), 2);
+    site.cluster
+        .patch(&path, "test", &json!({"metadata": {"finalizers": null}}));
+}
+
+#[test]
+fn whoever_asks_to_stop_while_a_removal_waits_keeps_the_release_that_is_live() {
+    let Some(site) = site() else { return };
+    let map = |meta: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {meta}}}\n");
+    let held = map("held, finalizers: [example.com/hang]");
+    site.put("own.yaml", &format!("{held}---\n{}", map("other")));
+    site.apply().code(0);
+
+    site.put("own.yaml", &map("other"));
+    site.message("v2");
+    let run = site.start_apply();
+    let path = site.cluster.of("v1", "configmaps/held");
+    until("it is being deleted", || {
+        !site.cluster.get(&path)["metadata"]["deletionTimestamp"].is_null()
+    });
+    let pid = rustix::process::Pid::from_raw(run.id().cast_signed()).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    Said::from(&run.wait_with_output().expect("it ends"))
+        .code(0)
+        .says("ConfigMap/held is left behind: interrupted");
     assert_eq!(site.live_release(), 2);
     site.cluster
         .patch(&path, "test", &json!({"metadata": {"finalizers": null}}));

@@ -53,9 +53,12 @@ pub(super) async fn delete(
     };
 
     let engine = &run.acting().await?.engine;
-    engine
-        .delete(run.permit(), key, step.expects.clone(), foreseen)
-        .await?;
+    let delete = engine.delete(run.permit(), key, step.expects.clone(), foreseen);
+    tokio::select! {
+        biased;
+        deleted = delete => deleted?,
+        () = run.leaving.cancelled() => return Err(StepError::Stopped),
+    }
     Ok(Done::say(format!("{} deleted", key.short())))
 }
 
