@@ -45,6 +45,7 @@ fn images(names: impl Iterator<Item = ServiceName>) -> BTreeMap<ServiceName, Ima
             },
             found,
             changed_files: None,
+            ignored_files: Vec::new(),
             rebuild: false,
         }
     };

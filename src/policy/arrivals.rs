@@ -22,7 +22,9 @@ pub fn is_committed(rule: &BranchRule, source: &Source) -> Result<(), Refusal> {
             "{} takes only what was committed, and files here differ from commit {commit}",
             rule.pattern
         ),
-        help: "`git status` lists them: take them back, or have Git ignore what a build leaves"
+        help: "`git status` lists them (but for those that `git update-index` has hidden, which \
+               `git ls-files -v` marks `h` or `S`): take them back, or have Git ignore what a \
+               build leaves"
             .to_owned(),
     })
 }

@@ -243,6 +243,7 @@ fn adopted(slot: Slot, there: &SlotFacts, live: bool, actor: &Actor, now: Timest
         source: Source {
             commit: there.label.commit.clone(),
             branch: there.label.branch.clone(),
+            dirty: there.label.dirty,
             ..Source::default()
         },
         config: there.label.config.clone(),

@@ -29,7 +29,7 @@ const COMMAND: Duration = Duration::from_secs(20);
 /// How long a loaded configuration may take to be in force, and how long a machine that is busy may
 /// take to say so often enough.
 const IN_FORCE: Duration = Duration::from_secs(15);
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 /// How many new connections in a row have to be taken by the new configuration, and how far apart:
 /// for a tenth of a second the workers of both accept (nginx, `ngx_master_process_cycle`).
 const IN_A_ROW: u32 = 25;

@@ -298,7 +298,7 @@ pub(in crate::driver) fn warnings(how: &ClusterConnection) -> Vec<String> {
 fn kubeconfig(how: &ClusterConnection) -> Result<Option<Kubeconfig>, EngineError> {
     let named = match &how.kubeconfig {
         Some(path) => Some(kubeconfig::read(path)?),
-        None => Kubeconfig::from_env().map_err(|error| unreadable(&error))?,
+        None => kubeconfig::of_the_environment()?,
     };
     let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     match named {

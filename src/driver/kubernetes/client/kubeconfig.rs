@@ -44,6 +44,28 @@ pub(in crate::driver) fn read(path: &Path) -> Result<Kubeconfig, EngineError> {
     }
 }
 
+/// The kubeconfig that `KUBECONFIG` names; none where it names none. Of a list those that are not
+/// there are passed over, as kubectl does; one alone has to be there.
+pub(in crate::driver) fn of_the_environment() -> Result<Option<Kubeconfig>, EngineError> {
+    let named = std::env::var_os("KUBECONFIG").unwrap_or_default();
+    let named = std::env::split_paths(&named).filter(|path| !path.as_os_str().is_empty());
+    let mut paths: Vec<PathBuf> = named.collect();
+    if paths.iter().any(|path| path.exists()) {
+        paths.retain(|path| path.exists());
+    }
+
+    let mut all: Option<Kubeconfig> = None;
+    for path in paths {
+        let next = read(&path)?;
+        let merged = match all {
+            Some(before) => before.merge(next).map_err(|error| unreadable(&error))?,
+            None => next,
+        };
+        all = Some(merged);
+    }
+    Ok(all)
+}
+
 /// The context that is meant, with its cluster and its login.
 pub(in crate::driver) fn choose(
     file: &Kubeconfig,
