@@ -1,4 +1,4 @@
-//! Templates: minijinja, in which an undefined name is an error.
+//! Templates: minijinja, in which an undefined name is an error, but for one that is only asked for.
 
 use std::collections::BTreeMap;
 use std::path::Path;

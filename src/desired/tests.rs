@@ -102,6 +102,10 @@ fn what_there_is_none_of_is_not_defined() {
         value("A: \"{{ commit | default('none') }}\""),
         Ok(EnvValue::Plain("none".to_owned()))
     );
+    assert_eq!(
+        value("A: \"{% if commit %}{{ commit }}{% else %}none{% endif %}\""),
+        Ok(EnvValue::Plain("none".to_owned()))
+    );
     let error = value("A: \"rel-{{ commit }}\"").expect_err("there is no commit");
     assert!(error.contains("undefined"), "{error}");
 }

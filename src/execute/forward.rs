@@ -239,7 +239,7 @@ impl<'a> Forward<'a> {
     async fn interrupted(&mut self) {
         let plan = self.run.plan();
         let stays = |step: &Step| is_left_behind(plan, &self.begun, step);
-        if !self.order.undone().all(stays) {
+        if self.order.is_done() || !self.order.undone().all(stays) {
             return self.stop(Cause::Interrupted);
         }
 
@@ -251,7 +251,7 @@ impl<'a> Forward<'a> {
 
     async fn leave(&mut self, step: &Step, error: &StepError) {
         let reason = match error {
-            StepError::Stopped => "interrupted".to_owned(),
+            StepError::Stopped => "somebody has asked to stop".to_owned(),
             error => error.reason(),
         };
         if self.begun.contains(&step.id) {

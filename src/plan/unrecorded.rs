@@ -35,6 +35,9 @@ pub fn with_unrecorded(
 
     let mut next = state.clone();
     next.serial += 1;
+    if is_taken_back(journal) {
+        return with_failed(next, (slot, there), journal, target);
+    }
     for earlier in &mut next.releases {
         if earlier.status == ReleaseStatus::Live {
             earlier.status = ReleaseStatus::Superseded;
@@ -63,6 +66,37 @@ pub fn with_unrecorded(
     Some(next)
 }
 
+/// What was on its way back has failed, whatever its traffic: it is in the history, and no rollback
+/// leads there.
+fn with_failed(
+    mut next: State,
+    (slot, there): (Slot, &SlotFacts),
+    journal: &Journal,
+    target: &Target,
+) -> Option<State> {
+    let is_new = next.release(target.release).is_none();
+    if !is_new || !last_run::is_of(&there.label, target) {
+        return None;
+    }
+    next.releases.push(Release {
+        status: ReleaseStatus::Failed {
+            reason: "its run ended on the way back".to_owned(),
+        },
+        ..unrecorded((slot, there), journal, target)?
+    });
+    Some(next)
+}
+
+/// Whether the run had begun to take back what it did.
+fn is_taken_back(journal: &Journal) -> bool {
+    journal.entries.iter().any(|entry| {
+        let What::Intent { back, .. } = entry.what else {
+            return false;
+        };
+        back == Direction::Back
+    })
+}
+
 fn is_of(plan: &Plan, number: ReleaseNumber) -> bool {
     let target = plan.target.as_ref();
     target.is_some_and(|target| target.release == number)
@@ -77,7 +111,7 @@ fn unfinished(journal: &Journal) -> Option<&Target> {
 }
 
 /// Whether all of the release was there when it had traffic: a rollback may go to it. One that is
-/// put in the place of another is a mixture until its last check, and on its way back.
+/// put in the place of another is a mixture until its last check.
 fn is_whole(journal: &Journal, slot: Slot) -> bool {
     let mut steps = journal.plan().into_iter().flat_map(|plan| &plan.steps);
     let is_switched_to =
@@ -93,14 +127,8 @@ fn is_whole(journal: &Journal, slot: Slot) -> bool {
 
     let verifies =
         |step: &&Step| matches!(step.action, Action::Check { stage, .. } if stage == Stage::After);
-    let is_taken_back = journal.entries.iter().any(|entry| {
-        let What::Intent { back, .. } = entry.what else {
-            return false;
-        };
-        back == Direction::Back
-    });
     let verify = steps.find(verifies);
-    verify.is_some_and(|step| journal.was_begun(step.id)) && !is_taken_back
+    verify.is_some_and(|step| journal.was_begun(step.id))
 }
 
 /// The record, from what stands there and from what the run had written down. It had traffic when

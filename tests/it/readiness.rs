@@ -140,7 +140,7 @@ fn a_service_that_puts_itself_into_the_background_is_told_so_and_leaves_nothing(
 fn a_service_that_listens_at_another_address_is_told_where() {
     let mut world = World::new();
     world.env.insert("HOST".to_owned(), "127.0.0.2".to_owned());
-    let health = "{path: /healthz, interval: 100ms, start_within: 3s}";
+    let health = "{path: /healthz, interval: 100ms, start_within: 20s}";
     world.service.insert("health".to_owned(), health.to_owned());
     let said = world.apply().code(1).says("it listens at 127.0.0.2:");
     said.says("have it listen at 0.0.0.0 or 127.0.0.1");

@@ -246,7 +246,7 @@ mod tests {
     }
 
     /// What is said of an answer that begins with this head and goes on with so many pieces.
-    async fn asked(head: &'static str, pieces: usize) -> Result<(), Trouble> {
+    async fn asked(head: &'static str, pieces: usize, within: Duration) -> Result<(), Trouble> {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
@@ -271,7 +271,7 @@ mod tests {
         };
         let prober = Prober::default();
         tokio::select! {
-            answer = in_time(Duration::from_millis(500), prober.get(address, "/up", None)) => answer,
+            answer = in_time(within, prober.get(address, "/up", None)) => answer,
             () = answering => Ok(()),
         }
     }
@@ -279,14 +279,16 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_does_not_end_is_no_answer_and_a_long_one_is() {
         let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-        let endless = asked(chunked, 1).await;
+        let (soon, late) = (Duration::from_millis(500), Duration::from_secs(30));
+        let endless = asked(chunked, 1, soon).await;
         // An agent that is held up says so, and neither is good.
         assert!(endless.is_err(), "{endless:?}");
-        let unclosed = asked("HTTP/1.0 200 OK\r\n\r\n", 0).await;
+        let unclosed = asked("HTTP/1.0 200 OK\r\n\r\n", 0, soon).await;
         assert!(unclosed.is_err(), "{unclosed:?}");
-        assert!(asked("HTTP/1.1 204 No Content\r\n\r\n", 0).await.is_ok());
+        let nothing = asked("HTTP/1.1 204 No Content\r\n\r\n", 0, late).await;
+        assert!(nothing.is_ok());
         assert!(
-            asked(chunked, 1000).await.is_ok(),
+            asked(chunked, 1000, late).await.is_ok(),
             "no more is read than that"
         );
     }

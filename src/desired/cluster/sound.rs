@@ -28,7 +28,14 @@ pub(super) fn refuse(place: &str, manifest: &Manifest) -> Result<(), DesiredErro
     Err(DesiredError::new(format!("{place}: {short}: {what}"), help))
 }
 
+/// The groups whose kinds are a server's own: what a kind of somebody else's leaves out, its
+/// operator may fill in.
+const BUILT_IN: [&str; 3] = ["", "apps", "batch"];
+
 fn look(manifest: &Manifest) -> Result<(), Wrong> {
+    if !BUILT_IN.contains(&manifest.key().group()) {
+        return Ok(());
+    }
     let body = manifest.body();
     match manifest.kind() {
         "ConfigMap" => {
@@ -129,9 +136,16 @@ fn pod(spec: &Value, mut volumes: BTreeSet<String>) -> Result<(), Wrong> {
 }
 
 fn of_container(container: &Value, volumes: &BTreeSet<String>) -> Result<(), Wrong> {
-    if container["image"].as_str().is_none_or(str::is_empty) {
-        let what = "it has no `image`".to_owned();
-        return Err((what, "`{{ image }}` is that of the service"));
+    match &container["image"] {
+        Value::String(name) if !name.is_empty() => {}
+        Value::Null | Value::String(_) => {
+            let what = "it has no `image`".to_owned();
+            return Err((what, "`{{ image }}` is that of the service"));
+        }
+        other => {
+            let what = format!("its `image` is `{other}`, and no text");
+            return Err((what, "put it in quotes"));
+        }
     }
     for variable in list(&container["env"]) {
         let name = variable["name"].as_str().unwrap_or_default();
@@ -329,6 +343,7 @@ mod tests {
             (job("* * * *"), "it has 4 fields"),
             (job("* * * * 7"), "`7` is no weekday (0 to 6)"),
             (pod("env: []"), "container web: it has no `image`"),
+            (pod("image: y"), "its `image` is `true`, and no text"),
             (
                 pod("image: a, env: [{name: P, value: 1}]"),
                 "`env.P.value` is a number",

@@ -71,7 +71,8 @@ pub(super) fn on_a_thread(request: &Request) -> Result<String, RenderFault> {
 
 fn render(request: &Request) -> Result<String, RenderFault> {
     let mut jinja = Environment::new();
-    jinja.set_undefined_behavior(UndefinedBehavior::Strict);
+    // Whether there is a branch may be asked; what there is not is no text.
+    jinja.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     jinja.set_fuel(Some(STEPS));
     jinja.add_function("secret", |name: String| format!("{SECRET}{name}"));
     let mut out = Limited(Vec::new());

@@ -98,7 +98,9 @@ impl Client {
                 self.unpooled.request(request).await
             }
             Ok(response) => {
-                self.keep(response.extensions());
+                if !response.headers().contains_key(header::CONNECTION) {
+                    self.keep(response.extensions());
+                }
                 Ok(response)
             }
             Err(error) => Err(error),
@@ -125,7 +127,7 @@ impl Client {
             .is_some_and(|connection| kept.remove(&connection.local_addr()))
     }
 
-    /// Remembers a connection that has answered, by its address at this end.
+    /// Remembers a connection that has answered and stays, by its address at this end.
     fn keep(&self, answered: &Extensions) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= KEPT {

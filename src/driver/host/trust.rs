@@ -3,9 +3,9 @@
 use std::path::Path;
 
 /// What is asked for a socket, `$s`: who asks, and the owner, group and mode of the socket and of
-/// its folder, as far as they are there. It fails where that cannot be looked at.
+/// its folder, where links lead to as far as it is there. It fails where that cannot be looked at.
 pub(super) const SCRIPT: &str = "set -e; id -u; id -g; for it in \"$s\" \"${s%/*}\"; do if test -e \
-     \"$it\" || test -L \"$it\"; then stat -c '%u %U %g %a %n' -- \"$it\"; fi; done";
+     \"$it\"; then stat -L -c '%u %U %g %a %n' -- \"$it\"; fi; done";
 
 /// Why somebody else may have made the socket.
 #[derive(Debug, Clone, PartialEq, Eq)]

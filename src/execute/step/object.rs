@@ -9,7 +9,7 @@ use crate::model::journal::Direction;
 use crate::model::loss::Holding;
 use crate::model::plan::Step;
 use crate::model::{Fingerprint, Manifest, ObjectKey};
-use crate::port::engine::Foreseen;
+use crate::port::engine::{EngineError, Foreseen};
 
 /// Makes an object what it should be, and waits until it is.
 pub(super) async fn apply(
@@ -57,7 +57,12 @@ pub(super) async fn delete(
     tokio::select! {
         biased;
         deleted = delete => deleted?,
-        () = run.leaving.cancelled() => return Err(StepError::Stopped),
+        () = run.leaving.cancelled(), if direction == Direction::Forward => {
+            return Err(StepError::from(EngineError::Failed {
+                what: format!("deleting {}", key.short()),
+                reason: "it is not gone yet, and somebody has asked to stop".to_owned(),
+            }));
+        }
     }
     Ok(Done::say(format!("{} deleted", key.short())))
 }
