@@ -313,6 +313,10 @@ mod tests {
                 "stricthostkeychecking accept-new\nuserknownhostsfile ~/.ssh/known_hosts /dev/null\n",
                 HostKeys::Checked,
             ),
+            (
+                "stricthostkeychecking accept-new\nuserknownhostsfile /dev/null ~/.ssh/known_hosts\n",
+                HostKeys::WouldNotBeChecked,
+            ),
             ("", HostKeys::Checked),
         ] {
             assert_eq!(HostKeys::of(text), keys, "{text}");
