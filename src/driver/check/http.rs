@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Extensions;
+use http::{Extensions, HeaderMap};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode, header};
@@ -98,7 +98,7 @@ impl Client {
                 self.unpooled.request(request).await
             }
             Ok(response) => {
-                if !response.headers().contains_key(header::CONNECTION) {
+                if !is_last(response.headers()) {
                     self.keep(response.extensions());
                 }
                 Ok(response)
@@ -181,6 +181,14 @@ impl Client {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a server says that it closes the connection behind its answer. nginx says of each that it
+/// keeps it.
+fn is_last(headers: &HeaderMap) -> bool {
+    let said = headers.get_all(header::CONNECTION).iter();
+    let mut words = said.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    words.any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
 /// A body, or as much of it as is looked at.

@@ -50,9 +50,9 @@ fn server(status: u16) -> SocketAddr {
     address
 }
 
-/// A server that answers the first requests of a connection, as many as it is told, and closes when
-/// the next one has come: what a proxy that is reloaded does to a request on its way.
-fn server_that_closes_after(answers: usize) -> SocketAddr {
+/// A server that answers the first requests of a connection with this header, as many as it is told,
+/// and closes when the next one has come: what a proxy that is reloaded does to a request on its way.
+fn server_that_closes_after(answers: usize, header: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
@@ -61,7 +61,10 @@ fn server_that_closes_after(answers: usize) -> SocketAddr {
                 let mut buffer = [0; 1024];
                 for _ in 0..answers {
                     let _ = stream.read(&mut buffer);
-                    let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+                    let _ = write!(
+                        stream,
+                        "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n{header}\r\n"
+                    );
                 }
                 let _ = stream.read(&mut buffer);
             });
@@ -222,19 +225,21 @@ async fn the_prober_counts_answers_and_failures() {
 async fn a_request_that_is_lost_with_a_kept_connection_is_sent_again_and_a_new_one_is_a_failure() {
     let within = std::time::Duration::from_secs(30);
     let client = super::http::Client::default();
-    let kept = format!("http://{}/", server_that_closes_after(2));
-    // A connection may come back too late to be taken for the next request.
-    let mut is_second = false;
-    for _ in 0..1000 {
-        let answer = client.get(&kept, None, within).await.expect("an answer");
-        is_second |= answer.is_second;
-        if is_second {
-            break;
+    for header in ["", "Connection: keep-alive\r\n"] {
+        let kept = format!("http://{}/", server_that_closes_after(2, header));
+        // A connection may come back too late to be taken for the next request.
+        let mut is_second = false;
+        for _ in 0..1000 {
+            let answer = client.get(&kept, None, within).await.expect("an answer");
+            is_second |= answer.is_second;
+            if is_second {
+                break;
+            }
         }
+        assert!(is_second, "no request was sent again: {header}");
     }
-    assert!(is_second, "no request was sent again");
 
-    let never = format!("http://{}/", server_that_closes_after(0));
+    let never = format!("http://{}/", server_that_closes_after(0, ""));
     for _ in 0..3 {
         let lost = client.get(&never, None, within).await;
         assert!(lost.is_err(), "{lost:?}");
