@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
 use crate::agent::log::instances::{self, Rotated};
+use crate::agent::log::reader::read_at;
 use crate::agent::log::times::Times;
 use crate::redact::Redactor;
 
@@ -148,17 +149,6 @@ impl Log {
         (self.at, self.length) = (0, 0);
         self.times.put_aside(Timestamp::now())
     }
-}
-
-fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut length = 0;
-    while length < bytes.len() {
-        match file.read_at(&mut bytes[length..], at + length as u64)? {
-            0 => break,
-            read => length += read,
-        }
-    }
-    Ok(length)
 }
 
 #[cfg(test)]

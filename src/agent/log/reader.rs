@@ -261,7 +261,8 @@ fn last_lines(files: &[File], lengths: &[u64], lines: usize) -> io::Result<Posit
     Ok(Position { file: 0, offset: 0 })
 }
 
-fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+/// Reads until the bytes are full or the file ends; how many they are.
+pub(super) fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
     let mut length = 0;
     while length < bytes.len() {
         match file.read_at(&mut bytes[length..], at + length as u64)? {
