@@ -7,14 +7,10 @@ use serde_json::Value;
 
 use crate::desired::DesiredError;
 use crate::model::Manifest;
+use crate::model::quantity::Quantity;
 
 /// The kinds whose selector must find the pods of their own template.
 const SELECTING: [&str; 4] = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"];
-
-/// The units of a quantity.
-const UNITS: [&str; 18] = [
-    "", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "e", "E",
-];
 
 /// What is wrong, and what to do.
 type Wrong = (String, &'static str);
@@ -172,7 +168,7 @@ fn quantities(field: &str, resources: &Value) -> Result<(), Wrong> {
         for (name, value) in resources[part].as_object().into_iter().flatten() {
             let is_one = match value {
                 Value::Number(_) | Value::Null => true,
-                Value::String(text) => is_quantity(text),
+                Value::String(text) => text.parse::<Quantity>().is_ok(),
                 _ => false,
             };
             if !is_one {
@@ -182,19 +178,6 @@ fn quantities(field: &str, resources: &Value) -> Result<(), Wrong> {
         }
     }
     Ok(())
-}
-
-/// As `resource.Quantity` of Kubernetes reads one.
-fn is_quantity(text: &str) -> bool {
-    let text = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let end = text.find(|sign: char| !sign.is_ascii_digit() && sign != '.');
-    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
-    let is_number = number.matches('.').count() < 2 && number.contains(|c: char| c != '.');
-    let exponent = unit
-        .strip_prefix(['e', 'E'])
-        .filter(|rest| !rest.is_empty());
-    let is_exponent = exponent.is_some_and(|rest| rest.parse::<i32>().is_ok());
-    is_number && (is_exponent || (UNITS.contains(&unit) && unit != "e"))
 }
 
 fn schedule(schedule: &Value) -> Result<(), Wrong> {
@@ -376,12 +359,12 @@ mod tests {
         for good in [
             "1", "0.5", ".5", "5.", "100m", "1Ki", "2E", "1e3", "1E-2", "+1", "-1Gi",
         ] {
-            assert!(is_quantity(good), "{good}");
+            assert!(good.parse::<Quantity>().is_ok(), "{good}");
         }
         for bad in [
             "", "m", ".", "1_000Mi", "1 Gi", "1.2.3", "1mi", "1e", "0x1", "1GB",
         ] {
-            assert!(!is_quantity(bad), "{bad}");
+            assert!(bad.parse::<Quantity>().is_err(), "{bad}");
         }
     }
 }
