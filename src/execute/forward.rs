@@ -154,9 +154,6 @@ impl<'a> Forward<'a> {
             if let Some(stage) = self.stages.begins(step.id)
                 && !self.call(HookPoint::before(stage)).await?
             {
-                if self.run.leaving.is_cancelled() {
-                    self.leave(step, &StepError::Stopped).await;
-                }
                 break;
             }
 
@@ -174,8 +171,9 @@ impl<'a> Forward<'a> {
         let called = tokio::select! {
             biased;
             called = hooks::call(self.run, point) => called,
+            // What is left behind a switch is of no stage, and no hook waits for it.
             () = interrupted.cancelled() => {
-                self.interrupted().await;
+                self.stop(Cause::Interrupted);
                 return Ok(false);
             }
         };
