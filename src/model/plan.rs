@@ -144,6 +144,15 @@ pub enum Intent {
 }
 
 impl Intent {
+    /// What is promoted from another environment; none where nothing is.
+    #[must_use]
+    pub const fn promoted_from(&self) -> Option<&PromotedFrom> {
+        match self {
+            Self::PromoteFrom(from) => Some(from),
+            _ => None,
+        }
+    }
+
     /// Whether the environment is gone when it is carried out.
     #[must_use]
     pub const fn ends_environment(&self) -> bool {

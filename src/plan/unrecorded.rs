@@ -6,7 +6,7 @@ use crate::model::check::Stage;
 use crate::model::facts::{Facts, SlotFacts};
 use crate::model::journal::{Direction, Journal, What};
 use crate::model::outcome::Ending;
-use crate::model::plan::{Action, Intent, Plan, Step, Target};
+use crate::model::plan::{Action, Plan, Step, Target};
 use crate::model::release::{Release, ReleaseStatus};
 use crate::model::state::State;
 use crate::model::{ReleaseNumber, Slot};
@@ -153,10 +153,6 @@ fn unrecorded(
         _ => None,
     });
     let workloads = there.workloads.iter();
-    let promoted_from = match &journal.plan()?.intent {
-        Intent::PromoteFrom(from) => Some(from.clone()),
-        _ => None,
-    };
     Some(Release {
         number: target.release,
         source: target.source.clone(),
@@ -166,7 +162,7 @@ fn unrecorded(
             .collect(),
         inputs: target.inputs.clone(),
         names: target.names.clone(),
-        promoted_from,
+        promoted_from: journal.plan()?.intent.promoted_from().cloned(),
         created_at: there.placed_at,
         created_by,
         slot,

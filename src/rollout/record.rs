@@ -183,10 +183,6 @@ fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: ReleaseStatu
         return;
     }
 
-    let promoted_from = match &run.plan.intent {
-        Intent::PromoteFrom(from) => Some(from.clone()),
-        _ => None,
-    };
     state.releases.push(Release {
         number: target.release,
         source: target.source.clone(),
@@ -194,7 +190,7 @@ fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: ReleaseStatu
         workloads: run.workloads.clone(),
         inputs: target.inputs.clone(),
         names: target.names.clone(),
-        promoted_from,
+        promoted_from: run.plan.intent.promoted_from().cloned(),
         created_at: run.now,
         created_by: run.actor.clone(),
         slot: target.slot,
