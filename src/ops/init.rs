@@ -368,3 +368,17 @@ fn environment_file(
         live + 1
     )
 }
+
+#[cfg(test)]
+mod tests {
+    /// A folder with these files.
+    pub(super) fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, text).expect("a file");
+        }
+        folder
+    }
+}

@@ -47,8 +47,8 @@ pub(super) fn program(root: &Path) -> Option<String> {
     let own = programs(root, &manifest).into_iter().next();
     let program = own.or_else(|| {
         let workspace = manifest.workspace.as_ref()?;
-        let members = members(root, workspace).into_iter();
-        members.into_iter().find_map(|folder| {
+        let mut members = members(root, workspace).into_iter();
+        members.find_map(|folder| {
             let of_member = self::manifest(&folder)?;
             programs(&folder, &of_member).into_iter().next()
         })
@@ -139,15 +139,10 @@ fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::init::tests::folder_with;
 
     fn of(files: &[(&str, &str)]) -> Option<String> {
-        let folder = tempfile::tempdir().expect("a folder");
-        for (name, text) in files {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-            std::fs::write(path, text).expect("a file");
-        }
-        program(folder.path())
+        program(folder_with(files).path())
     }
 
     #[test]

@@ -160,16 +160,11 @@ fn python(root: &Path) -> Option<Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::init::tests::folder_with;
 
     /// The kind of a folder with these files.
     fn of(files: &[(&str, &str)]) -> Kind {
-        let folder = tempfile::tempdir().expect("a folder");
-        for (name, text) in files {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-            std::fs::write(path, text).expect("a file");
-        }
-        kind(folder.path())
+        kind(folder_with(files).path())
     }
 
     #[test]

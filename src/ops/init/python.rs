@@ -124,15 +124,10 @@ fn name_of(requirement: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::init::tests::folder_with;
 
     fn of(files: &[(&str, &str)]) -> Option<String> {
-        let folder = tempfile::tempdir().expect("a folder");
-        for (name, text) in files {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-            std::fs::write(path, text).expect("a file");
-        }
-        python(folder.path()).map(|found| found.entrypoint.join(" "))
+        python(folder_with(files).path()).map(|found| found.entrypoint.join(" "))
     }
 
     #[test]
