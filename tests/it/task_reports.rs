@@ -2,6 +2,7 @@
 //! command and in the history, whatever runs them.
 
 use crate::support::{World, docker_answers};
+use crate::tasks::recorded;
 
 /// A world whose next release is tested in the preview slot: its tests say this, and exit so.
 fn with_tests(world: &mut World, result: &str, code: u8) {
@@ -23,17 +24,6 @@ fn with_tests(world: &mut World, result: &str, code: u8) {
     ];
 }
 
-/// The newest release's record of the task.
-fn recorded(world: &World, release: u64) -> serde_json::Value {
-    let said = world
-        .run(&["history", "--env", "staging", "--output", "json"])
-        .code(0);
-    let document: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
-    let releases = document["releases"].as_array().expect("releases");
-    let release = releases.iter().find(|it| it["number"] == release);
-    release.expect("the release")["tasks"][0].clone()
-}
-
 /// The folders that tasks have written reports into and that are there still.
 fn left(world: &World) -> usize {
     let name = std::fs::read_to_string(world.agent_folder().join("files-in-memory"));
@@ -45,20 +35,13 @@ fn tests_are_reported(world: &mut World) {
     world.apply().code(0);
     world.message("v2");
     with_tests(world, "<failure message='it says $got'/>", 7);
-    let arguments = [
-        "apply",
-        "--env",
-        "staging",
-        "--auto-approve",
-        "--report",
+    let [junit, markdown, sarif] = [
         "junit=report.xml",
-        "--report",
         "markdown=report.md",
-        "--report",
         "sarif=report.sarif",
     ];
     world
-        .run(&arguments)
+        .apply_with(&["--report", junit, "--report", markdown, "--report", sarif])
         .code(1)
         .says("task.green/test: exit code 7: 1 of 2 tests failed: shop answers")
         .says("failed: shop answers: it says v2")
@@ -73,7 +56,7 @@ fn tests_are_reported(world: &mut World) {
     assert!(comment.contains("✗ shop answers: it says v2"), "{comment}");
     let sarif = world.read("report.sarif");
     assert!(sarif.contains("shop answers: it says v2"), "{sarif}");
-    let tests = &recorded(world, 2)["tests"];
+    let tests = &recorded(world, 2)[0]["tests"];
     assert_eq!(
         (&tests["total"], &tests["failing"][0]),
         (&2.into(), &"shop answers".into())
@@ -131,14 +114,7 @@ fn a_secret_is_hidden_in_what_tests_say() {
         "tasks: {{inside: {{exec: {words}, {reports}}}, alone: {{run: {words}, {reports}}}}}"
     ));
     let said = world
-        .run(&[
-            "apply",
-            "--env",
-            "staging",
-            "--auto-approve",
-            "--report",
-            "junit=report.xml",
-        ])
+        .apply_with(&["--report", "junit=report.xml"])
         .code(0)
         .says("1 of 1 tests failed");
     let everything = format!(
@@ -147,7 +123,7 @@ fn a_secret_is_hidden_in_what_tests_say() {
         said.stderr,
         world.read("report.xml"),
         world.newest_journal(),
-        recorded(&world, 1)
+        recorded(&world, 1)[0]
     );
     assert!(!everything.contains("canary-0123456789"), "{everything}");
     let report = world.read("report.xml");

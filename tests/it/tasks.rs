@@ -30,7 +30,7 @@ fn configure(world: &mut World, tasks: &[String]) {
 }
 
 /// The tasks that the state has of a release.
-fn recorded(world: &World, release: u64) -> Vec<serde_json::Value> {
+pub fn recorded(world: &World, release: u64) -> Vec<serde_json::Value> {
     let said = world
         .run(&["history", "--env", "staging", "--output", "json"])
         .code(0);

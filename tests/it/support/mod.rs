@@ -316,7 +316,11 @@ impl World {
     }
 
     pub fn apply(&self) -> Said {
-        self.run(&["apply", "--env", "staging", "--auto-approve"])
+        self.apply_with(&[])
+    }
+
+    pub fn apply_with(&self, more: &[&str]) -> Said {
+        self.run(&[&["apply", "--env", "staging", "--auto-approve"], more].concat())
     }
 
     pub fn start(&self, arguments: &[&str]) -> Child {
