@@ -3,6 +3,8 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -16,6 +18,14 @@ const LARGEST: u64 = 8 << 20;
 
 /// How often is looked for what was started meanwhile.
 const ROUNDS: usize = 20;
+
+/// How often a process is looked at that seems to have no environment, and how long after each
+/// other.
+const LOOKS: usize = 1_000;
+const BETWEEN: Duration = Duration::from_millis(1);
+
+/// How often one has to have arguments, and no whole environment, until it is believed.
+const SURE: usize = 3;
 
 /// What a program and all that it starts are marked with. Nobody else knows the word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,9 +94,32 @@ fn processes() -> impl Iterator<Item = Pid> {
 
 /// Whether a process was started with this in its environment. One that has ended has none.
 fn has(pid: Pid, entry: &[u8]) -> bool {
-    let path = format!("/proc/{}/environ", pid.as_raw_nonzero());
-    let environment = read(Path::new(&path), LARGEST).unwrap_or_default();
+    let environment = environment(pid);
     environment.split(|byte| *byte == 0).any(|one| one == entry)
+}
+
+/// What a process has in its environment. While it becomes another program (execve(2)) that and its
+/// arguments cannot be read for a moment, or not to their end: it is looked at again. One that has
+/// arguments each time has written over its environment. Of what is the kernel's own, or has ended,
+/// there is no program.
+fn environment(pid: Pid) -> Vec<u8> {
+    let of = |what: &str| format!("/proc/{}/{what}", pid.as_raw_nonzero());
+    let read = |what: &str| read(Path::new(&of(what)), LARGEST).unwrap_or_default();
+    let mut with_arguments = 0;
+    let mut environment = Vec::new();
+    for _ in 0..LOOKS {
+        environment = read("environ");
+        let is_whole = environment.last() == Some(&0);
+        if is_whole || fs::read_link(of("exe")).is_err() {
+            break;
+        }
+        with_arguments += usize::from(!read("cmdline").is_empty());
+        if with_arguments == SURE {
+            break;
+        }
+        thread::sleep(BETWEEN);
+    }
+    environment
 }
 
 #[cfg(test)]
@@ -96,6 +129,26 @@ mod tests {
 
     use super::*;
     use crate::files::process::started;
+
+    #[test]
+    fn what_becomes_another_program_all_the_time_is_found() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = folder.path().join("again");
+        fs::write(&script, "exec sh \"$0\"\n").expect("written");
+        let mark = Mark::random();
+        let mut again = Command::new("sh")
+            .arg(&script)
+            .env(VARIABLE, mark.word())
+            .spawn()
+            .expect("it starts");
+
+        let entry = format!("{VARIABLE}={}", mark.word());
+        let pid = Pid::from_child(&again);
+        let missed = (0..20_000).filter(|_| !has(pid, entry.as_bytes())).count();
+        mark.end();
+        again.wait().expect("it ends");
+        assert_eq!(missed, 0);
+    }
 
     #[test]
     fn what_is_in_a_session_of_its_own_is_found_and_nobody_else_is() {
@@ -109,7 +162,8 @@ mod tests {
                 .spawn()
                 .expect("it starts")
         };
-        let (mut own, mut other) = (start(&mark), start(&Mark::random()));
+        let others = Mark::random();
+        let (mut own, mut other) = (start(&mark), start(&others));
 
         assert!(mark.is_had());
         mark.end();
@@ -118,7 +172,7 @@ mod tests {
         assert!(!mark.is_had());
         assert!(started(other.id()).is_some());
 
-        other.kill().expect("ended");
+        others.end();
         other.wait().expect("it ends");
     }
 }
