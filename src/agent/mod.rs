@@ -32,6 +32,7 @@ pub mod engine;
 mod family;
 mod front;
 mod home;
+mod identity;
 mod instance;
 pub mod launch;
 pub mod log;

@@ -35,15 +35,50 @@ fn folder() -> String {
 
 /// The containers of a world, by what `docker ps` shows of them.
 pub fn containers(world: &World, format: &str) -> Vec<String> {
-    let mine = format!("label=shipit.dev/agent={}", world.agent_folder().display());
+    let mine = format!(
+        "label=shipit.dev/agent-directory={}",
+        world.agent_folder().display()
+    );
     let output = Command::new("docker")
-        .args(["ps", "--all", "--filter", &mine, "--format", format])
+        .args([
+            "ps",
+            "--all",
+            "--filter",
+            &mine,
+            "--filter",
+            "name=shipit-shop-",
+        ])
+        .args(["--format", format])
         .output();
     let output = output.expect("docker starts");
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .map(str::to_owned)
         .collect()
+}
+
+/// What docker says to a command that succeeds.
+fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).output();
+    let output = output.expect("docker starts");
+    let beside = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {beside}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Containers beside those of an agent, and the image of one, which are removed at the end.
+struct Others {
+    containers: Vec<String>,
+    image: String,
+}
+
+impl Drop for Others {
+    fn drop(&mut self) {
+        let remove = ["rm", "--force"].map(str::to_owned);
+        let remove = remove.iter().chain(&self.containers);
+        let _ = Command::new("docker").args(remove).output();
+        let _ = Command::new("docker").args(["rmi", &self.image]).output();
+    }
 }
 
 #[test]
@@ -90,18 +125,23 @@ fn containers_outlive_their_agent_and_strays_are_removed() {
         "{{.Label \"shipit.dev/slot\"}} {{.Label \"shipit.dev/release\"}}",
     );
     assert_eq!(labels, ["blue 1"]);
-    // An agent that died between making a container and writing it down.
-    let mine = format!("shipit.dev/agent={}", world.agent_folder().display());
+    // An agent that died between making a container and writing it down; an agent of another
+    // machine whose folder has the same path; and what a person made of an instance to look at it.
+    let agent = containers(&world, "{{.Label \"shipit.dev/agent\"}}").remove(0);
     let image = containers(&world, "{{.Image}}").remove(0);
-    let stray = Command::new("docker")
-        .args(["create", "--label", &mine, &image])
-        .output()
-        .expect("docker starts");
-    assert!(
-        stray.status.success(),
-        "{}",
-        String::from_utf8_lossy(&stray.stderr)
-    );
+    let name = |what: &str| format!("shipit-{what}-{}", std::process::id());
+    let label = |key: &str, value: &str| format!("--label=shipit.dev/{key}={value}");
+    for (name, agent) in [(name("stray"), agent.as_str()), (name("other"), "another")] {
+        let labels = [label("agent", agent), label("container", &name)];
+        docker(&["create", "--name", &name, &labels[0], &labels[1], &image]);
+    }
+    let copy = name("copy").to_lowercase();
+    docker(&["commit", &before[0], &copy]);
+    docker(&["create", "--name", &name("mine"), &copy]);
+    let others = Others {
+        containers: vec![name("stray"), name("other"), name("mine")],
+        image: copy,
+    };
     let pid = world.agent_pid().expect("an agent").to_string();
     assert!(
         Command::new("kill")
@@ -115,8 +155,14 @@ fn containers_outlive_their_agent_and_strays_are_removed() {
     assert_eq!(
         containers(&world, "{{.ID}}"),
         before,
-        "the same container, and the stray is gone"
+        "the same container, and the copy of it is not the agent's"
     );
+    let there = docker(&["ps", "--all", "--format", "{{.Names}}"]);
+    let is_there = others
+        .containers
+        .iter()
+        .map(|name| there.contains(name.as_str()));
+    assert_eq!(is_there.collect::<Vec<_>>(), [false, true, true], "{there}");
     // One that somebody kills is started again, and its last words are in the log.
     Command::new("docker")
         .args(["kill", &before[0]])

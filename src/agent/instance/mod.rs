@@ -347,9 +347,9 @@ impl Instance {
         });
     }
 
-    /// SIGTERM, the grace, SIGKILL.
+    /// SIGTERM or what its image says, the grace, SIGKILL.
     async fn end(&self, process: &mut dyn Running) {
-        process.terminate();
+        process.terminate(self.spec.image.stop_signal());
         let grace = self.spec.process.stop_grace.get();
         if tokio::time::timeout(grace, process.wait()).await.is_err() {
             process.kill();

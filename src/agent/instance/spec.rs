@@ -100,6 +100,7 @@ impl Instance {
             rootfs,
             command,
             workdir: image.workdir.clone(),
+            stop_signal: image.stop_signal(),
             env,
             user: account.map(|account| account.user),
             socket: ports.socket.clone(),

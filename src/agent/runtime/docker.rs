@@ -34,6 +34,7 @@ use tokio_util::io::ReaderStream;
 
 use crate::agent::Directory;
 use crate::agent::engine::record::ProcessRecord;
+use crate::agent::identity;
 use crate::agent::rootfs::ImageMeta;
 use crate::agent::runtime::attached::{Attach, Attached};
 use crate::agent::runtime::docker::body::body;
@@ -56,6 +57,12 @@ const FETCH: Duration = Duration::from_mins(30);
 const SOON: Duration = Duration::from_hours(1);
 /// Which agent made a container.
 const AGENT: &str = "shipit.dev/agent";
+
+/// The label that says the folder of that agent, for people.
+const FOLDER: &str = "shipit.dev/agent-directory";
+
+/// The label that says the name that a container was made with.
+const NAME: &str = "shipit.dev/container";
 
 /// The runtime.
 #[derive(Default)]
@@ -126,8 +133,7 @@ pub(in crate::agent) fn local_name(directory: &Directory, image: &Digest) -> Str
 
 /// The repository of all names that an agent gives.
 fn local_repository(directory: &Directory) -> String {
-    let folder = Digest::of(directory.path().as_os_str().as_encoded_bytes());
-    format!("shipit.local/{}", folder.short())
+    format!("shipit.local/{}", identity::of(directory.path()))
 }
 
 impl DockerRuntime {
@@ -384,6 +390,7 @@ impl Runtime for DockerRuntime {
             return;
         };
 
+        let agent = identity::of(Path::new(agent));
         let filters = HashMap::from([("label", vec![format!("{AGENT}={agent}")])]);
         let options = ListContainersOptionsBuilder::default()
             .all(true)
@@ -395,12 +402,17 @@ impl Runtime for DockerRuntime {
             .unwrap_or_default()
         {
             let names = found.names.unwrap_or_default();
-            let is_known = names.iter().any(|name| {
-                known
-                    .iter()
-                    .any(|known| name.trim_start_matches('/') == known)
-            });
-            if let (false, Some(id)) = (is_known, found.id) {
+            let mut names = names.iter().map(|name| name.trim_start_matches('/'));
+            // An image that somebody makes of a container has its labels, and what is started
+            // from that is theirs.
+            let labels = found.labels.unwrap_or_default();
+            let Some(made) = labels
+                .get(NAME)
+                .filter(|made| names.any(|name| name == *made))
+            else {
+                continue;
+            };
+            if let (false, Some(id)) = (known.contains(made), found.id) {
                 remove(docker, &id).await;
             }
         }

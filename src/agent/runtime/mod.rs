@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rustix::process::Signal;
 
 use crate::agent::Directory;
 use crate::agent::engine::record::ProcessRecord;
@@ -47,6 +48,8 @@ pub struct Launch {
     pub command: Vec<String>,
     /// Where it starts, in the image.
     pub workdir: PathBuf,
+    /// The signal that asks it to end.
+    pub stop_signal: Signal,
     /// All of its environment, secrets included: never shown.
     pub env: BTreeMap<String, String>,
     /// What it reads on its standard input; nothing without it. Never shown.
@@ -121,8 +124,9 @@ pub trait Running: Send + Sync {
     /// Waits until it ends, and says how: `exit code 1`.
     async fn wait(&mut self) -> String;
 
-    /// Asks it to end.
-    fn terminate(&self);
+    /// Asks it to end, by the signal that its image says. A runtime that was told of it before, or
+    /// finds it in the image, takes it from there.
+    fn terminate(&self, signal: Signal);
 
     /// Ends it, with all that it started.
     fn kill(&self);

@@ -367,8 +367,8 @@ impl Members {
         self.mark.as_ref().is_some_and(Mark::is_had)
     }
 
-    fn terminate(&self) {
-        kill_group(self.first, Signal::TERM);
+    fn terminate(&self, signal: Signal) {
+        kill_group(self.first, signal);
     }
 
     fn kill(&self) {
@@ -421,8 +421,8 @@ impl Running for Started {
         }
     }
 
-    fn terminate(&self) {
-        self.members.terminate();
+    fn terminate(&self, signal: Signal) {
+        self.members.terminate(signal);
     }
 
     fn kill(&self) {
@@ -457,8 +457,8 @@ impl Running for Adopted {
         "ended (how is not known: an earlier agent had started it)".to_owned()
     }
 
-    fn terminate(&self) {
-        self.members.terminate();
+    fn terminate(&self, signal: Signal) {
+        self.members.terminate(signal);
     }
 
     fn kill(&self) {
@@ -552,6 +552,7 @@ mod tests {
                 rootfs: rootfs.path().to_path_buf(),
                 command: Vec::new(),
                 workdir: workdir.into(),
+                stop_signal: Signal::TERM,
                 env: std::collections::BTreeMap::new(),
                 user: None,
                 socket: None,

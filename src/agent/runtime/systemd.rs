@@ -405,6 +405,7 @@ fn arguments(
             "TimeoutStopSec",
             format!("{}ms", enclosure.grace.as_millis()).into(),
         ),
+        ("KillSignal", launch.stop_signal.as_raw().to_string().into()),
         ("NoNewPrivileges", "yes".into()),
         ("TasksMax", TASKS.to_string().into()),
         ("WorkingDirectory", process::workdir(launch)?.into()),
@@ -548,6 +549,7 @@ mod tests {
                 "echo $HOME 5%".to_owned(),
             ],
             workdir: "/".into(),
+            stop_signal: rustix::process::Signal::QUIT,
             env: [("TOKEN".to_owned(), "s3cret".to_owned())].into(),
             user: None,
             socket: None,
@@ -582,6 +584,7 @@ mod tests {
             "CPUQuota=150.5%",
             "MemoryMax=67108864",
             "TimeoutStopSec=1500ms",
+            "KillSignal=3",
             "append:/agent/logs/0.log",
         ] {
             assert!(text.contains(wanted), "{wanted} is not in {text}");

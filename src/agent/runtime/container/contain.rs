@@ -356,7 +356,7 @@ pub(super) fn code(status: Option<WaitStatus>) -> u8 {
 
 /// Ends what runs in a container's folder, and takes the folder away: nothing of it stays.
 pub fn remove(bundle: &Path) {
-    kill(bundle);
+    send(bundle, Signal::KILL);
     if is_root() {
         clear(bundle);
     } else if bundle.exists() {
@@ -437,13 +437,13 @@ pub fn probe(folder: &Path) -> Result<u8, Reason> {
         .unwrap_or(1))
 }
 
-/// Ends a container at once, and with its first process all others in it.
-pub fn kill(bundle: &Path) {
+/// Signals a container's first process. One that is killed takes all others in it along.
+pub fn send(bundle: &Path, signal: Signal) {
     if let Some(pid) = first(bundle)
         .and_then(|pid| i32::try_from(pid).ok())
         .and_then(Pid::from_raw)
     {
-        let _ = kill_process(pid, Signal::KILL);
+        let _ = kill_process(pid, signal);
     }
 }
 

@@ -24,6 +24,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use rustix::process::Signal;
 use tokio::process::Command;
 
 use crate::agent::Directory;
@@ -286,6 +287,7 @@ impl Runtime for ContainerRuntime {
                 folder.display().to_string(),
             ],
             workdir: "/".into(),
+            stop_signal: Signal::TERM,
             env: [("PATH".to_owned(), std::env::var("PATH").unwrap_or_default())].into(),
             input: Some(environment(launch)?),
             user: None,
@@ -396,13 +398,18 @@ impl Running for OwnContainer {
         code.map_or(ended, process::of_code)
     }
 
-    fn terminate(&self) {
-        self.inner.terminate();
+    /// The process beside it hands SIGTERM on, and is meant itself by any other.
+    fn terminate(&self, signal: Signal) {
+        if signal == Signal::TERM {
+            self.inner.terminate(signal);
+        } else {
+            contain::send(&self.folder, signal);
+        }
     }
 
     /// Its first process ends at once, and the process beside it deletes it.
     fn kill(&self) {
-        contain::kill(&self.folder);
+        contain::send(&self.folder, Signal::KILL);
     }
 }
 

@@ -1,10 +1,12 @@
 //! What the engine is told of a container that it makes.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, PortBinding};
 
-use crate::agent::runtime::docker::AGENT;
+use crate::agent::identity;
+use crate::agent::runtime::docker::{AGENT, FOLDER, NAME};
 use crate::agent::runtime::{ContainerSpec, Launch, PROCESSES, REPORTS};
 
 pub(super) fn body(launch: &Launch) -> ContainerCreateBody {
@@ -20,7 +22,10 @@ pub(super) fn body(launch: &Launch) -> ContainerCreateBody {
         host.binds.get_or_insert_default().push(bind);
     }
     let mut labels: HashMap<String, String> = contained.labels.into_iter().collect();
-    labels.insert(AGENT.to_owned(), contained.agent);
+    let agent = identity::of(Path::new(&contained.agent));
+    labels.insert(AGENT.to_owned(), agent);
+    labels.insert(FOLDER.to_owned(), contained.agent);
+    labels.insert(NAME.to_owned(), contained.name);
 
     let exposed = contained.ports.iter();
     let exposed: Vec<String> = exposed.map(|(_, inside)| format!("{inside}/tcp")).collect();

@@ -12,6 +12,7 @@ use bollard::query_parameters::{
     WaitContainerOptions,
 };
 use futures_util::StreamExt as _;
+use rustix::process::Signal;
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinHandle;
 
@@ -121,17 +122,14 @@ impl DockerContainer {
             (_, None) => "its container is gone".to_owned(),
         }
     }
+}
 
-    fn signal(&self, signal: &'static str) {
-        let (docker, name) = (self.docker.clone(), self.name.clone());
-        tokio::spawn(async move {
-            let options = KillContainerOptionsBuilder::default()
-                .signal(signal)
-                .build();
-            // It may have ended meanwhile.
-            let _ = docker.kill_container(&name, Some(options)).await;
-        });
-    }
+/// Signals a container, which may have ended meanwhile.
+async fn signal(docker: &Docker, name: &str, signal: &str) {
+    let options = KillContainerOptionsBuilder::default()
+        .signal(signal)
+        .build();
+    let _ = docker.kill_container(name, Some(options)).await;
 }
 
 #[async_trait]
@@ -167,13 +165,21 @@ impl Running for DockerContainer {
         reason
     }
 
-    fn terminate(&self) {
-        self.signal("SIGTERM");
+    /// By the signal that the engine knows of the image.
+    fn terminate(&self, _: Signal) {
+        let (docker, name) = (self.docker.clone(), self.name.clone());
+        tokio::spawn(async move {
+            let found = docker.inspect_container(&name, None).await.ok();
+            let said = found.and_then(|found| found.config?.stop_signal);
+            let said = said.filter(|signal| !signal.is_empty());
+            signal(&docker, &name, said.as_deref().unwrap_or("SIGTERM")).await;
+        });
     }
 
     fn kill(&self) {
         if self.reason.is_none() {
-            self.signal("SIGKILL");
+            let (docker, name) = (self.docker.clone(), self.name.clone());
+            tokio::spawn(async move { signal(&docker, &name, "SIGKILL").await });
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
@@ -119,7 +120,8 @@ impl Running for Unit {
         end
     }
 
-    fn terminate(&self) {
+    /// The unit was told the signal when it was made.
+    fn terminate(&self, _: Signal) {
         self.tell(&["stop", "--no-block"]);
     }
 
