@@ -71,13 +71,9 @@ pub fn lock_replaced(path: &Path, patience: Duration) -> io::Result<File> {
 /// lock it. A file of a version that let others read it is closed to them.
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags(flags.bits().cast_signed());
+    let file = super::open_or_make(path, &options)?;
     let there = file.metadata()?;
     if !there.is_file() {
         return Err(io::Error::other("it is not a regular file"));

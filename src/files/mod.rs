@@ -23,10 +23,15 @@ mod read;
 pub mod removal;
 pub mod temporary;
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::Path;
+
+use rustix::fs::{Gid, Mode, OFlags, Uid, fchown};
 
 use tempfile::NamedTempFile;
 
@@ -44,12 +49,10 @@ pub fn replace_with(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = parent(path);
     folders(folder, 0o755)?;
     let mut beside = NamedTempFile::new_in(folder)?;
+    give_to_owner(beside.as_file(), folder)?;
     write(beside.as_file_mut())?;
     beside.as_file().sync_all()?;
     beside.persist(path).map_err(|error| error.error)?;
@@ -63,8 +66,65 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 
 /// Makes a folder and those above it that are not there, with this mode at the most, whatever the
 /// umask allows.
-fn folders(path: &Path, mode: u32) -> io::Result<()> {
+pub fn folders(path: &Path, mode: u32) -> io::Result<()> {
+    let missing = path.ancestors().take_while(|folder| {
+        let is_named = !folder.as_os_str().is_empty();
+        is_named && !folder.exists()
+    });
+    let missing: Vec<&Path> = missing.collect();
+    for folder in missing.into_iter().rev() {
+        match made_folder(folder, mode) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+    }
+    if path.is_dir() || path.as_os_str().is_empty() {
+        return Ok(());
+    }
+    // Something else is in its place, and the system has the word for it.
     DirBuilder::new().recursive(true).mode(mode).create(path)
+}
+
+/// Makes a folder, which is its parent's owner's.
+fn made_folder(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().mode(mode).create(path)?;
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::open(path, flags, Mode::empty())?;
+    give_to_owner(&made, parent(path))
+}
+
+/// The folder that a path is in.
+fn parent(path: &Path) -> &Path {
+    let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+/// Gives what was just made to the owner of the folder that it is in. Root works in other users'
+/// folders (`sudo`, a build container): who has the folder could not even read it else.
+pub fn give_to_owner(made: &impl AsFd, folder: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = fs::metadata(folder)?;
+    if owner.uid() == 0 {
+        return Ok(());
+    }
+    let (user, group) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
+    Ok(fchown(made, Some(user), Some(group))?)
+}
+
+/// Opens a file as options say, or makes it, for its folder's owner alone. What is there already
+/// stays whose it is.
+pub fn open_or_make(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    let make = options.clone().mode(0o600).create_new(true).open(path);
+    match make {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
+        made => {
+            let made = made?;
+            give_to_owner(&made, parent(path))?;
+            Ok(made)
+        }
+    }
 }
 
 /// Lets nobody else write in a folder of this user's: what was made with a umask that lets them is
@@ -89,7 +149,7 @@ pub fn private_folder(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent().filter(|path| !path.as_os_str().is_empty()) {
         folders(parent, 0o700)?;
     }
-    match DirBuilder::new().mode(0o700).create(path) {
+    match made_folder(path, 0o700) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         other => return other,
     }
@@ -117,6 +177,40 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).expect("it is there").mode() & 0o777
+    }
+
+    /// Root alone can try it.
+    #[test]
+    fn what_root_makes_is_the_folders_owners() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let top = tempfile::tempdir().expect("a folder");
+        std::os::unix::fs::chown(top.path(), Some(1000), Some(1000)).expect("given away");
+        let folder = top.path().join("state/staging");
+        private_folder(&folder).expect("made");
+        replace(&folder.join("state.json"), b"{}").expect("written");
+        replace(&top.path().join("registry/index.json"), b"{}").expect("written");
+        let options = OpenOptions::new().append(true).clone();
+        open_or_make(&folder.join("log"), &options).expect("made");
+
+        let owner = |path: &str| fs::metadata(top.path().join(path)).expect(path).uid();
+        for path in [
+            "state",
+            "state/staging",
+            "state/staging/state.json",
+            "registry",
+        ] {
+            assert_eq!(owner(path), 1000, "{path}");
+        }
+        for path in ["registry/index.json", "state/staging/log"] {
+            assert_eq!(owner(path), 1000, "{path}");
+        }
+
+        // Another user's file is not given away because root opens it.
+        fs::write(top.path().join("roots"), "").expect("written");
+        open_or_make(&top.path().join("roots"), &options).expect("opened");
+        assert_eq!(owner("roots"), 0);
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub fn containers(world: &World, format: &str) -> Vec<String> {
 }
 
 /// What docker says to a command that succeeds.
-fn docker(arguments: &[&str]) -> String {
+pub fn docker(arguments: &[&str]) -> String {
     let output = Command::new("docker").args(arguments).output();
     let output = output.expect("docker starts");
     let beside = String::from_utf8_lossy(&output.stderr);
@@ -218,6 +218,24 @@ fn what_a_container_may_use_is_what_it_gets() {
         .expect("docker starts");
     let seen = String::from_utf8_lossy(&seen.stdout).trim().to_owned();
     assert_eq!(seen, "67108864 500000000 [no-new-privileges]");
+}
+
+#[test]
+fn what_listens_for_its_own_container_alone_never_gets_traffic() {
+    let Some(mut world) = world() else { return };
+    let health = "{interval: 100ms, start_within: 5s}".to_owned();
+    world.service.insert("health".to_owned(), health);
+    world.apply().code(0);
+    assert_eq!(world.get(), "v1");
+
+    world.message("v2");
+    world.env.insert("HOST".to_owned(), "127.0.0.1".to_owned());
+    world
+        .apply()
+        .code(1)
+        .says("it listens at 127.0.0.1:8080 of its container alone (PORT)")
+        .says("have it listen at 0.0.0.0");
+    assert_eq!((world.get(), world.live_release()), ("v1".to_owned(), 1));
 }
 
 #[test]

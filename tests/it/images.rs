@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use crate::docker::docker;
 use crate::support::{Said, World, free_port, has, until};
 
 /// `letmein`, as `htpasswd -B` writes it.
@@ -387,6 +388,41 @@ fn docker_fetches_the_image_by_its_digest() {
     world
         .run(&["destroy", "--env", "staging", "--auto-approve"])
         .code(0);
+}
+
+#[test]
+fn a_service_is_asked_to_end_by_the_signal_of_its_image() {
+    let worlds = [crate::docker::world(), crate::containers::world()];
+    let [Some(with_docker), contained] = worlds else {
+        return;
+    };
+    let Some(maker) = Maker::new() else { return };
+    maker.publish("v1");
+    let (base, image) = (maker.image("staging"), maker.image("interrupted"));
+    let dockerfile = format!("FROM {base}\nSTOPSIGNAL SIGINT\n");
+    maker.world.put("signal/Dockerfile", &dockerfile);
+    let context = maker.world.file("signal").display().to_string();
+    docker(&["build", "--quiet", "--tag", &image, &context]);
+    docker(&["push", "--quiet", &image]);
+
+    for mut world in [Some(World::new()), Some(with_docker), contained]
+        .into_iter()
+        .flatten()
+    {
+        world.image = Some(image.clone());
+        world.apply().code(0);
+        world
+            .run(&["restart", "--env", "staging", "--auto-approve"])
+            .code(0);
+        until("the first one has said how it was asked to end", || {
+            let said = world.run(&["logs", "--env", "staging"]).code(0);
+            said.stdout.contains("asked to end by SIGINT")
+        });
+        world
+            .run(&["destroy", "--env", "staging", "--auto-approve"])
+            .code(0);
+    }
+    docker(&["rmi", &image]);
 }
 
 #[test]

@@ -65,6 +65,11 @@ impl Listening {
         address.is_unspecified() || address == IpAddr::V4(Ipv4Addr::LOCALHOST)
     }
 
+    /// Whether nothing but its own network comes to it.
+    pub fn is_loopback(&self) -> bool {
+        self.address.to_canonical().is_loopback()
+    }
+
     /// Where it listens.
     pub const fn at(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
@@ -95,16 +100,23 @@ fn ip(text: &str) -> Option<IpAddr> {
 /// The sockets that listen at a port of this machine.
 pub(super) fn listeners(port: u16) -> io::Result<Vec<Listening>> {
     // The tables have every connection in them, and are slow to read on a machine with many.
-    let mut all = asked().or_else(|_| tables())?;
+    let mut all = asked().or_else(|_| tables("/proc/net"))?;
     all.retain(|it| it.port == port);
     Ok(all)
 }
 
-/// Those of the tables in `/proc/net`.
-fn tables() -> io::Result<Vec<Listening>> {
+/// The sockets that listen at a port where a process has its network.
+pub(super) fn listeners_of(pid: u32, port: u16) -> io::Result<Vec<Listening>> {
+    let mut all = tables(&format!("/proc/{pid}/net"))?;
+    all.retain(|it| it.port == port);
+    Ok(all)
+}
+
+/// Those of the tables of a network.
+fn tables(net: &str) -> io::Result<Vec<Listening>> {
     let mut found = Vec::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let text = match fs::read_to_string(table) {
+    for table in ["tcp", "tcp6"] {
+        let text = match fs::read_to_string(format!("{net}/{table}")) {
             // A kernel without IPv6.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             other => other?,
@@ -243,7 +255,7 @@ mod tests {
             let named = of_port(asked().unwrap());
             assert_eq!(named.len(), 1, "{named:?}");
             // A table that changes while it is read may name one twice.
-            let mut in_tables = of_port(tables().unwrap());
+            let mut in_tables = of_port(tables("/proc/net").unwrap());
             in_tables.dedup();
             assert_eq!(named, in_tables);
             assert!(named[0].takes_loopback());

@@ -10,6 +10,7 @@ use hyper::{Request, StatusCode, header};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -22,6 +23,9 @@ use crate::model::{Host, Period};
 /// How much later than it should a timer may fire before the agent, and not the instance, is taken
 /// for the late one.
 pub(super) const LATE: Duration = Duration::from_millis(200);
+
+/// How long Docker may take to find that nobody takes a connection in a container.
+const AT_ONCE: Duration = Duration::from_millis(300);
 
 /// How much of a body is read, in bytes; checks read as much of theirs.
 const BODY_LIMIT: usize = 1 << 20;
@@ -192,9 +196,42 @@ async fn connect(address: SocketAddr) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// Whether a service in a container of Docker's takes connections at a port of this machine. What
+/// listens there is Docker's own, and takes them for every container; where nobody listens inside,
+/// it ends them at once.
+pub(super) async fn through_docker(address: SocketAddr) -> Result<(), Trouble> {
+    let mut stream = TcpStream::connect(address).await?;
+    let mut first = [0];
+    let read = tokio::time::timeout(AT_ONCE, stream.read(&mut first)).await;
+    match read {
+        // It waits for whoever speaks first, or speaks first itself.
+        Err(_) | Ok(Ok(1..)) => Ok(()),
+        Ok(Ok(0) | Err(_)) => Err(Trouble::Instance(
+            "a connection to its port ends at once: in its container nothing takes it".to_owned(),
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_docker_takes_for_nobody_is_no_answer() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (ended, _) = tokio::join!(through_docker(address), async {
+            drop(listener.accept().await.expect("it comes"));
+        });
+        assert!(matches!(ended, Err(Trouble::Instance(_))), "{ended:?}");
+
+        let (held, stream) = tokio::join!(through_docker(address), listener.accept());
+        assert_eq!(held, Ok(()));
+        drop(stream);
+        drop(listener);
+        assert!(through_docker(address).await.is_err(), "nobody is there");
+    }
 
     #[test]
     fn a_timer_that_fires_late_is_the_agents_own_trouble() {

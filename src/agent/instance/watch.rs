@@ -7,8 +7,9 @@ use futures_util::future::{BoxFuture, pending};
 use tokio::time::Instant;
 
 use crate::agent::engine::environment_state::local;
+use crate::agent::instance::listening::{Listening, listeners_of};
 use crate::agent::instance::owner::{Owner, PortOwner};
-use crate::agent::instance::prober::{LATE, Question};
+use crate::agent::instance::prober::{LATE, Question, through_docker};
 use crate::agent::instance::readiness::{Change, Life, Readiness};
 use crate::agent::instance::{End, Instance, STAYS_UP};
 use crate::agent::runtime::{Launch, Running};
@@ -24,6 +25,10 @@ struct Watched<'a> {
     address: Option<SocketAddr>,
     /// The ports at which it has to be the one that listens.
     owners: Vec<PortOwner>,
+    /// Those at which Docker listens in its place, and that nothing else is asked at.
+    through: Vec<SocketAddr>,
+    /// Its first process, where Docker has it.
+    dockers: Option<u32>,
     since: Instant,
 }
 
@@ -136,15 +141,24 @@ impl Instance {
                 ports.push(port);
             }
         }
-        let owners = ports.into_iter().filter(|_| !is_dockers);
-        Watched {
+        let mut watched = Watched {
             launch,
             address,
-            owners: owners
-                .map(|port| PortOwner::new(port, process.pid()))
-                .collect(),
+            owners: Vec::new(),
+            through: Vec::new(),
+            dockers: is_dockers.then(|| process.pid()),
             since: Instant::now(),
+        };
+        if is_dockers {
+            let asked = address.filter(|_| health.path.is_some());
+            let unasked = ports.into_iter().map(local);
+            watched.through = unasked.filter(|it| Some(*it) != asked).collect();
+        } else {
+            let pid = process.pid();
+            let owners = ports.into_iter().map(|port| PortOwner::new(port, pid));
+            watched.owners = owners.collect();
         }
+        watched
     }
 
     /// Where it is asked this; nowhere when it has no such port.
@@ -175,11 +189,52 @@ impl Instance {
                 Err(trouble) => return Round::Answer(Err(trouble)),
             }
         }
+        for address in &watched.through {
+            if let Err(trouble) = through_docker(*address).await {
+                let inside = self.inside(watched, *address);
+                return Round::Answer(Err(inside.map_or(trouble, Trouble::Instance)));
+            }
+        }
         let question = Question::readiness(&self.spec.workload.health);
         if !question.asks(watched.address) {
             tokio::time::sleep_until(watched.since + STAYS_UP).await;
         }
-        Round::Answer(self.ask(question, watched.launch, watched.address).await)
+        let answer = self.ask(question, watched.launch, watched.address).await;
+        let Some(address) = watched.address else {
+            return Round::Answer(answer);
+        };
+        Round::Answer(answer.map_err(|trouble| match trouble {
+            Trouble::Instance(reason) => {
+                Trouble::Instance(self.inside(watched, address).unwrap_or(reason))
+            }
+            local @ Trouble::Local(_) => local,
+        }))
+    }
+
+    /// What keeps connections from a service in a container of Docker's, where its network can be
+    /// looked at and says so.
+    fn inside(&self, watched: &Watched<'_>, address: SocketAddr) -> Option<String> {
+        let facts = self.state.instance(&self.key)?;
+        let mut others = facts.ports.iter();
+        let named = others.find(|(_, number)| **number == address.port());
+        let (port, variable) = match named {
+            Some((name, _)) => (*self.spec.process.ports.get(name)?, name.variable()),
+            None => (self.spec.workload.port?, "PORT".to_owned()),
+        };
+        let found = listeners_of(watched.dockers?, port).ok()?;
+        if found.is_empty() {
+            let reason = format!("it does not listen at port {port} of its container ({variable})");
+            return Some(reason);
+        }
+        let own = found
+            .iter()
+            .all(Listening::is_loopback)
+            .then(|| &found[0])?;
+        Some(format!(
+            "it listens at {} of its container alone ({variable}), where nothing from outside \
+             comes to: have it listen at 0.0.0.0",
+            own.at()
+        ))
     }
 
     /// The variable that tells it this port of its own.

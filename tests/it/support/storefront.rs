@@ -143,11 +143,16 @@ fn message() -> String {
 
 async fn serve(listener: TcpListener) {
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be heard");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be heard");
     let graceful = GracefulShutdown::new();
     let builder = Builder::new(TokioExecutor::new());
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
+            _ = interrupt.recv() => {
+                println!("asked to end by SIGINT");
+                break;
+            }
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
                 let _ = stream.set_nodelay(true);

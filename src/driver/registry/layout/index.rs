@@ -1,9 +1,8 @@
 //! `index.json`: which images there are, and by which tags.
 
 use std::collections::HashMap;
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -104,9 +103,7 @@ fn tag_of(descriptor: &Descriptor) -> Option<&str> {
 /// Makes the folder a layout, if it is not one yet.
 pub(super) fn prepare(folder: &Path) -> Result<(), RegistryError> {
     let blobs = blobs::folder(folder);
-    let mut made = DirBuilder::new();
-    let made = made.recursive(true).mode(0o700).create(&blobs);
-    made.map_err(io("making", &blobs))?;
+    files::folders(&blobs, 0o700).map_err(io("making", &blobs))?;
     for folder in [folder, &folder.join("blobs"), &blobs] {
         files::close_to_others(folder).map_err(io("closing", folder))?;
     }

@@ -2,7 +2,6 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::driver::state::local::io;
@@ -24,12 +23,8 @@ pub(super) fn keep(folder: &Path, record: &CommandRecord) -> Result<(), StoreErr
         forget_oldest(folder)?;
     }
 
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(io("opening", &path))?;
+    let file = files::open_or_make(&path, OpenOptions::new().append(true));
+    let mut file = file.map_err(io("opening", &path))?;
     let written = file
         .write_all(&line(&record.clone().shortened()))
         .and_then(|()| file.sync_data());

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::driver::state::local::io;
@@ -45,13 +44,8 @@ fn open(journals: &Path, path: &Path) -> Result<(File, bool), StoreError> {
     files::private_folder(journals).map_err(io("making", journals))?;
     let fresh = !path.exists();
     // A plan may say more of a service than everybody should know.
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(io("opening", path))?;
-    Ok((file, fresh))
+    let file = files::open_or_make(path, OpenOptions::new().append(true));
+    Ok((file.map_err(io("opening", path))?, fresh))
 }
 
 /// The names sort by time. That an old journal cannot be removed is no reason to fail.
