@@ -256,6 +256,7 @@ pub(super) async fn look_and_plan(
                 "this is {change}: the plan is for when it is merged, and is not carried out here"
             )
         }));
+    plan.namespaces = session.namespaces()?;
     plan.hooks = hooks::of_plan(session, &plan)?;
     let missing = preflight::missing_programs(session, &plan);
     plan.notes.extend(missing);
