@@ -22,6 +22,7 @@ mod site;
 mod amazon;
 mod autoscaled;
 mod balancers;
+mod behind;
 mod canaries;
 mod charts;
 mod commands;

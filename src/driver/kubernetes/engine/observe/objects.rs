@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::snapshot::{Snapshot, Unknown};
 use super::{fingerprint, identity};
-use crate::driver::kubernetes::client::api::{Api, ApiError, How};
+use crate::driver::kubernetes::client::api::{Api, ApiError, How, terminating_fault};
 use crate::driver::kubernetes::engine::apply::{Decision, decide, refused, said};
 use crate::driver::kubernetes::engine::autoscale::{Pods, Scalers};
 use crate::driver::kubernetes::engine::cache::Seen;
@@ -228,6 +228,9 @@ async fn one(
     let Some(item) = known else {
         return unlisted(engine, &holder, scalers, &sent).await;
     };
+    if let Some(live) = item.live.as_ref().filter(|live| is_namespace_going(live)) {
+        return Err(terminating_fault(key.name, Some(live)));
+    }
     if let Some(waits) = item.live.as_ref().and_then(waits) {
         let reason = format!(
             "{} is being deleted, and {waits}; it can be made anew when it is gone",
@@ -342,6 +345,9 @@ async fn unlisted(
             _ => Ok(ObjectFacts::plain(key, ObjectState::Absent)),
         };
     };
+    if is_namespace_going(&live) {
+        return Err(terminating_fault(key.name, Some(&live)));
+    }
     if key.kind == "Namespace" {
         return Ok(ObjectFacts::plain(key, ObjectState::Same));
     }
@@ -355,6 +361,12 @@ async fn unlisted(
             manager: manager(&live),
         },
     ))
+}
+
+/// Whether an object is a namespace that is being deleted: nothing can be made in it, and it is
+/// refused as what would be made there is.
+fn is_namespace_going(live: &Value) -> bool {
+    live["kind"] == "Namespace" && live["metadata"].get("deletionTimestamp").is_some()
 }
 
 /// Whether a refusal says that the namespace of an object is not there.
