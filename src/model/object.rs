@@ -1,6 +1,7 @@
 //! Kubernetes objects as plain data: their manifests, and how those in a cluster differ from them.
 
 mod references;
+mod scale;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use crate::model::plan::Change;
 use crate::model::{ContentHash, EnvironmentName, ObjectKey, ProjectName, group_of};
 
 pub use references::{Names, references, rename};
+pub use scale::{ScaleTarget, has_number, scale_target, scalers, target_of};
 
 /// Stands in a manifest for the image of a service, until the image is known: `image://web`.
 pub const IMAGE: &str = "image://";
@@ -205,19 +207,6 @@ impl Manifest {
     pub fn scales(&self) -> bool {
         matches!(self.kind(), "Deployment" | "StatefulSet" | "ReplicaSet")
     }
-}
-
-/// Kind, namespace and name of what an autoscaler scales.
-pub type ScaleTarget = (String, Option<String>, String);
-
-/// What an object scales, if it is an autoscaler of any kind: it is a Deployment where no kind is
-/// said.
-#[must_use]
-pub fn scale_target(body: &Value) -> Option<ScaleTarget> {
-    let target = body.pointer("/spec/scaleTargetRef")?;
-    let kind = target["kind"].as_str().unwrap_or("Deployment").to_owned();
-    let namespace = body["metadata"]["namespace"].as_str().map(str::to_owned);
-    Some((kind, namespace, target["name"].as_str()?.to_owned()))
 }
 
 /// Whether an object says that it stays when it is not wanted any more, as Helm reads it.

@@ -37,6 +37,7 @@ mod faults;
 mod first_light;
 mod fixed;
 mod front;
+mod handover;
 mod identity;
 mod images;
 mod import;

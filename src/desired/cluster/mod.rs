@@ -252,7 +252,7 @@ impl Site<'_> {
         for object in &mut objects {
             mark::common(self, object);
         }
-        scaled::note(&mut objects);
+        scaled::note(&mut objects, scaled::Workloads::All);
         objects
             .sort_by_cached_key(|object| (crate::model::object::rank(object.kind()), object.key()));
         Ok(objects)

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::moved;
 use crate::driver::kubernetes::client::api::{Api, ApiError, Kind};
 use crate::driver::kubernetes::engine::apply::{self, refused, said};
-use crate::driver::kubernetes::engine::autoscale::{Pods, Scalers};
+use crate::driver::kubernetes::engine::autoscale::{Pods, Scalers, is_of_ours};
 use crate::driver::kubernetes::engine::cache::{Announced, Seen};
 use crate::driver::kubernetes::engine::compare::{Comparison, compare};
 use crate::driver::kubernetes::engine::complete::shared;
@@ -16,7 +16,7 @@ use crate::driver::kubernetes::engine::observe::{fingerprint, identity};
 use crate::driver::kubernetes::engine::record::Read;
 use crate::driver::kubernetes::engine::{KubernetesEngine, owner, slots};
 use crate::model::loss::Holding;
-use crate::model::object::mark;
+use crate::model::object::{has_number, mark};
 use crate::model::{Fingerprint, Manifest, ObjectKey};
 use crate::port::Progress;
 use crate::port::engine::{EngineError, Permit};
@@ -122,8 +122,10 @@ impl Application<'_> {
             (version_of(&live), scalers)
         } else {
             let namespaces = key.namespace.as_deref().into_iter();
-            let scaled = live.is_some().then(|| whole.body());
-            let scalers = Scalers::of(api, namespaces, scaled.into_iter()).await;
+            let is_numbered = |live: &Value| has_number(whole.body()) || is_of_ours(live);
+            let numbered = live.as_ref().filter(|live| is_numbered(live));
+            let numbered = numbered.map(|_| whole.body()).into_iter();
+            let scalers = Scalers::of(api, namespaces, numbered).await;
             (None, scalers.map_err(failed)?)
         };
         Ok(Current {
