@@ -1,5 +1,6 @@
 //! Kubernetes objects as plain data: their manifests, and how those in a cluster differ from them.
 
+mod fault;
 mod references;
 mod scale;
 
@@ -14,6 +15,7 @@ use crate::model::object_name::{
 use crate::model::plan::Change;
 use crate::model::{ContentHash, EnvironmentName, ObjectKey, ProjectName, group_of};
 
+pub use fault::ObjectFault;
 pub use references::{Names, references, rename};
 pub use scale::{ScaleTarget, has_number, scale_target, scalers, target_of};
 
@@ -374,8 +376,8 @@ pub enum ObjectState {
     },
     /// The server would refuse it as the configuration has it.
     Refused {
-        /// What the server says.
-        reason: String,
+        /// Why, at least one thing.
+        faults: Vec<ObjectFault>,
     },
     /// It is one of ours and not desired any more.
     Gone,

@@ -15,7 +15,7 @@ use crate::observe::{infrastructure, observe};
 use crate::ops::actor::actor;
 use crate::ops::{
     Error, Session, behind, elsewhere, hooks, images, listeners, policy, preflight, promote,
-    shared, unsteady, versions,
+    refused, shared, unsteady, versions,
 };
 use crate::plan::{self, Again};
 use crate::policy::Protection;
@@ -274,6 +274,7 @@ async fn may_be_made(
         crate::policy::would_be_refused(observed)?;
     }
     if matches!(request, Request::Apply { .. } | Request::PromoteFrom(_)) {
+        refused::own_objects(session, observed).await?;
         crate::policy::may_take(observed)?;
         crate::policy::may_replace(&desired.resources, &observed.resources)?;
         crate::policy::may_enter(&desired.resources, &observed.resources)?;

@@ -52,6 +52,7 @@ mod operations;
 mod order;
 mod places;
 mod pretend;
+mod refused;
 mod rehearsed;
 mod rendered;
 mod rounds;

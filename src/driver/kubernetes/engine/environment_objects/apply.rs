@@ -14,9 +14,10 @@ use crate::driver::kubernetes::engine::complete::shared;
 use crate::driver::kubernetes::engine::holds::{Asked, ClaimHolder, NOTHING, bound, guard};
 use crate::driver::kubernetes::engine::observe::{fingerprint, identity};
 use crate::driver::kubernetes::engine::record::Read;
+use crate::driver::kubernetes::engine::unknown::unknown;
 use crate::driver::kubernetes::engine::{KubernetesEngine, owner, slots};
 use crate::model::loss::Holding;
-use crate::model::object::{has_number, mark};
+use crate::model::object::{ObjectFault, has_number, mark};
 use crate::model::{Fingerprint, Manifest, ObjectKey};
 use crate::port::Progress;
 use crate::port::engine::{EngineError, Permit};
@@ -239,10 +240,12 @@ impl Application<'_> {
 async fn kind(api: &Api, key: &ObjectKey) -> Result<Kind, EngineError> {
     let kind = api.kind(&key.api_version, &key.kind).await;
     let kind = kind.map_err(|fault| fault.while_(format!("looking at {}", said(key))))?;
-    kind.ok_or_else(|| EngineError::Refused {
-        reason: format!("the server has no kind {} in {}", key.kind, key.api_version),
-        help: "its CustomResourceDefinition must be there first".to_owned(),
-    })
+    let Some(kind) = kind else {
+        let ObjectFault { reason, help, .. } = unknown(api, key).await;
+        let help = help.unwrap_or_default();
+        return Err(EngineError::Refused { reason, help });
+    };
+    Ok(kind)
 }
 
 fn refuse_foreign(key: &ObjectKey, live: &Value, set: &str) -> Result<(), EngineError> {
