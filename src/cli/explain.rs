@@ -12,6 +12,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::Config(error) => Self::new(Exit::Failed, error),
+            Error::WouldBeRefused(error) => Self::new(Exit::Refused, error),
             Error::Engine(error) | Error::Observe(ObserveError::Engine(error)) => engine(&error),
             Error::Store(error) => store(&error),
             Error::Rules(verdicts) => verdicts::failure(&verdicts),
@@ -27,7 +28,7 @@ fn advice(error: &Error) -> (Exit, String) {
     match error {
         Error::Desired(error) => (Exit::Usage, error.help.clone()),
         // Said before, one by one.
-        Error::Rules(_) => (Exit::Refused, String::new()),
+        Error::Rules(_) | Error::WouldBeRefused(_) => (Exit::Refused, String::new()),
         Error::Refused(refusal) => (Exit::Refused, refusal.help.clone()),
         Error::Usage { help, .. } => (Exit::Usage, help.clone()),
         Error::Forge(error) => (Exit::Failed, error.help.clone()),

@@ -111,6 +111,13 @@ impl DesiredErrors {
         }
     }
 
+    /// The same, those without a place of what this key says.
+    #[must_use]
+    pub(super) fn or_of_key(self, key: &str) -> Self {
+        let errors = self.0.into_iter().map(|error| error.or_of_key(key));
+        Self(errors.collect())
+    }
+
     /// What a step found; what is wrong with it is kept.
     pub(super) fn keep<T>(&mut self, step: Result<T, impl Into<Self>>) -> Option<T> {
         step.map_err(|errors| self.0.append(&mut errors.into().0))

@@ -36,7 +36,7 @@ use crate::model::source::Source;
 use crate::model::workload::{
     EnvValue, Known, Process, SlotObjects, Workload, WorkloadFile, WorkloadKind,
 };
-use crate::model::{Address, EnvironmentName, ServiceName, endpoint};
+use crate::model::{Address, EnvironmentName, ObjectKey, ServiceName, endpoint};
 
 /// What should be true for one environment, built from this source.
 ///
@@ -51,22 +51,7 @@ pub fn resolve(
 ) -> Result<Desired, DesiredErrors> {
     let configuration = of(project, environment)?;
     let templates = Templates::new(&project.name, environment, source, &configuration.vars);
-    let site = configuration.cluster.kubernetes().map(|cluster| {
-        let namespaces = namespaces(&project.name, environment, configuration)?;
-        let (project, templates) = (&project.name, &templates);
-        Ok::<_, DesiredError>(Site {
-            project,
-            environment,
-            configuration,
-            cluster,
-            templates,
-            sources,
-            namespaces,
-            budget: cluster::ManifestBudget::default(),
-        })
-    });
-
-    let site = site.transpose()?;
+    let site = site(project, environment, (&templates, sources))?;
     let mut wrong = DesiredErrors::default();
     let mut services = BTreeMap::new();
     for (name, service) in &configuration.services {
@@ -101,6 +86,46 @@ pub fn resolve(
         services,
         ..outline
     })
+}
+
+/// Where each object of an environment's own manifests is written, for what a server says of them.
+///
+/// # Errors
+/// When the manifests cannot be read: then there are no objects either.
+pub fn places(
+    project: &Project,
+    environment: &EnvironmentName,
+    source: &Source,
+    sources: &Sources,
+) -> Result<BTreeMap<ObjectKey, cluster::Written>, DesiredErrors> {
+    let configuration = of(project, environment)?;
+    let templates = Templates::new(&project.name, environment, source, &configuration.vars);
+    match site(project, environment, (&templates, sources))? {
+        Some(site) => cluster::places(&site),
+        None => Ok(BTreeMap::new()),
+    }
+}
+
+/// What is the same for all objects of an environment; none where it is on no cluster.
+fn site<'a>(
+    project: &'a Project,
+    environment: &'a EnvironmentName,
+    (templates, sources): (&'a Templates, &'a Sources),
+) -> Result<Option<Site<'a>>, DesiredError> {
+    let configuration = of(project, environment)?;
+    let Some(cluster) = configuration.cluster.kubernetes() else {
+        return Ok(None);
+    };
+    Ok(Some(Site {
+        project: &project.name,
+        environment,
+        configuration,
+        cluster,
+        templates,
+        sources,
+        namespaces: namespaces(&project.name, environment, configuration)?,
+        budget: cluster::ManifestBudget::default(),
+    }))
 }
 
 /// The same without services and objects: what a release that stands there already is moved by.

@@ -1,6 +1,8 @@
 //! Kubernetes objects as plain data: their manifests, and how those in a cluster differ from them.
 
+mod fault;
 mod references;
+mod scale;
 
 use std::collections::BTreeMap;
 
@@ -13,7 +15,9 @@ use crate::model::object_name::{
 use crate::model::plan::Change;
 use crate::model::{ContentHash, EnvironmentName, ObjectKey, ProjectName, group_of};
 
+pub use fault::ObjectFault;
 pub use references::{Names, references, rename};
+pub use scale::{ScaleTarget, has_number, scale_target, scalers, target_of};
 
 /// Stands in a manifest for the image of a service, until the image is known: `image://web`.
 pub const IMAGE: &str = "image://";
@@ -207,19 +211,6 @@ impl Manifest {
     }
 }
 
-/// Kind, namespace and name of what an autoscaler scales.
-pub type ScaleTarget = (String, Option<String>, String);
-
-/// What an object scales, if it is an autoscaler of any kind: it is a Deployment where no kind is
-/// said.
-#[must_use]
-pub fn scale_target(body: &Value) -> Option<ScaleTarget> {
-    let target = body.pointer("/spec/scaleTargetRef")?;
-    let kind = target["kind"].as_str().unwrap_or("Deployment").to_owned();
-    let namespace = body["metadata"]["namespace"].as_str().map(str::to_owned);
-    Some((kind, namespace, target["name"].as_str()?.to_owned()))
-}
-
 /// Whether an object says that it stays when it is not wanted any more, as Helm reads it.
 #[must_use]
 pub fn is_kept(body: &Value) -> bool {
@@ -385,8 +376,8 @@ pub enum ObjectState {
     },
     /// The server would refuse it as the configuration has it.
     Refused {
-        /// What the server says.
-        reason: String,
+        /// Why, at least one thing.
+        faults: Vec<ObjectFault>,
     },
     /// It is one of ours and not desired any more.
     Gone,

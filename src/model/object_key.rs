@@ -1,6 +1,7 @@
 //! What names one object of a cluster.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
@@ -43,6 +44,18 @@ impl ObjectKey {
     #[must_use]
     pub fn short(&self) -> String {
         format!("{}/{}", self.kind, self.name)
+    }
+
+    /// Its kind and name, with its namespace where that is none of these. Without any it is the
+    /// same as [`Self::short`].
+    #[must_use]
+    pub fn named_in(&self, own: &BTreeSet<String>) -> String {
+        match &self.namespace {
+            Some(namespace) if !own.is_empty() && !own.contains(namespace) => {
+                format!("{} in {namespace}", self.short())
+            }
+            _ => self.short(),
+        }
     }
 
     fn identity(&self) -> (&str, &str, Option<&str>, &str) {
@@ -207,6 +220,18 @@ mod tests {
         ];
         let keys: BTreeSet<ObjectKey> = all.into_iter().map(key).collect();
         assert_eq!(keys.len(), all.len());
+    }
+
+    #[test]
+    fn a_namespace_is_named_where_it_is_not_one_of_the_environments() {
+        let own = BTreeSet::from(["shop".to_owned()]);
+        let named = |text: &str| key(text).named_in(&own);
+        assert_eq!(named("v1/ConfigMap/shop/c"), "ConfigMap/c");
+        assert_eq!(named("v1/ConfigMap/default/c"), "ConfigMap/c in default");
+        assert_eq!(named("v1/Namespace//shop"), "Namespace/shop");
+        let none = BTreeSet::new();
+        let object = key("v1/ConfigMap/default/c");
+        assert_eq!(object.named_in(&none), "ConfigMap/c");
     }
 
     proptest! {

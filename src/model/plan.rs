@@ -39,6 +39,10 @@ pub struct Plan {
     pub environment: EnvironmentName,
     /// What it is built from.
     pub source: Source,
+    /// Where the environment's objects are on a cluster; an object in another namespace is shown
+    /// with it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub namespaces: BTreeSet<String>,
     /// The lineage and serial of the state it was made with; apply refuses another serial.
     pub state: StateRef,
     /// How the new release replaces the old one.

@@ -21,6 +21,9 @@ pub enum Error {
     /// The configuration has faults.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The cluster would not take what the configuration says: by a line for each thing.
+    #[error(transparent)]
+    WouldBeRefused(ConfigError),
     /// The configuration cannot be resolved for this environment and source.
     #[error(transparent)]
     Desired(#[from] DesiredError),
@@ -125,17 +128,13 @@ fn ruled(verdicts: &[Verdict]) -> String {
     }
 }
 
-/// What keeps a configuration from being resolved, at its places; what has none comes first, and
-/// alone.
+/// What keeps a configuration from being resolved, at its places, as `validate` says it.
 pub(super) fn unresolved(
     project: &Project,
     environment: &EnvironmentName,
     errors: &DesiredErrors,
 ) -> Error {
-    match errors.0.iter().find(|error| error.place.is_none()) {
-        Some(error) => error.clone().into(),
-        None => ConfigError::of(problems(project, environment, errors)).into(),
-    }
+    ConfigError::of(problems(project, environment, errors)).into()
 }
 
 /// The same one by one; what has no place of its own is the environment's.

@@ -34,6 +34,7 @@ pub mod plan_file;
 pub mod policy;
 pub mod preflight;
 pub mod promote;
+mod refused;
 pub mod rehearse;
 pub mod report_status;
 pub mod restart;

@@ -15,7 +15,7 @@ use crate::observe::{infrastructure, observe};
 use crate::ops::actor::actor;
 use crate::ops::{
     Error, Session, behind, elsewhere, hooks, images, listeners, policy, preflight, promote,
-    shared, unsteady, versions,
+    refused, shared, unsteady, versions,
 };
 use crate::plan::{self, Again};
 use crate::policy::Protection;
@@ -256,6 +256,7 @@ pub(super) async fn look_and_plan(
                 "this is {change}: the plan is for when it is merged, and is not carried out here"
             )
         }));
+    plan.namespaces = session.namespaces()?;
     plan.hooks = hooks::of_plan(session, &plan)?;
     let missing = preflight::missing_programs(session, &plan);
     plan.notes.extend(missing);
@@ -273,6 +274,7 @@ async fn may_be_made(
         crate::policy::would_be_refused(observed)?;
     }
     if matches!(request, Request::Apply { .. } | Request::PromoteFrom(_)) {
+        refused::own_objects(session, observed).await?;
         crate::policy::may_take(observed)?;
         crate::policy::may_replace(&desired.resources, &observed.resources)?;
         crate::policy::may_enter(&desired.resources, &observed.resources)?;

@@ -378,6 +378,7 @@ mod tests {
             project: "shop".parse().expect("a name"),
             environment: "staging".parse().expect("a name"),
             source: Source::default(),
+            namespaces: std::collections::BTreeSet::new(),
             state: StateRef {
                 lineage: Some("l".to_owned()),
                 serial: 7,

@@ -17,9 +17,10 @@ use crate::model::plan::{Action, Plan};
 use crate::model::signature::{command, signer};
 use crate::model::{Address, LiveTraffic, ServiceName, Slot};
 use crate::ops::doctor::name;
+use crate::ops::refused::{self, Refused};
 use crate::ops::session::unavailable;
 use crate::ops::{Error, Session};
-use crate::policy::{Refusal, protected};
+use crate::policy::protected;
 use crate::port::engine::{EngineError, Pull, Rehearsal, Rehearsed};
 use crate::port::registry::signed_at;
 use crate::proto::Directory;
@@ -200,18 +201,15 @@ pub async fn rehearse(
     if let Some(key) = said.iter().find_map(|(_, said)| said.protected.first()) {
         return Err(protected(&key.short()).into());
     }
-    let refused: Vec<String> = said
-        .iter()
-        .flat_map(|(service, said)| said.refused.iter().map(move |why| (service, why)))
-        .map(|(service, why)| format!("services.{service}: {why}"))
-        .collect();
-    if !refused.is_empty() {
-        return Err(Refusal {
-            what: format!("the cluster would refuse it: {}", refused.join("; ")),
-            help: "`shipit render` shows the objects as they are sent".to_owned(),
-        }
-        .into());
-    }
+    let refused = said.iter().flat_map(|(service, said)| {
+        let refused = said.refused.iter();
+        refused.map(|(key, fault)| Refused {
+            service: Some(service),
+            key,
+            fault,
+        })
+    });
+    refused::refuse(session, &refused.collect::<Vec<_>>()).await?;
 
     let notes = said
         .iter()

@@ -113,6 +113,17 @@ impl Session {
         of(&self.project, &self.environment)
     }
 
+    /// Where the environment's objects are; nothing of one that is on no cluster.
+    pub fn namespaces(&self) -> Result<BTreeSet<String>, Error> {
+        let configuration = self.configuration()?;
+        if configuration.cluster.kubernetes().is_none() {
+            return Ok(BTreeSet::new());
+        }
+        let (project, environment) = (&self.project.name, &self.environment);
+        let all = cluster::namespaces(project, environment, configuration)?;
+        Ok(all.all().into_iter().map(str::to_owned).collect())
+    }
+
     /// The environment on its engine.
     #[must_use]
     pub fn scope(&self) -> Scope {
@@ -133,7 +144,9 @@ impl Session {
             })
             .await
             .map_err(|error| match error {
-                Error::Desired(error) => unresolved(project, environment, &error.into()),
+                Error::Desired(error) if error.place.is_some() => {
+                    unresolved(project, environment, &error.into())
+                }
                 other => other,
             })
     }

@@ -206,7 +206,7 @@ fn section(plan: &Plan, title: String, belongs: impl Fn(&Address) -> bool) -> Se
         .collect();
     match same[..] {
         [] => {}
-        [one] => lines.push(row(DIM, "=", &name(&one.address), &one.reason)),
+        [one] => lines.push(row(DIM, "=", &name(plan, &one.address), &one.reason)),
         ref many => {
             lines.push(Line::from("  ").paint(DIM, format!("= {} unchanged", many.len())));
         }
@@ -220,14 +220,14 @@ pub(super) fn row(style: Style, sign: &str, name: &str, text: &str) -> Line {
     line.text(format!(" {name:<24} {text}"))
 }
 
-fn name(address: &Address) -> String {
+fn name(plan: &Plan, address: &Address) -> String {
     match address {
         Address::Image(service) | Address::Route(service) | Address::Workload(_, service) => {
             service.to_string()
         }
         Address::Task(_, task) => task.to_string(),
         Address::Slot(slot) => slot.to_string(),
-        Address::Object(key) => key.short(),
+        Address::Object(key) => key.named_in(&plan.namespaces),
         Address::Resource(key) => key.to_string(),
         Address::Traffic => "all services".to_owned(),
     }
@@ -245,7 +245,7 @@ fn platforms(platforms: &[Platform]) -> String {
 
 /// What a step does: a line, and one below it for each field that differs.
 fn rows(plan: &Plan, step: &Step) -> Vec<Line> {
-    let name = name(&step.address);
+    let name = name(plan, &step.address);
     let one = |style, sign, text: &str| vec![row(style, sign, &name, text)];
     let with_fields = |style, sign| {
         let first = row(style, sign, &name, &step.reason);

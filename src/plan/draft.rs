@@ -1,6 +1,6 @@
 //! A plan while it is written: numbers the steps, and keeps beside each what takes it back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
@@ -183,6 +183,7 @@ impl Draft {
             project: subject.project.clone(),
             environment: subject.environment.clone(),
             source: subject.source.clone(),
+            namespaces: BTreeSet::new(),
             state: StateRef {
                 lineage: subject.state.lineage.clone(),
                 serial: subject.state.serial,

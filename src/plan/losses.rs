@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::facts::{Facts, WorkloadFacts};
 use crate::model::loss::{Claim, Held, Holding, Loss, can_hold, is_protected, resource_can_hold};
-use crate::model::object::mark;
+use crate::model::object::{has_number, mark};
 use crate::model::plan::{Action, Change, Intent, Step, StepId, Target};
 use crate::model::route::{ObjectsRoute, Route};
 use crate::model::workload::Workload;
@@ -359,6 +359,9 @@ pub(super) fn remarks(manifest: &Manifest, claims: &[Claim]) -> Vec<String> {
 /// Whose the number of pods is.
 fn scaled(manifest: &Manifest) -> Option<String> {
     let scaler = manifest.body()["metadata"]["annotations"][mark::SCALED_BY].as_str()?;
+    if !has_number(manifest.body()) {
+        return None;
+    }
     let short = manifest.key().short();
     Some(format!(
         "{short}: the number of its pods is left to {scaler}, and the one in its manifest is what \

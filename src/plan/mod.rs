@@ -19,6 +19,7 @@ mod last_run;
 mod listeners;
 mod losses;
 mod objects;
+mod origin;
 mod pieces;
 mod promote;
 mod resources;

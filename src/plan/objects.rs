@@ -9,6 +9,7 @@ use crate::model::plan::{Action, StepId};
 use crate::model::{Address, Manifest, ObjectKey};
 use crate::plan::draft::{Draft, Proposal};
 use crate::plan::losses::{Account, grows, remarks};
+use crate::plan::origin::origin;
 
 /// Makes what is missing and changes what differs; gives the steps that a slot has to wait for.
 pub(super) fn make(
@@ -73,7 +74,9 @@ fn reason(draft: &mut Draft, key: &ObjectKey, object: &ObjectFacts) -> Option<St
         | ObjectState::Foreign { .. }
         | ObjectState::Refused { .. } => None,
         ObjectState::Absent => Some("is not there".to_owned()),
-        ObjectState::Differs => Some(origin(object)),
+        ObjectState::Differs => {
+            Some(origin(&object.changes).unwrap_or_else(|| "differs".to_owned()))
+        }
         ObjectState::Replace { reason } => Some(format!("is replaced: {reason}")),
         ObjectState::After { definition } => Some(format!("known after {}", definition.short())),
     }
@@ -191,14 +194,6 @@ fn with_its_definition(
             ObjectFacts::plain(object.key.clone(), ObjectState::After { definition })
         }
     }
-}
-
-fn origin(object: &ObjectFacts) -> String {
-    let drift = object
-        .changes
-        .iter()
-        .find_map(|change| change.origin.clone());
-    drift.unwrap_or_else(|| "differs".to_owned())
 }
 
 /// An object by kind, namespace and name: what a reference tells of it.

@@ -386,6 +386,7 @@ mod tests {
                 branch: Some("staging".to_owned()),
                 ..Source::default()
             },
+            namespaces: std::collections::BTreeSet::new(),
             state: StateRef {
                 lineage: None,
                 serial: 0,

@@ -1,6 +1,6 @@
 //! What belongs to somebody else is not taken by the way.
 
-use crate::model::object::ObjectState;
+use crate::model::object::{ObjectFacts, ObjectState};
 use crate::model::observed::Observed;
 use crate::policy::Refusal;
 
@@ -75,13 +75,8 @@ pub fn may_take(observed: &Observed) -> Result<(), Refusal> {
 /// # Errors
 /// It would refuse some.
 pub fn would_be_refused(observed: &Observed) -> Result<(), Refusal> {
-    let refused = observed.objects.iter().filter_map(|object| {
-        let ObjectState::Refused { reason } = &object.state else {
-            return None;
-        };
-        Some(format!("manifests: {reason}"))
-    });
-    let refused: Vec<String> = refused.collect();
+    let faults = observed.objects.iter().flat_map(ObjectFacts::faults);
+    let refused: Vec<String> = faults.map(|fault| format!("manifests: {fault}")).collect();
     if refused.is_empty() {
         return Ok(());
     }
@@ -94,14 +89,13 @@ pub fn would_be_refused(observed: &Observed) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::object::ObjectFacts;
 
     #[test]
     fn all_that_the_server_would_refuse_is_told_at_once() {
         let refused = |text: &str| {
             let key = text.parse().expect("a key");
             let reason = format!("applying {text}: no");
-            ObjectFacts::plain(key, ObjectState::Refused { reason })
+            ObjectFacts::plain(key, ObjectState::refused(reason))
         };
         let observed = Observed {
             objects: vec![refused("v1/Pod/shop/a"), refused("v1/Secret/shop/b")],

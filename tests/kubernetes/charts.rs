@@ -103,7 +103,7 @@ fn a_charts_hooks_are_refused_by_name_until_they_may_be_left_out() {
     site.staging
         .push("manifests: {helm: ./chart, crds: leave_out}".to_owned());
     run(&site, &["plan", "--env", "staging"], &at_hand)
-        .code(64)
+        .code(1)
         .says("ConfigMap/hook (pre-delete, post-install)")
         .says("hooks: leave_out");
     site.staging.pop();

@@ -718,7 +718,7 @@ fn a_set_in_a_slot_that_would_lose_its_data_when_it_is_stopped_is_refused() {
     let web = crate::objects::deployment("{{ image }}");
     site.put("deploy/web.yaml", &format!("{web}---\n{}", database("1Gi")));
     site.service = [("manifests".to_owned(), "'deploy/*.yaml'".to_owned())].into();
-    site.plan().code(64).says("`whenScaled: Delete`");
+    site.plan().code(1).says("`whenScaled: Delete`");
 }
 
 /// Says of an object in the cluster, and nowhere else, that it must stay.

@@ -83,7 +83,7 @@ pub(super) fn mark(site: &Site<'_>, service: &ServiceName, slot: Slot, objects: 
     }
 
     by_content(objects);
-    scaled::note(objects);
+    scaled::note(objects, scaled::Workloads::WithNumber);
 }
 
 /// Gives the objects names of the slot, unless they have them already.

@@ -13,6 +13,7 @@ mod files;
 mod mark;
 mod marks;
 mod own;
+mod places;
 mod ports;
 mod repeated;
 mod scaled;
@@ -40,6 +41,8 @@ use crate::model::route::Route;
 use crate::model::source::Source;
 use crate::model::{EnvironmentName, Manifest, ProjectName, ServiceName, Slot};
 
+pub use places::Written;
+pub(super) use places::places;
 pub(super) use yaml::Budget as ManifestBudget;
 
 /// What manifests are rendered for: a service in a slot, or the environment.
@@ -167,7 +170,10 @@ impl Site<'_> {
         let mut all = BTreeMap::new();
         for slot in Slot::ALL {
             let mut objects = match &program.service.manifests {
-                Some(manifests) => own::of_service(self, name, manifests, slot)?,
+                Some(manifests) => {
+                    let own = own::of_service(self, name, manifests, slot);
+                    own.map_err(|errors| errors.or_of_key(&format!("services.{name}.manifests")))?
+                }
                 None => builtin::objects(self, program, slot)?,
             };
             if program.service.is_exclusive(self.configuration.strategy) {
@@ -247,12 +253,13 @@ impl Site<'_> {
         }
 
         if let Some(manifests) = &self.configuration.manifests {
-            objects.extend(own::of_environment(self, manifests)?);
+            let own = own::of_environment(self, manifests);
+            objects.extend(own.map_err(|errors| errors.or_of_key("manifests"))?);
         }
         for object in &mut objects {
             mark::common(self, object);
         }
-        scaled::note(&mut objects);
+        scaled::note(&mut objects, scaled::Workloads::All);
         objects
             .sort_by_cached_key(|object| (crate::model::object::rank(object.kind()), object.key()));
         Ok(objects)

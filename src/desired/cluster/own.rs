@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -37,46 +38,51 @@ pub(super) fn of_service(
     let namespace = &site.namespaces.slots[&slot];
     let ending = if site.apart() { 0 } else { SLOT_ENDING };
     refuse_twins(site, &mut documents, (namespace, ending))?;
-    let objects: Vec<Manifest> = manifests_of(documents);
-    let target = format!("{name}-{slot}");
-    let mut other: Option<String> = None;
-    for object in &objects {
-        other = other.or_else(|| other_image(object.body(), name));
+    let mut errors = DesiredErrors::default();
+    for document in &documents {
+        let fit = may_be_of_service(site, name, slot, &document.manifest);
+        errors.keep(fit.map_err(|error| error.at(&document.origin)));
     }
-    if let Some(image) = other {
+    errors.unless_any(manifests_of(documents))
+}
+
+/// Refuses an object that cannot be one of a service.
+fn may_be_of_service(
+    site: &Site<'_>,
+    name: &ServiceName,
+    slot: Slot,
+    object: &Manifest,
+) -> Result<(), DesiredError> {
+    let target = format!("{name}-{slot}");
+    if let Some(image) = other_image(object.body(), name) {
         return Err(DesiredError::new(
             format!("services.{name}.manifests: `{image}` is the image of another service"),
             format!("write `{{{{ image }}}}`, or `{IMAGE}{name}`"),
-        )
-        .into());
+        ));
     }
 
-    for object in &objects {
-        if object.body()["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] == "Delete" {
-            return Err(DesiredError::new(
-                format!(
-                    "services.{name}.manifests: StatefulSet/{} has `whenScaled: Delete`: a release \
-                     that is kept for the rollback is scaled to none, and would lose its data",
-                    object.name()
-                ),
-                "write `whenScaled: Retain`, or bring it under the environment's own `manifests:`",
-            )
-            .into());
-        }
-        if object.kind() == "Service"
-            && (object.name() == target || object.name() == name.as_str() && !site.apart())
-        {
-            return Err(DesiredError::new(
-                format!(
-                    "services.{name}.manifests: Service/{} is the entry point that shipit makes",
-                    object.name()
-                ),
-                "leave this Service out of the manifests, or give it another name",
-            )
-            .into());
-        }
+    if object.body()["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] == "Delete" {
+        return Err(DesiredError::new(
+            format!(
+                "services.{name}.manifests: StatefulSet/{} has `whenScaled: Delete`: a release \
+                 that is kept for the rollback is scaled to none, and would lose its data",
+                object.name()
+            ),
+            "write `whenScaled: Retain`, or bring it under the environment's own `manifests:`",
+        ));
     }
-    Ok(objects)
+    if object.kind() == "Service"
+        && (object.name() == target || object.name() == name.as_str() && !site.apart())
+    {
+        return Err(DesiredError::new(
+            format!(
+                "services.{name}.manifests: Service/{} is the entry point that shipit makes",
+                object.name()
+            ),
+            "leave this Service out of the manifests, or give it another name",
+        ));
+    }
+    Ok(())
 }
 
 /// A text that stands for the image of another service.
@@ -99,25 +105,34 @@ pub(super) fn of_environment(
 ) -> Result<Vec<Manifest>, DesiredErrors> {
     let mut documents = documents(site, None, manifests, Slot::Blue, "manifests")?;
     refuse_twins(site, &mut documents, (&site.namespaces.home, 0))?;
-    let objects = manifests_of(documents);
-    for object in &objects {
-        if object.kind() == "Secret" && object.body().get("data").is_some() {
-            return Err(DesiredError::new(
-                format!("manifests: Secret/{} belongs to no service", object.name()),
+    let mut errors = DesiredErrors::default();
+    for Document {
+        manifest,
+        place,
+        origin,
+        ..
+    } in &documents
+    {
+        if manifest.kind() == "Secret" && manifest.body().get("data").is_some() {
+            let name = manifest.name();
+            let error = DesiredError::new(
+                format!("{place}: Secret/{name} belongs to no service"),
                 "a Secret is written under the `manifests:` or the `env:` of the service that \
                  needs it",
-            )
-            .into());
+            );
+            errors.0.push(error.at(origin));
         }
     }
-    Ok(objects)
+    errors.unless_any(manifests_of(documents))
 }
 
 /// A manifest, and where it is written.
 pub(super) struct Document {
     pub manifest: Manifest,
     place: String,
-    origin: DesiredPlace,
+    pub origin: DesiredPlace,
+    /// The text of its file as it was rendered, where that has the lines of the file.
+    pub text: Option<Arc<str>>,
     /// The file of the chart that Helm says it is from.
     source: Option<String>,
 }
@@ -195,7 +210,7 @@ fn refuse_long(place: &str, manifest: &Manifest, ending: usize) -> Result<(), De
     ))
 }
 
-fn documents(
+pub(super) fn documents(
     site: &Site<'_>,
     service: Option<&ServiceName>,
     manifests: &Manifests,
@@ -217,27 +232,8 @@ fn documents(
             }
             for (path, text) in files {
                 let rendered = site.templates.render_file_in(path, service, slot, text);
-                let Some(rendered) = errors.keep(rendered) else {
-                    continue;
-                };
-                let name = path.to_string_lossy();
-                let has_its_lines = rendered.lines().count() == text.lines().count();
-                let before = all.len();
-                let read = read(&name, &rendered, &site.budget, &mut all);
-                for document in all.iter_mut().skip(before).filter(|_| !has_its_lines) {
-                    document.origin = DesiredPlace::File {
-                        path: path.clone(),
-                        line: 1,
-                    };
-                }
-                if let Err(faults) = read {
-                    errors.0.extend(faults.0.into_iter().map(|error| {
-                        if has_its_lines {
-                            error
-                        } else {
-                            error.of_line(path, 1)
-                        }
-                    }));
+                if let Some(rendered) = errors.keep(rendered) {
+                    errors.keep(of_file(site, path, (text, rendered), &mut all));
                 }
             }
         }
@@ -260,7 +256,8 @@ fn documents(
             }
             let all = errors.unless_any(all)?;
             return Ok(if rendered.helm.is_some() {
-                chart::as_helm_does(at, service, rendered, all)?
+                let all = chart::as_helm_does(at, service, rendered, all);
+                all.map_err(|error| error.or_of_key(at))?
             } else {
                 all
             });
@@ -268,6 +265,37 @@ fn documents(
     }
 
     errors.unless_any(all)
+}
+
+/// Reads the documents of a file, as it is written and as it was rendered. A template that makes
+/// more lines, or fewer, has none of its own.
+fn of_file(
+    site: &Site<'_>,
+    path: &Path,
+    (text, rendered): (&str, String),
+    all: &mut Vec<Document>,
+) -> Result<(), DesiredErrors> {
+    let has_its_lines = rendered.lines().count() == text.lines().count();
+    let before = all.len();
+    let read = read(&path.to_string_lossy(), &rendered, &site.budget, all);
+    if has_its_lines {
+        let rendered: Arc<str> = rendered.into();
+        for document in all.iter_mut().skip(before) {
+            document.text = Some(Arc::clone(&rendered));
+        }
+        return read;
+    }
+
+    for document in all.iter_mut().skip(before) {
+        document.origin = DesiredPlace::File {
+            path: path.to_path_buf(),
+            line: 1,
+        };
+    }
+    read.map_err(|faults| {
+        let faults = faults.0.into_iter().map(|error| error.of_line(path, 1));
+        DesiredErrors(faults.collect())
+    })
 }
 
 /// Reads the documents of a text.
@@ -330,6 +358,7 @@ pub(super) fn read(
                     path: file.into(),
                     line,
                 },
+                text: None,
                 source,
             });
         }

@@ -1,22 +1,25 @@
 //! Workloads whose number of pods is an autoscaler's: a number in their manifest is what they begin
 //! with.
 
-use std::collections::BTreeMap;
-
 use crate::model::Manifest;
-use crate::model::object::{mark, scale_target};
+use crate::model::object::{has_number, mark, scalers, target_of};
 
-/// Writes on every workload with a number of pods which of these objects scales it.
-pub(super) fn note(objects: &mut [Manifest]) {
-    let scalers: BTreeMap<_, String> = objects
-        .iter()
-        .filter_map(|object| Some((scale_target(object.body())?, object.key().short())))
-        .collect();
+/// Which workloads are written on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Workloads {
+    /// Those with a number of pods. The others of a slot are applied together with what scales
+    /// them, and are not another release for what is written on them.
+    WithNumber,
+    /// All. Each of the environment's own objects is a step of its own, which sees no other.
+    All,
+}
+
+/// Writes on workloads which of these objects scales them.
+pub(super) fn note(objects: &mut [Manifest], which: Workloads) {
+    let scalers = scalers(objects.iter().map(Manifest::body));
     for object in objects.iter_mut() {
-        let key = object.key();
-        let target = (key.kind, key.namespace, key.name);
-        let has_number = object.body()["spec"]["replicas"].is_number();
-        if let Some(scaler) = scalers.get(&target).filter(|_| has_number) {
+        let is_meant = which == Workloads::All || has_number(object.body());
+        if let Some(scaler) = scalers.get(&target_of(object.key())).filter(|_| is_meant) {
             object.annotate(mark::SCALED_BY, scaler);
         }
     }
@@ -46,11 +49,23 @@ mod tests {
             workload("Deployment", "b"),
             scaler,
         ];
-        note(&mut all);
-        let said: Vec<Option<&str>> = all
-            .iter()
-            .map(|object| object.body()["metadata"]["annotations"][mark::SCALED_BY].as_str())
-            .collect();
-        assert_eq!(said, [Some("ScaledObject/s"), None, None, None]);
+        let said = |all: &[Manifest]| -> Vec<Option<String>> {
+            let names = all.iter().map(|object| {
+                let name = &object.body()["metadata"]["annotations"][mark::SCALED_BY];
+                name.as_str().map(str::to_owned)
+            });
+            names.collect()
+        };
+        let first = [Some("ScaledObject/s".to_owned()), None, None, None];
+        let mut bare = all.clone();
+        bare[0].edit(|body| body["spec"] = json!({}));
+
+        note(&mut all, Workloads::WithNumber);
+        assert_eq!(said(&all), first);
+
+        note(&mut bare, Workloads::WithNumber);
+        assert_eq!(said(&bare), [None, None, None, None]);
+        note(&mut bare, Workloads::All);
+        assert_eq!(said(&bare), first);
     }
 }

@@ -31,7 +31,8 @@ pub(super) async fn apply(
 
     let wait = async { Ok(run.engine().settled(run.scope(), manifest, &say).await?) };
     unless_stopped(run, direction, wait).await?;
-    Ok(Done::say(format!("{} applied", manifest.key().short())))
+    let name = manifest.key().named_in(&run.plan().namespaces);
+    Ok(Done::say(format!("{name} applied")))
 }
 
 /// Deletes an object that is as the plan saw it.
@@ -42,6 +43,7 @@ pub(super) async fn delete(
     key: &ObjectKey,
 ) -> Result<Done, StepError> {
     let plan = run.plan();
+    let name = key.named_in(&plan.namespaces);
     let losses = plan.losses.iter().filter(|loss| loss.step == step.id);
     let holds: Vec<Holding> = losses.flat_map(|loss| loss.holds.clone()).collect();
     let foreseen = match direction {
@@ -59,18 +61,19 @@ pub(super) async fn delete(
         deleted = delete => deleted?,
         () = run.leaving.cancelled(), if direction == Direction::Forward => {
             return Err(StepError::from(EngineError::Failed {
-                what: format!("deleting {}", key.short()),
+                what: format!("deleting {name}"),
                 reason: "it is not gone yet, and somebody has asked to stop".to_owned(),
             }));
         }
     }
-    Ok(Done::say(format!("{} deleted", key.short())))
+    Ok(Done::say(format!("{name} deleted")))
 }
 
 /// Leaves an object as it is; it is managed no more.
 pub(super) async fn forget(run: &Run, key: &ObjectKey) -> Result<Done, StepError> {
     run.engine().forget(run.permit(), key).await?;
-    Ok(Done::say(format!("{} is left as it is", key.short())))
+    let name = key.named_in(&run.plan().namespaces);
+    Ok(Done::say(format!("{name} is left as it is")))
 }
 
 /// During the rollback an object is as this run left it.

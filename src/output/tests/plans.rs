@@ -10,7 +10,7 @@ use crate::model::facts::Facts;
 use crate::model::loss::Holding;
 use crate::model::object::{ObjectFacts, ObjectState};
 use crate::model::observed::Observed;
-use crate::model::plan::{Change, Plan};
+use crate::model::plan::{Change, MovedBy, Plan};
 use crate::model::promotion::{Mode, ServiceStrategy, Strategy};
 use crate::model::release::PromotedFrom;
 use crate::model::resource::{MadeBy, ResourceFacts};
@@ -68,8 +68,11 @@ fn cluster_objects() -> Plan {
         changes: vec![
             change("data.LOG_LEVEL", Some("info"), Some("debug")),
             Change {
-                origin: Some("kubectl, 2026-01-02T03:04:05Z".to_owned()),
-                by: None,
+                origin: Some("changed by kubectl at 2026-01-02T03:04:05Z".to_owned()),
+                by: Some(MovedBy {
+                    manager: "kubectl".to_owned(),
+                    at: Some("2026-01-02T03:04:05Z".parse().expect("a time")),
+                }),
                 ..change("data.REGION", Some("eu"), None)
             },
         ],

@@ -9,6 +9,7 @@ use crate::model::{Address, LiveTraffic, Slot};
 use crate::plan::apply::{Apply, Workloads};
 use crate::plan::draft::Proposal;
 use crate::plan::listeners::drifted;
+use crate::plan::origin::origin;
 use crate::plan::pieces::{as_it_was, place, runs_again, wait};
 use crate::plan::strategy::handover::{start_again, stop_elsewhere};
 use crate::plan::strategy::{beside, wait_until_ready};
@@ -112,10 +113,7 @@ impl Apply<'_> {
                 }
                 (None, Some(change)) => format!("{change}; is made anew and started again"),
                 (Some(drift), _) if drift.missing => format!("{} is not there", drift.key.short()),
-                (Some(drift), _) => drift
-                    .changes
-                    .iter()
-                    .find_map(|change| change.origin.clone())
+                (Some(drift), _) => origin(&drift.changes)
                     .unwrap_or_else(|| format!("{} is not as it was applied", drift.key.short())),
             };
             let mut changes = drifted(&old.drift);

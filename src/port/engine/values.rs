@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::model::facts::SlotFacts;
 use crate::model::loss::Holding;
+use crate::model::object::ObjectFault;
 use crate::model::plan::DeployMode;
 use crate::model::release::{Actor, Label};
 use crate::model::secret::SecretValue;
@@ -211,8 +212,8 @@ pub struct Rehearsal<'a> {
 /// What an engine says about a workload that it was asked about beforehand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rehearsed {
-    /// What it would not take, and why.
-    pub refused: Vec<String>,
+    /// What it would not take of which object, and why.
+    pub refused: Vec<(ObjectKey, ObjectFault)>,
     /// What it would delete and make again, and what says of itself that this must never be.
     pub protected: Vec<ObjectKey>,
     /// Why some of it could not be asked about.

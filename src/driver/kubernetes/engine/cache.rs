@@ -86,10 +86,10 @@ impl KubernetesEngine {
     pub(super) async fn enter_anew(&self, api: &Api, permit: &Permit) -> Result<Read, EngineError> {
         api.under(&permit.hold);
         let records = self.records(api, &permit.scope);
-        let failed =
-            |fault: ApiError| fault.while_(format!("reading the record of {}", permit.scope));
+        let what = |doing: &str| format!("{doing} the record of {}", permit.scope);
         for _ in 0..TRIES {
-            let mut read = records.read().await.map_err(failed)?;
+            let read = records.read().await;
+            let mut read = read.map_err(|fault| fault.while_(what("reading")))?;
             let record = &read.record;
             let is_empty = record.slots.is_empty() && record.routes.is_empty();
             let lineage = record.lineage.as_ref().filter(|_| !is_empty);
@@ -106,14 +106,14 @@ impl KubernetesEngine {
                 self.will_have(record, &kinds, &manifests);
             }
             self.leavings().vacate(record);
-            if records.write(&mut read).await.map_err(failed)? {
+            let written = records.write(&mut read).await;
+            if written.map_err(|fault| fault.while_(what("writing")))? {
                 return Ok(read);
             }
         }
 
-        let what = format!("writing the record of {}", permit.scope);
         Err(EngineError::Failed {
-            what,
+            what: what("writing"),
             reason:
                 "it was given up after several conflicts: somebody else writes it at the same time"
                     .to_owned(),

@@ -112,7 +112,7 @@ pub(super) fn finish(workload: &Workload, how: &Finish<'_>) -> Vec<Manifest> {
     objects
 }
 
-/// The workloads whose number of pods belongs to an autoscaler.
+/// The names of workloads whose number of pods belongs to an autoscaler.
 pub(super) fn autoscaled(objects: &[Manifest]) -> Vec<String> {
     let scalers = objects.iter();
     scalers

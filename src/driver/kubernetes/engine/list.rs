@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::driver::kubernetes::client::api::{Api, ApiError, Kind, Selector};
 use crate::driver::kubernetes::engine::Settings;
-use crate::driver::kubernetes::engine::autoscale::Scalers;
+use crate::driver::kubernetes::engine::autoscale::{Scalers, is_of_ours};
 use crate::driver::kubernetes::engine::compare::{Comparison, compare};
 use crate::driver::kubernetes::engine::complete::hide;
 use crate::driver::kubernetes::engine::holds::is_protected;
@@ -19,6 +19,7 @@ use crate::driver::kubernetes::engine::owner::is_ours;
 use crate::driver::kubernetes::engine::ready::{Ready, ready};
 use crate::driver::kubernetes::engine::record::{Elsewhere, Record};
 use crate::model::ObjectKey;
+use crate::model::object::has_number;
 use crate::model::secret::HashKey;
 
 /// From how many namespaces on a kind is listed in the whole cluster at once, where that is
@@ -76,6 +77,14 @@ impl ObjectsFound {
                 self.known.insert(key.clone(), item);
             }
         }
+    }
+
+    /// What we have given a number of pods that its manifest does not have any more.
+    fn given_up<'a>(&'a self, expected: &'a Expected<'_>) -> impl Iterator<Item = &'a Value> {
+        let known = self.known.iter();
+        let given = known.filter(|(_, item)| item.live.as_ref().is_some_and(is_of_ours));
+        let wanted = given.filter_map(|(key, _)| expected.objects.get(key));
+        wanted.filter(|body| !has_number(body))
     }
 
     /// One object may be served in two groups: what is known by one name is not unmanaged by the
@@ -159,15 +168,23 @@ pub(super) async fn list(
         let places = places(kind, search, expected);
         of_kind(api, kind, places, &search.selector, &sorter)
     });
-    let scaled = expected.objects.values();
-    let scalers = Scalers::of(api, search.namespaces.iter().copied(), scaled);
+    let numbered = expected.objects.values().filter(|body| has_number(body));
+    let scalers = Scalers::of(api, search.namespaces.iter().copied(), numbered);
     let (_, scalers) = tokio::try_join!(try_join_all(lists), scalers)?;
 
     let mut found = sorter
         .found
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
-    found.scalers = scalers;
+    // Whose a number is that we gave and do not want any more is only known with what is there.
+    let others = Scalers::of(
+        api,
+        search.namespaces.iter().copied(),
+        found.given_up(expected),
+    );
+    found.scalers = scalers
+        .and(others.await?)
+        .and_among(expected.objects.values());
     found.forget_twins();
     found.count_done(search.record, expected);
     Ok(found)

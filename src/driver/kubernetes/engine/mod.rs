@@ -30,15 +30,18 @@ mod logs;
 mod missing_owner;
 mod observe;
 mod occupants;
+mod openapi;
 mod owner;
 mod prerequisites;
 pub mod ready;
 mod record;
 mod rehearse;
 mod slots;
+mod spelling;
 mod taken;
 mod task;
 mod traffic;
+mod unknown;
 mod wait;
 
 #[cfg(any(test, fuzzing))]

@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 
 use crate::driver::kubernetes::client::api::{Api, ApiError, is_permission};
 use crate::driver::kubernetes::engine::KubernetesEngine;
-use crate::driver::kubernetes::engine::apply::{self, refused, replacement, said};
+use crate::driver::kubernetes::engine::apply::{self, refusals, refused, replacement, said};
 use crate::driver::kubernetes::engine::complete::{Finish, bind, finish};
 use crate::driver::kubernetes::engine::holds::is_protected;
 use crate::driver::kubernetes::engine::observe::of_route;
+use crate::driver::kubernetes::engine::unknown::unknown;
 use crate::driver::kubernetes::engine::{missing_owner, owner};
-use crate::model::object::mark;
+use crate::model::object::{ObjectFault, mark};
 use crate::model::plan::DeployMode;
 use crate::model::route::Route;
 use crate::model::secret::HashKey;
@@ -31,9 +32,16 @@ enum Answer {
     Taken,
     /// What must never be replaced would be.
     Protected(ObjectKey),
-    Refused(String),
+    Refused(ObjectKey, Vec<ObjectFault>),
     /// It could not be asked, and why.
     Unchecked(String),
+}
+
+impl Answer {
+    /// A refusal of an object as a whole.
+    fn refused(key: ObjectKey, reason: String) -> Self {
+        Self::Refused(key, vec![ObjectFault::plain(reason)])
+    }
 }
 
 pub(super) async fn rehearse(
@@ -68,7 +76,10 @@ pub(super) async fn rehearse(
         match answer {
             Answer::Taken => {}
             Answer::Protected(key) => rehearsed.protected.push(key),
-            Answer::Refused(reason) => rehearsed.refused.push(reason),
+            Answer::Refused(key, faults) => {
+                let faults = faults.into_iter().map(|fault| (key.clone(), fault));
+                rehearsed.refused.extend(faults);
+            }
             Answer::Unchecked(reason) => rehearsed.unchecked.push(reason),
         }
     }
@@ -183,7 +194,7 @@ impl Asker<'_> {
     async fn object(&self, manifest: &Manifest) -> Result<Answer, EngineError> {
         let key = manifest.key();
         if let Some(reason) = missing_owner::missing(self.api, manifest).await? {
-            return Ok(Answer::Refused(reason));
+            return Ok(Answer::refused(key, reason));
         }
         let policy = self.engine.settings.conflict;
         let fault = match apply::would_apply(self.api, policy, manifest).await {
@@ -193,12 +204,15 @@ impl Asker<'_> {
 
         match replacement(self.api, manifest.body(), None, fault).await {
             Ok(_) if self.what.mode != DeployMode::Rolling => self.replaced(key).await,
-            Ok(reason) => Ok(Answer::Refused(format!(
-                "{}: {reason} while it has live traffic: `strategy: blue_green` replaces it beside \
-                 the live one",
-                said(&key)
-            ))),
-            Err(fault) => self.answer(&key, fault),
+            Ok(reason) => {
+                let reason = format!(
+                    "{}: {reason} while it has live traffic: `strategy: blue_green` replaces it \
+                     beside the live one",
+                    said(&key)
+                );
+                Ok(Answer::refused(key, reason))
+            }
+            Err(fault) => self.answer(manifest, fault).await,
         }
     }
 
@@ -233,23 +247,25 @@ impl Asker<'_> {
         let foreign =
             live.filter(|live| live["metadata"]["labels"][mark::PART_OF] != self.set.as_str());
         Ok(foreign.map_or(Answer::Taken, |live| {
-            Answer::Refused(format!(
+            let reason = format!(
                 "{} is there and belongs to {}: `shipit import` takes it over; or name yours \
                  differently",
                 said(key),
                 owner::manager(&live)
-            ))
+            );
+            Answer::refused(key.clone(), reason)
         }))
     }
 
     /// What a refusal of an object means.
-    fn answer(&self, key: &ObjectKey, fault: ApiError) -> Result<Answer, EngineError> {
+    async fn answer(&self, manifest: &Manifest, fault: ApiError) -> Result<Answer, EngineError> {
+        let key = &manifest.key();
         let ApiError::Refused(status) = &fault else {
             return Err(fault.while_(format!("asking about {}", said(key))));
         };
         let (code, message) = (status.code, status.message.clone());
         let is_refused = match code {
-            404 => return Ok(self.missing(key, &message)),
+            404 => return Ok(self.missing(key, &message).await),
             // A webhook that would do something cannot be asked.
             _ if message.contains("does not support dry run") => {
                 let reason = format!("a webhook cannot be asked beforehand ({message})");
@@ -271,7 +287,9 @@ impl Asker<'_> {
         };
 
         if is_refused {
-            return Ok(Answer::Refused(refused(key, fault).to_string()));
+            let policy = self.engine.settings.conflict;
+            let faults = refusals(self.api, policy, manifest, fault).await;
+            return Ok(Answer::Refused(key.clone(), faults));
         }
         Err(refused(key, fault))
     }
@@ -283,7 +301,7 @@ impl Asker<'_> {
 
     /// What is not there may come with the environment's own objects; else apply would not find it
     /// either.
-    fn missing(&self, key: &ObjectKey, message: &str) -> Answer {
+    async fn missing(&self, key: &ObjectKey, message: &str) -> Answer {
         let namespace = key.namespace.as_deref().unwrap_or_default();
         let objects = self.what.objects;
         if message.contains(&format!("namespaces \"{namespace}\" not found")) {
@@ -294,10 +312,11 @@ impl Asker<'_> {
             return if is_made {
                 Answer::Unchecked(reason)
             } else {
-                Answer::Refused(format!(
+                let reason = format!(
                     "{}: {reason}: `cluster: {{create_namespaces: true}}` makes it",
                     said(key)
-                ))
+                );
+                Answer::refused(key.clone(), reason)
             };
         }
 
@@ -308,15 +327,10 @@ impl Asker<'_> {
                     && spec["group"] == key.group()
                     && spec["names"]["kind"] == key.kind.as_str()
             });
-            return if is_made {
-                Answer::Unchecked(format!("the kind {} is not defined yet", key.kind))
-            } else {
-                Answer::Refused(format!(
-                    "{}: {message}: add its CustomResourceDefinition to the environment's \
-                     `manifests:`",
-                    said(key)
-                ))
-            };
+            if is_made {
+                return Answer::Unchecked(format!("the kind {} is not defined yet", key.kind));
+            }
+            return Answer::Refused(key.clone(), vec![unknown(self.api, key).await]);
         }
 
         Answer::Unchecked(format!("{}: {message}", said(key)))
@@ -346,9 +360,7 @@ impl Asker<'_> {
         let said_by = message
             .split_once(" is forbidden: ")
             .map_or(message, |(_, reason)| reason);
-        Ok(Answer::Refused(format!(
-            "{}: its pods would be refused: {said_by}",
-            said(&key)
-        )))
+        let reason = format!("{}: its pods would be refused: {said_by}", said(&key));
+        Ok(Answer::refused(key, reason))
     }
 }

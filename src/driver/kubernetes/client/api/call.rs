@@ -11,8 +11,9 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::behind::Behind;
 use super::fault::{fault, status};
-use super::{Api, ApiError};
+use super::{Api, ApiError, encode, terminating};
 use crate::port::hold::LockLost;
 use crate::port::pause;
 
@@ -22,6 +23,11 @@ const FIRST: Duration = Duration::from_secs(8);
 pub(super) const ANSWER: Duration = Duration::from_secs(40);
 /// How long a server that answered before is waited for when it goes away.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a server is waited for that has never answered.
+const STRANGER: Duration = Duration::from_millis(1500);
+/// How long that is waited for which the server has to ask, and which does not answer: a webhook
+/// whose pod is replaced is back by then, and the server's own words are worth more than a wait.
+const BEHIND: Duration = Duration::from_secs(4);
 /// The largest answer that is read beside others; a larger one is read when no other such is.
 const SHARED_LIMIT: usize = 4 << 20;
 /// The largest answer that is read. A page of objects that is larger is asked for in smaller ones.
@@ -78,22 +84,31 @@ impl Api {
                 continue;
             }
 
-            let (again, after) = match &fault {
-                Again::Final(_) => (false, None),
-                Again::Later(_, after) => (true, *after),
+            let after = match &fault {
+                Again::Final(_) => None,
+                Again::Later(_, after) => *after,
             };
-            let patience = if self.answered.load(Ordering::Relaxed) {
-                PATIENCE
-            } else {
-                Duration::from_millis(1500)
-            };
-
+            let patience = fault.patience(self.answered.load(Ordering::Relaxed));
             let pause = after.unwrap_or_else(|| backoff(attempt)).min(PATIENCE);
-            if !again || begun.elapsed() + pause > patience {
-                return Err(fault.fault());
+            if begun.elapsed() + pause > patience {
+                return Err(self.explained(path, fault.fault()).await);
             }
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// A refusal with what the namespace says of itself, where it is refused because that goes.
+    async fn explained(&self, path: &str, fault: ApiError) -> ApiError {
+        let status = fault.status();
+        let Some(namespace) = status.and_then(|status| terminating::namespace(status, path)) else {
+            return fault;
+        };
+        let asked = format!("/api/v1/namespaces/{}", encode(&namespace));
+        let seen = self.once(Method::GET, &asked, None).await;
+        let seen = seen
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        terminating::fault(namespace, seen.as_ref())
     }
 
     async fn once(
@@ -126,7 +141,7 @@ impl Api {
         if head.status.is_success() {
             return Ok(bytes);
         }
-        Err(refusal(&head, &bytes))
+        Err(refusal(&head, &bytes, path))
     }
 
     async fn answer(&self, request: Request<Vec<u8>>) -> Result<(Parts, bytes::Bytes), Again> {
@@ -194,6 +209,17 @@ impl Again {
             Self::Final(fault) | Self::Later(fault, _) => fault,
         }
     }
+
+    /// How long a request is tried that fails like this, of a server that has answered before or
+    /// has not.
+    const fn patience(&self, has_answered: bool) -> Duration {
+        match self {
+            Self::Final(_) => Duration::ZERO,
+            Self::Later(ApiError::Behind { .. }, _) => BEHIND,
+            Self::Later(..) if has_answered => PATIENCE,
+            Self::Later(..) => STRANGER,
+        }
+    }
 }
 
 fn request(
@@ -215,12 +241,17 @@ fn request(
 }
 
 /// What the server says, and whether it may say something else later.
-fn refusal(head: &Parts, bytes: &[u8]) -> Again {
+fn refusal(head: &Parts, bytes: &[u8], path: &str) -> Again {
     let after = head
         .headers
         .get(header::RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.parse().ok());
-    let fault = ApiError::Refused(Box::new(status(head.status, bytes)));
+    let status = Box::new(status(head.status, bytes));
+    if let Some(what) = Behind::of(head.status.as_u16(), &status.message, path) {
+        return Again::Later(ApiError::Behind { what, status }, None);
+    }
+
+    let fault = ApiError::Refused(status);
     match head.status.as_u16() {
         429 | 502 | 503 | 504 => Again::Later(fault, after.map(Duration::from_secs)),
         // A server that cannot reach its store says 500; one that fails at this very request does
@@ -271,4 +302,50 @@ fn warning(header: &str) -> Option<String> {
 fn backoff(attempt: u32) -> Duration {
     let full = Duration::from_millis(100 << attempt.min(6)).min(Duration::from_secs(5));
     pause::between(full / 2, full)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::engine::EngineError;
+
+    fn failed(code: u16, message: &str) -> Again {
+        let status = serde_json::json!({"kind": "Status", "status": "Failure", "code": code,
+            "message": message, "reason": "InternalError"});
+        let response = http::Response::builder().status(code).body(());
+        let (head, ()) = response.expect("a response").into_parts();
+        refusal(
+            &head,
+            status.to_string().as_bytes(),
+            "/api/v1/namespaces/a/configmaps",
+        )
+    }
+
+    #[test]
+    fn a_webhook_that_is_away_is_not_waited_for_as_the_server_is() {
+        let webhook = failed(
+            500,
+            "Internal error occurred: failed calling webhook \"a.example.com\": failed to call \
+             webhook: Post \"https://127.0.0.1:1/x?timeout=10s\": dial tcp 127.0.0.1:1: connect: \
+             connection refused",
+        );
+        assert_eq!(webhook.patience(true), BEHIND);
+        assert_eq!(
+            failed(500, "etcdserver: request timed out").patience(true),
+            PATIENCE
+        );
+        assert_eq!(
+            failed(503, "apiserver is shutting down").patience(true),
+            PATIENCE
+        );
+        assert_eq!(failed(422, "invalid").patience(true), Duration::ZERO);
+
+        let error = webhook.fault().while_("applying ConfigMap/c");
+        let EngineError::Refused { reason, help } = error else {
+            panic!("{error:?}")
+        };
+        assert!(reason.starts_with("applying ConfigMap/c: the cluster cannot ask the webhook"));
+        assert!(reason.ends_with("connection refused"), "{reason}");
+        assert!(help.contains("webhookconfigurations"), "{help}");
+    }
 }

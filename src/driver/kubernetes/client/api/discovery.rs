@@ -2,6 +2,7 @@
 
 use std::sync::PoisonError;
 
+use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use kube::core::Status;
 
@@ -26,6 +27,18 @@ impl Api {
             return Ok(Some(known));
         }
 
+        let Some(found) = self.kinds_in(api_version).await? else {
+            return Ok(None);
+        };
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        for kind in found {
+            kinds.insert((api_version.to_owned(), kind.kind.clone()), Some(kind));
+        }
+        Ok(kinds.get(&name).cloned().flatten())
+    }
+
+    /// The kinds of a version of an API; none when the server does not have it.
+    async fn kinds_in(&self, api_version: &str) -> Result<Option<Vec<Kind>>, ApiError> {
         let path = match api_version.split_once('/') {
             Some((group, version)) => format!("/apis/{}/{}", encode(group), encode(version)),
             None => format!("/api/{}", encode(api_version)),
@@ -35,23 +48,30 @@ impl Api {
             other => other?,
         };
 
-        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        for resource in list["resources"].as_array().into_iter().flatten() {
+        let resources = list["resources"].as_array().into_iter().flatten();
+        let kinds = resources.filter_map(|resource| {
             let plural = resource["name"].as_str().unwrap_or_default();
-            if plural.contains('/') {
-                continue;
-            }
-            let name = resource["kind"].as_str().unwrap_or_default().to_owned();
-            let namespaced = resource["namespaced"].as_bool().unwrap_or_default();
-            let found = Kind {
+            // What is below another is no kind of its own.
+            (!plural.contains('/')).then(|| Kind {
                 api_version: api_version.to_owned(),
-                kind: name.clone(),
+                kind: resource["kind"].as_str().unwrap_or_default().to_owned(),
                 plural: plural.to_owned(),
-                namespaced,
-            };
-            kinds.insert((api_version.to_owned(), name), Some(found));
-        }
-        Ok(kinds.get(&name).cloned().flatten())
+                namespaced: resource["namespaced"].as_bool().unwrap_or_default(),
+            })
+        });
+        Ok(Some(kinds.collect()))
+    }
+
+    /// Every kind in every version that the server has. A version that cannot be listed is left
+    /// out.
+    pub async fn served(&self) -> Result<Vec<Kind>, ApiError> {
+        let groups = self.call(Method::GET, "/apis", None).await?;
+        let groups = groups["groups"].as_array().into_iter().flatten();
+        let versions = groups.flat_map(|group| group["versions"].as_array().into_iter().flatten());
+        let versions = versions.filter_map(|version| version["groupVersion"].as_str());
+        let asked = versions.chain(["v1"]).map(|version| self.kinds_in(version));
+        let found = join_all(asked).await.into_iter();
+        Ok(found.filter_map(Result::ok).flatten().flatten().collect())
     }
 
     /// A kind in whatever version the server prefers; none when it serves no such kind.

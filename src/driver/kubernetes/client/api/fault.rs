@@ -3,7 +3,9 @@
 use http::StatusCode;
 use kube::core::Status;
 
+use super::behind::Behind;
 use super::call::BODY_LIMIT;
+use super::terminating;
 use crate::model::chain;
 use crate::port::engine::EngineError;
 use crate::port::hold::LockLost;
@@ -15,6 +17,16 @@ pub(in crate::driver) enum ApiError {
     Unreachable { reason: String },
     #[error("{}", .0.message)]
     Refused(Box<Status>),
+    /// What the server has to ask for this does not answer it.
+    #[error("{what}: {}", .status.message)]
+    Behind { what: Behind, status: Box<Status> },
+    /// The namespace is being deleted, and takes nothing new.
+    #[error("the namespace {namespace} is being deleted{why}")]
+    Terminating {
+        namespace: String,
+        /// Since when and what it waits for, in words that go on from there.
+        why: String,
+    },
     #[error("the server's answer cannot be read: {0}")]
     Malformed(String),
     #[error(transparent)]
@@ -107,6 +119,16 @@ impl ApiError {
             Self::Refused(status) if status.code == 422 => EngineError::Refused {
                 reason: format!("{what}: {}", status.message),
                 help: "`shipit render` shows the objects as they are sent".to_owned(),
+            },
+            Self::Behind {
+                what: ref behind, ..
+            } => EngineError::Refused {
+                help: behind.help(),
+                reason: format!("{what}: {self}"),
+            },
+            Self::Terminating { ref namespace, .. } => EngineError::Refused {
+                help: terminating::help(namespace),
+                reason: format!("{what}: {self}"),
             },
             foreign @ Self::Foreign { .. } => EngineError::Refused {
                 reason: foreign.to_string(),

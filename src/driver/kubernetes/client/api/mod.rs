@@ -2,16 +2,19 @@
 //! budget, and every refusal typed.
 
 mod attach;
+mod behind;
 mod call;
 mod discovery;
 mod fault;
 mod kind;
 mod objects;
 mod stream;
+mod terminating;
 
 pub(in crate::driver) use fault::{ANOTHER_NAME, ApiError, is_permission};
 pub(in crate::driver) use kind::Kind;
 pub(in crate::driver) use objects::{How, Propagation, Selector};
+pub(in crate::driver) use terminating::{fault as terminating_fault, waits as namespace_waits};
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -6,7 +6,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::said;
-use crate::driver::kubernetes::client::api::{Api, ApiError, Propagation, Selector};
+use crate::driver::kubernetes::client::api::{
+    Api, ApiError, Propagation, Selector, namespace_waits,
+};
 use crate::driver::kubernetes::engine::environment_objects::let_go;
 use crate::driver::kubernetes::engine::holds::is_protected;
 use crate::driver::kubernetes::engine::list::key_of;
@@ -202,15 +204,8 @@ async fn delete_as(
 /// Who must act before an object can go.
 fn kept(there: &Value, finalizers: &[&str]) -> String {
     if there["kind"] == "Namespace" {
-        let conditions = there["status"]["conditions"]
-            .as_array()
-            .into_iter()
-            .flatten();
-        let said: Vec<&str> = conditions
-            .filter(|condition| condition["status"] == "True")
-            .filter_map(|condition| condition["message"].as_str())
-            .collect();
-        return format!("it is still being emptied: {}", said.join("; "));
+        let waits = namespace_waits(there).join("; ");
+        return format!("it is still being emptied: {waits}");
     }
 
     match finalizers {

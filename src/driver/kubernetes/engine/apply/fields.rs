@@ -45,39 +45,30 @@ pub(super) fn fields(fault: &ApiError) -> Vec<(String, String)> {
 
 /// Leaves fields to those who have them; false when none of them is in the manifest as it is named.
 pub(super) fn leave_out(body: &mut Value, found: &[(String, String)]) -> bool {
-    let taken = found.iter().filter(|(path, _)| take_out(body, path));
+    let taken = found.iter().filter_map(|(path, _)| take_out(body, path));
     taken.count() > 0
 }
 
-/// Takes a field out of a manifest; false when it is not there. The path is written as the server
+/// Takes a field out of a manifest, and gives what it was; none when it is not there. The path is written as the server
 /// writes it: `.spec.template.spec.containers[name="web"].image`.
-fn take_out(body: &mut Value, path: &str) -> bool {
+pub(super) fn take_out(body: &mut Value, path: &str) -> Option<Value> {
     if let Some(rest) = path.strip_prefix('.') {
-        let Some(map) = body.as_object_mut() else {
-            return false;
-        };
+        let map = body.as_object_mut()?;
         // A label's name has dots of its own: the longest key that fits is meant.
         let fits = |key: &&String| {
             rest.strip_prefix(key.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
-        let Some(key) = map.keys().filter(fits).max_by_key(|key| key.len()).cloned() else {
-            return false;
-        };
+        let key = map.keys().filter(fits).max_by_key(|key| key.len())?.clone();
         let below = rest[key.len()..].to_owned();
         if below.is_empty() {
-            return map.remove(&key).is_some();
+            return map.remove(&key);
         }
         return take_out(&mut map[&key], &below);
     }
 
-    let Some((inside, below)) = path.strip_prefix('[').and_then(|rest| rest.split_once(']')) else {
-        return false;
-    };
-
-    let Some(items) = body.as_array_mut() else {
-        return false;
-    };
+    let (inside, below) = path.strip_prefix('[')?.split_once(']')?;
+    let items = body.as_array_mut()?;
     let fits = |item: &Value| {
         inside.split(',').all(|part| {
             let Some((key, value)) = part.split_once('=') else {
@@ -92,12 +83,12 @@ fn take_out(body: &mut Value, path: &str) -> bool {
         })
     };
 
-    let Some(index) = items.iter().position(fits) else {
-        return false;
+    let index = match inside.parse::<usize>() {
+        Ok(index) if index < items.len() => index,
+        _ => items.iter().position(fits)?,
     };
     if below.is_empty() {
-        items.remove(index);
-        return true;
+        return Some(items.remove(index));
     }
     take_out(&mut items[index], below)
 }
@@ -128,11 +119,14 @@ mod tests {
         for (path, pointer) in cases {
             let mut copy = body.clone();
             assert!(copy.pointer(pointer).is_some());
-            assert!(take_out(&mut copy, path), "{path}");
+            let value = copy.pointer(pointer).cloned();
+            assert_eq!(take_out(&mut copy, path), value, "{path}");
             assert!(copy.pointer(pointer).is_none(), "{path}: {copy}");
-            assert!(!take_out(&mut copy, path), "{path} is gone");
+            assert_eq!(take_out(&mut copy, path), None, "{path} is gone");
         }
-        assert!(!take_out(&mut body.clone(), ".spec.other"));
+        assert_eq!(take_out(&mut body.clone(), ".spec.other"), None);
+        let first = take_out(&mut body.clone(), ".spec.containers[0].image");
+        assert_eq!(first, Some(json!("x")));
     }
 
     #[test]

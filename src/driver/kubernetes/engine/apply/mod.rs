@@ -5,18 +5,21 @@ mod decide;
 mod delete;
 mod fields;
 mod replacement;
+mod typed;
 
 pub(super) use decide::{Decision, decide, left_to_others};
 pub(super) use delete::{delete, delete_own, make_room, refuse_protected};
 use replacement::cause_fields;
 pub(super) use replacement::replacement;
 
+use http::StatusCode;
 use serde_json::Value;
 
 use self::fields::{fields, is_conflict, leave_out};
+use self::typed::schema_faults;
 use crate::driver::kubernetes::client::api::{Api, ApiError, How};
 use crate::driver::kubernetes::engine::Conflict;
-use crate::model::object::SECRET;
+use crate::model::object::{ObjectFault, SECRET};
 use crate::model::{Manifest, ObjectKey};
 use crate::port::engine::EngineError;
 
@@ -99,6 +102,29 @@ pub(super) fn refused(key: &ObjectKey, fault: ApiError) -> EngineError {
         return ApiError::Refused(status).while_(what);
     }
     fault.while_(what)
+}
+
+/// Why the server would not take an object, one by one. What a rule of the cluster forbids is said
+/// with what to do about it.
+pub(super) async fn refusals(
+    api: &Api,
+    policy: Conflict,
+    manifest: &Manifest,
+    fault: ApiError,
+) -> Vec<ObjectFault> {
+    let faults = schema_faults(api, policy, manifest, &fault).await;
+    if !faults.is_empty() {
+        return faults;
+    }
+    let is_forbidden = fault.is(StatusCode::FORBIDDEN);
+    let fault = match refused(&manifest.key(), fault) {
+        EngineError::Refused { reason, help } if is_forbidden => ObjectFault {
+            help: Some(help),
+            ..ObjectFault::plain(reason)
+        },
+        other => ObjectFault::plain(other.to_string()),
+    };
+    vec![fault]
 }
 
 /// A conflict, with what can be done about it.

@@ -7,16 +7,17 @@ use serde_json::Value;
 use super::moved;
 use crate::driver::kubernetes::client::api::{Api, ApiError, Kind};
 use crate::driver::kubernetes::engine::apply::{self, refused, said};
-use crate::driver::kubernetes::engine::autoscale::{Pods, Scalers};
+use crate::driver::kubernetes::engine::autoscale::{Pods, Scalers, is_of_ours};
 use crate::driver::kubernetes::engine::cache::{Announced, Seen};
 use crate::driver::kubernetes::engine::compare::{Comparison, compare};
 use crate::driver::kubernetes::engine::complete::shared;
 use crate::driver::kubernetes::engine::holds::{Asked, ClaimHolder, NOTHING, bound, guard};
 use crate::driver::kubernetes::engine::observe::{fingerprint, identity};
 use crate::driver::kubernetes::engine::record::Read;
+use crate::driver::kubernetes::engine::unknown::unknown;
 use crate::driver::kubernetes::engine::{KubernetesEngine, owner, slots};
 use crate::model::loss::Holding;
-use crate::model::object::mark;
+use crate::model::object::{ObjectFault, has_number, mark};
 use crate::model::{Fingerprint, Manifest, ObjectKey};
 use crate::port::Progress;
 use crate::port::engine::{EngineError, Permit};
@@ -122,8 +123,10 @@ impl Application<'_> {
             (version_of(&live), scalers)
         } else {
             let namespaces = key.namespace.as_deref().into_iter();
-            let scaled = live.is_some().then(|| whole.body());
-            let scalers = Scalers::of(api, namespaces, scaled.into_iter()).await;
+            let is_numbered = |live: &Value| has_number(whole.body()) || is_of_ours(live);
+            let numbered = live.as_ref().filter(|live| is_numbered(live));
+            let numbered = numbered.map(|_| whole.body()).into_iter();
+            let scalers = Scalers::of(api, namespaces, numbered).await;
             (None, scalers.map_err(failed)?)
         };
         Ok(Current {
@@ -237,10 +240,12 @@ impl Application<'_> {
 async fn kind(api: &Api, key: &ObjectKey) -> Result<Kind, EngineError> {
     let kind = api.kind(&key.api_version, &key.kind).await;
     let kind = kind.map_err(|fault| fault.while_(format!("looking at {}", said(key))))?;
-    kind.ok_or_else(|| EngineError::Refused {
-        reason: format!("the server has no kind {} in {}", key.kind, key.api_version),
-        help: "its CustomResourceDefinition must be there first".to_owned(),
-    })
+    let Some(kind) = kind else {
+        let ObjectFault { reason, help, .. } = unknown(api, key).await;
+        let help = help.unwrap_or_default();
+        return Err(EngineError::Refused { reason, help });
+    };
+    Ok(kind)
 }
 
 fn refuse_foreign(key: &ObjectKey, live: &Value, set: &str) -> Result<(), EngineError> {

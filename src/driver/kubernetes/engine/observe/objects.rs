@@ -6,16 +6,17 @@ use futures_util::future::try_join_all;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::snapshot::{Snapshot, Unknown};
+use super::snapshot::{Missing, Snapshot};
 use super::{fingerprint, identity};
-use crate::driver::kubernetes::client::api::{Api, ApiError, How};
-use crate::driver::kubernetes::engine::apply::{Decision, decide, refused, said};
+use crate::driver::kubernetes::client::api::{Api, ApiError, How, terminating_fault};
+use crate::driver::kubernetes::engine::apply::{Decision, decide, refusals, said};
 use crate::driver::kubernetes::engine::autoscale::{Pods, Scalers};
 use crate::driver::kubernetes::engine::cache::Seen;
 use crate::driver::kubernetes::engine::compare::{applied, changes, owned};
 use crate::driver::kubernetes::engine::complete::shared;
 use crate::driver::kubernetes::engine::holds::{self, Asked, ClaimHolder, Fate, NOTHING, bound};
 use crate::driver::kubernetes::engine::owner::manager;
+use crate::driver::kubernetes::engine::unknown::unknown;
 use crate::driver::kubernetes::engine::{KubernetesEngine, missing_owner};
 use crate::model::object::{ObjectFacts, ObjectState, is_kept, mark};
 use crate::model::plan::Change;
@@ -29,19 +30,17 @@ pub(super) async fn objects(
     scope: &Scope,
     snapshot: &Snapshot,
     wanted: &[Manifest],
-    unknown: &Unknown,
+    missing: &Missing,
 ) -> Result<Vec<ObjectFacts>, EngineError> {
     let definitions = &definitions(wanted);
     let all = wanted.iter().map(|manifest| async move {
         let key = manifest.key();
-        if unknown.contains(&(key.api_version.clone(), key.kind.clone())) {
+        if missing.contains(&(key.api_version.clone(), key.kind.clone())) {
             let by = definitions.get(&(key.group().to_owned(), key.kind.clone()));
-            let definition = by.cloned().ok_or_else(|| EngineError::Refused {
-                reason: format!("the server has no kind {} in {}", key.kind, key.api_version),
-                help: "install what defines it first, or add its CustomResourceDefinition to the \
-                       manifests"
-                    .to_owned(),
-            })?;
+            let Some(definition) = by.cloned() else {
+                let faults = vec![unknown(api, &key).await];
+                return Ok(ObjectFacts::plain(key, ObjectState::Refused { faults }));
+            };
             let known = snapshot.found.known.get(&key);
             return Ok(match known.and_then(|item| item.live.as_ref()) {
                 Some(live) => in_another_version(key, manifest, live),
@@ -49,12 +48,13 @@ pub(super) async fn objects(
             });
         }
         if let Some(reason) = missing_owner::missing(api, manifest).await? {
-            return Ok(ObjectFacts::plain(key, ObjectState::Refused { reason }));
+            return Ok(ObjectFacts::plain(key, ObjectState::refused(reason)));
         }
         match one(engine, api, scope, snapshot, manifest).await {
             Err(fault) if fault.is_about_the_object() => {
-                let reason = why_refused(&key, fault);
-                Ok(ObjectFacts::plain(key, ObjectState::Refused { reason }))
+                let policy = engine.settings.conflict;
+                let faults = refusals(api, policy, manifest, fault).await;
+                Ok(ObjectFacts::plain(key, ObjectState::Refused { faults }))
             }
             other => other.map_err(|fault| fault.while_(format!("comparing {}", said(&key)))),
         }
@@ -91,16 +91,6 @@ fn in_another_version(key: ObjectKey, wanted: &Manifest, live: &Value) -> Object
         changes: changes(wanted.body(), &was, wanted.body()),
         is_protected: holds::is_protected(live),
         ..ObjectFacts::plain(key, ObjectState::Differs)
-    }
-}
-
-/// Why the server would not take an object. What a rule of the cluster forbids is said with what to
-/// do about it: one refusal stands for all of them, and has one help.
-fn why_refused(key: &ObjectKey, fault: ApiError) -> String {
-    let is_forbidden = fault.is(StatusCode::FORBIDDEN);
-    match refused(key, fault) {
-        EngineError::Refused { reason, help } if is_forbidden => format!("{reason} ({help})"),
-        other => other.to_string(),
     }
 }
 
@@ -142,7 +132,7 @@ async fn leaving(
         let reason = format!("deleting {}: {fault}", said(key));
         return Ok(ObjectFacts::plain(
             key.clone(),
-            ObjectState::Refused { reason },
+            ObjectState::refused(reason),
         ));
     }
     let holds = holder
@@ -228,12 +218,15 @@ async fn one(
     let Some(item) = known else {
         return unlisted(engine, &holder, scalers, &sent).await;
     };
+    if let Some(live) = item.live.as_ref().filter(|live| is_namespace_going(live)) {
+        return Err(terminating_fault(key.name, Some(live)));
+    }
     if let Some(waits) = item.live.as_ref().and_then(waits) {
         let reason = format!(
             "{} is being deleted, and {waits}; it can be made anew when it is gone",
             said(&key)
         );
-        return Ok(ObjectFacts::plain(key, ObjectState::Refused { reason }));
+        return Ok(ObjectFacts::plain(key, ObjectState::refused(reason)));
     }
     let Some(live) = &item.live else {
         let state = item
@@ -342,6 +335,9 @@ async fn unlisted(
             _ => Ok(ObjectFacts::plain(key, ObjectState::Absent)),
         };
     };
+    if is_namespace_going(&live) {
+        return Err(terminating_fault(key.name, Some(&live)));
+    }
     if key.kind == "Namespace" {
         return Ok(ObjectFacts::plain(key, ObjectState::Same));
     }
@@ -355,6 +351,12 @@ async fn unlisted(
             manager: manager(&live),
         },
     ))
+}
+
+/// Whether an object is a namespace that is being deleted: nothing can be made in it, and it is
+/// refused as what would be made there is.
+fn is_namespace_going(live: &Value) -> bool {
+    live["kind"] == "Namespace" && live["metadata"].get("deletionTimestamp").is_some()
 }
 
 /// Whether a refusal says that the namespace of an object is not there.

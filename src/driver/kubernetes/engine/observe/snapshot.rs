@@ -40,14 +40,14 @@ impl Snapshot {
 }
 
 /// Kinds of wanted objects that the server does not know.
-pub(super) type Unknown = BTreeSet<(String, String)>;
+pub(super) type Missing = BTreeSet<(String, String)>;
 
 pub(super) async fn snapshot(
     engine: &KubernetesEngine,
     api: &Api,
     records: &Records<'_>,
     wanted: Option<&[Manifest]>,
-) -> Result<(Snapshot, Unknown), ApiError> {
+) -> Result<(Snapshot, Missing), ApiError> {
     let set = records.set();
     let manifests = wanted.unwrap_or_default();
     // Whether the key is needed is only known with the record; it is asked for beside it.
@@ -160,7 +160,7 @@ impl Contents {
 async fn kinds_of(
     api: &Api,
     manifests: &[Manifest],
-) -> Result<(BTreeSet<Kind>, Unknown), ApiError> {
+) -> Result<(BTreeSet<Kind>, Missing), ApiError> {
     let names: BTreeSet<(String, String)> = manifests
         .iter()
         .map(Manifest::key)

@@ -69,7 +69,7 @@ impl Slots<'_> {
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
         let key = whole.key();
-        let live = match scalers.of_object(whole) {
+        let live = match scalers.of_workload(whole) {
             Some(_) => {
                 let live = self.api.get(&key).await;
                 live.map_err(|fault| fault.while_(format!("looking at {}", said(&key))))?

@@ -49,13 +49,15 @@ impl Slots<'_> {
         Ok(())
     }
 
-    /// What scales the pods of these manifests. Nobody is asked when none of them has any.
+    /// What scales the pods of these manifests: what is there, and what is among them. Nobody is
+    /// asked when none of them has any.
     pub(super) async fn scalers(&self, manifests: &[Manifest]) -> Result<Scalers, EngineError> {
         if !manifests.iter().any(Manifest::scales) {
             return Ok(Scalers::default());
         }
         let scalers = Scalers::there(self.api, &[self.namespace()].into()).await;
-        scalers.map_err(|fault| fault.while_("looking for autoscalers"))
+        let scalers = scalers.map_err(|fault| fault.while_("looking for autoscalers"))?;
+        Ok(scalers.and_among(manifests.iter().map(Manifest::body)))
     }
 
     pub(super) async fn scale_to(&self, key: &ObjectKey, number: u64) -> Result<(), EngineError> {
