@@ -79,6 +79,7 @@ fn target(addresses: &[(&str, SocketAddr)]) -> CheckTarget {
         port: None,
         slot: Slot::Blue,
         url: format!("http://{address}"),
+        trust: Vec::new(),
     });
     CheckTarget {
         urls: urls.collect(),

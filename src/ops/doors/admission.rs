@@ -313,7 +313,14 @@ impl Asking {
 
     fn traffic(&mut self, traffic: &TrafficConfig) {
         let host = match traffic {
-            TrafficConfig::Embedded(host) => host,
+            TrafficConfig::Embedded(host, embedded) => {
+                self.when(
+                    embedded.tls.is_some(),
+                    "traffic.tls",
+                    "showing any certificate of the machine",
+                );
+                host
+            }
             TrafficConfig::Nginx(host, _) => {
                 self.when(true, "traffic.kind", "nginx with the repository's settings");
                 host
