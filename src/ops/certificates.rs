@@ -166,6 +166,18 @@ mod tests {
                 Some("/etc/ssl/shop.pem: it is no PEM"),
             )),
         ];
-        insta::assert_snapshot!(all.concat().join("\n"), @"");
+        let renewed = "put the next one into /etc/ssl/shop.pem, the agent reads it by itself";
+        let other = "put another one into /etc/ssl/shop.pem, the agent reads it by itself";
+        let expected = [
+            format!("the certificate of web ends soon: shop.test until 2026-12-10; {renewed}"),
+            format!(
+                "clients refuse the certificate of web, which is for shop.test until 2026-11-01: \
+                 {other}"
+            ),
+            "the certificate of web stays that for shop.test until 2027-06-01, for the new one \
+             cannot be used: /etc/ssl/shop.pem: it is no PEM"
+                .to_owned(),
+        ];
+        assert_eq!(all.concat(), expected);
     }
 }

@@ -537,6 +537,14 @@ mod tests {
                 "traffic.publish",
             ),
             (
+                GOOD.replace(
+                    "traffic: {listeners: {web: {live: 8080, preview: 8081}}}",
+                    "traffic: {listeners: {web: {live: 8080, preview: 8081}}, tls: {certificate: \
+                     /etc/ssl/c.pem, key: /etc/shadow}}",
+                ),
+                "traffic.tls",
+            ),
+            (
                 with(
                     "secrets: {x: {env: SHOP_KEY}}\nhooks: {q: {after: build, http: {url: \
                      \"https://a.example.com\", secret: {secret: x}}}}",
