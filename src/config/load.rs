@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize as _;
 
 use crate::config::de::{Error, Kind};
+use crate::config::explained::{describe, key_at};
 use crate::config::findings::TAKE_OUT;
 use crate::config::forms;
 use crate::config::keys;
@@ -17,7 +18,6 @@ use crate::config::project_keys::of_the_project;
 use crate::config::rules::{Places, places};
 use crate::config::schema::{Branches, EnvironmentConfig};
 use crate::config::slips;
-use crate::config::suggest::suggest;
 use crate::config::validate::{across, validate};
 use crate::config::volumes;
 use crate::files;
@@ -421,53 +421,6 @@ fn kind_of(tree: &Node, path: &[String]) -> Option<Position> {
         }
     }
     kind
-}
-
-pub(super) fn describe(error: &Error, tree: &Node) -> Problem {
-    let path = error.path();
-    let at: Position = match (&error.kind, path.split_last()) {
-        // An unknown key is shown at the key, a missing one at the key of the map that lacks it.
-        (Kind::UnknownField { .. }, Some(_)) => key_at(tree, &path),
-        _ => tree.find(&path),
-    };
-
-    let place = if path.is_empty() {
-        String::new()
-    } else {
-        format!("{}: ", path.join("."))
-    };
-
-    let problem = Problem::new(at, format!("{place}{error}"));
-    match &error.kind {
-        Kind::UnknownField { field, expected } => problem.help(suggest(field, expected, "keys")),
-        Kind::UnknownVariant { variant, expected } => {
-            problem.help(suggest(variant, expected, "values"))
-        }
-        Kind::MissingField(_) => {
-            problem.help("add it, or look at the indentation: it may stand under another key")
-        }
-        Kind::WrongType { expected, .. } if expected == "a text" => problem.help(
-            "durations and sizes carry a unit, as `30s` and `10MiB`; a text that looks like a \
-             number is quoted",
-        ),
-        Kind::Forms { given, .. } if given.len() > 1 => problem.help("keep one of them"),
-        Kind::WrongType { .. } | Kind::Forms { .. } | Kind::Other(_) => problem,
-    }
-}
-
-/// Where the key stands that a path ends with.
-fn key_at(tree: &Node, path: &[String]) -> Position {
-    let Some((last, parents)) = path.split_last() else {
-        return tree.at;
-    };
-    let mut node = tree;
-    for name in parents {
-        match node.step(name) {
-            Some(next) => node = next,
-            None => return tree.find(parents),
-        }
-    }
-    node.get(last).map_or(node.at, |(key, _)| key.at)
 }
 
 /// A project of these two files.

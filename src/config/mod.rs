@@ -9,6 +9,7 @@ mod approvals;
 mod branches;
 mod de;
 mod engines;
+mod explained;
 mod findings;
 mod forms;
 mod hooks;

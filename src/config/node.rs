@@ -4,14 +4,11 @@ use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Options, Spanned};
 
+use crate::config::explained;
 use crate::config::problem::{Position, Problem};
-
-/// What some keyboards and word processors type for a blank.
-const NO_BREAK: char = '\u{a0}';
 
 /// The largest file that is read.
 pub(super) const FILE_LIMIT: u64 = 1 << 20;
@@ -232,7 +229,7 @@ pub(super) fn parse(text: &str, file: usize) -> Result<Node, Problem> {
         return Ok(Node::empty(file));
     }
     let raw: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options())
-        .map_err(|error| explain(&error, text, file))?;
+        .map_err(|error| explained::unreadable(&error, text, file))?;
     let mut written = Written::new(text);
     let node = convert(raw, file, &mut written);
     // A comment alone says as much as an empty file.
@@ -262,74 +259,6 @@ fn options() -> Options {
             max_total_replayed_events: 50_000,
         },
     }
-}
-
-fn explain(error: &serde_saphyr::Error, text: &str, file: usize) -> Problem {
-    let place = error.location().map_or(
-        Position {
-            file,
-            line: 1,
-            column: 1,
-        },
-        |location| Position {
-            file,
-            line: usize::try_from(location.line()).unwrap_or(1),
-            column: usize::try_from(location.column()).unwrap_or(1),
-        },
-    );
-    if let Some((message, help)) = in_own_words(error.without_snippet()) {
-        return Problem::new(place, message).help(help);
-    }
-
-    let message = error.to_string();
-    let message = message
-        .lines()
-        .next()
-        .unwrap_or("this is not YAML")
-        .to_owned();
-    let line = text
-        .lines()
-        .nth(place.line.saturating_sub(1))
-        .unwrap_or_default();
-    let problem = Problem::new(place, message);
-    if line.starts_with('\t') {
-        return problem.help("YAML is indented with blanks, never with tabs");
-    }
-    if line.contains(NO_BREAK) {
-        return problem.help(
-            "a no-break space is in this line, which is no blank for YAML: type it as a blank",
-        );
-    }
-    problem.help("look at the indentation: entries of one map start in the same column")
-}
-
-/// What is wrong and what to do about it, where it is known and is no matter of the indentation.
-fn in_own_words(error: &serde_saphyr::Error) -> Option<(String, String)> {
-    let (message, help) = match error {
-        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => (
-            format!("the key `{key}` is in this map already"),
-            "take one of the two out",
-        ),
-        serde_saphyr::Error::UnsupportedTag { tag, .. } => (
-            format!("the tag `{tag}` has no meaning here"),
-            "take it out; a text that begins with `!` is quoted, and a secret is named in \
-             `secrets`",
-        ),
-        serde_saphyr::Error::MultipleDocuments { .. }
-        | serde_saphyr::Error::Budget {
-            breach: BudgetBreach::Documents { .. },
-            ..
-        } => (
-            "a second document begins here, and a file has one".to_owned(),
-            "take out the line `---`, or keep one document; an environment has a file of its own",
-        ),
-        serde_saphyr::Error::NullIntoString { .. } => (
-            "a key is empty".to_owned(),
-            "write the key before the colon; one that is called `null` or `~` is quoted",
-        ),
-        _ => return None,
-    };
-    Some((message, help.to_owned()))
 }
 
 /// What serde-saphyr gives, before it has its file.

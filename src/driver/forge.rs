@@ -99,7 +99,7 @@ struct Refusal {
 
 async fn once(place: &StatusPlace, request: RequestBuilder) -> Result<(), Refusal> {
     let answer = request.send().await.map_err(|error| Refusal {
-        reason: chain(&error.without_url()),
+        reason: http::cause(&error),
         help: "look at --api, and whether the forge can be reached from here".to_owned(),
         may_pass: true,
         wait: None,

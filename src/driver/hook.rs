@@ -130,7 +130,11 @@ impl Hooks {
         let code = code.map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
         let skip = lines.len().saturating_sub(LAST_LINES);
         Err(HookFailure {
-            reason: format!("ended with {code}"),
+            reason: interpreter::with_windows_lines(
+                format!("ended with {code}"),
+                words,
+                &self.root,
+            ),
             detail: lines.into_iter().skip(skip).collect(),
         })
     }

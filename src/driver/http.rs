@@ -5,12 +5,15 @@
 //! Redirects, certificates and limits of time for answers are each driver's own. Start with
 //! [`client`].
 
+mod proxies;
+
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy, Response};
+use reqwest::{Certificate, Client, ClientBuilder, Response};
 
+use crate::driver::http::proxies::Proxies;
 use crate::files;
 use crate::model::chain;
 
@@ -19,9 +22,6 @@ pub(in crate::driver) const CONNECT: Duration = Duration::from_secs(5);
 
 /// The largest file of certificates, in bytes.
 const CERTIFICATES: u64 = 1 << 20;
-
-/// This very machine: what is meant for it is sent to no proxy, whose machine is another one.
-const MACHINE: &str = "localhost,127.0.0.0/8,::1";
 
 /// A client for a server, to which its driver adds what it needs.
 pub(in crate::driver) fn client() -> ClientBuilder {
@@ -35,38 +35,25 @@ fn client_by(variable: impl Fn(&str) -> Option<String>) -> ClientBuilder {
         .connect_timeout(CONNECT)
         // The library's own reading of the environment, which knows nothing of this machine.
         .no_proxy();
-    let proxies = proxies(variable).into_iter();
-    proxies.fold(builder, ClientBuilder::proxy)
+    Proxies::read(variable)
+        .usable()
+        .fold(builder, ClientBuilder::proxy)
 }
 
-/// The proxies that variables name, as curl reads them: the first that is there in capitals or not,
-/// and one that is no address is none.
-fn proxies(variable: impl Fn(&str) -> Option<String>) -> Vec<Proxy> {
-    let either = |capitals: &str| {
-        let small = capitals.to_ascii_lowercase();
-        variable(capitals).or_else(|| variable(&small))
-    };
-    let direct = match either("NO_PROXY") {
-        Some(hosts) => format!("{hosts},{MACHINE}"),
-        None => MACHINE.to_owned(),
-    };
-    // Whoever asks a CGI program sets its HTTP_PROXY, by a header.
-    let is_cgi = variable("REQUEST_METHOD").is_some();
-    let http = if is_cgi {
-        variable("http_proxy")
-    } else {
-        either("HTTP_PROXY")
-    };
+/// Why a request came to nobody: the innermost reasons without the address, which is said already
+/// or nobody's business, and the proxy that it went through.
+pub(in crate::driver) fn cause(error: &reqwest::Error) -> String {
+    let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), chain);
+    match way(error) {
+        Some(way) => format!("{cause} ({way})"),
+        None => cause,
+    }
+}
 
-    let made = [
-        http.map(Proxy::http),
-        either("HTTPS_PROXY").map(Proxy::https),
-        either("ALL_PROXY").map(Proxy::all),
-    ];
-    let usable = made.into_iter().flatten().filter_map(Result::ok);
-    usable
-        .map(|proxy| proxy.no_proxy(NoProxy::from_string(&direct)))
-        .collect()
+/// Which way a request went that came to nobody, if that is worth a word.
+pub(in crate::driver) fn way(error: &reqwest::Error) -> Option<String> {
+    let url = error.url().filter(|_| error.is_connect())?;
+    Proxies::read(|name| std::env::var(name).ok()).way(url)
 }
 
 /// Why a body was not read.

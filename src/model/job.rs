@@ -81,6 +81,8 @@ pub enum Via {
     },
     /// A hook of a Git repository of this machine.
     GitHook,
+    /// Nobody: the server saw that a ref had moved.
+    Poll,
     /// A command of this machine.
     Command,
     /// A client on another machine, by its certificate.
@@ -94,6 +96,7 @@ impl fmt::Display for Via {
         match self {
             Self::Webhook { receiver } => write!(f, "webhook {receiver}"),
             Self::GitHook => f.write_str("git push"),
+            Self::Poll => f.write_str("a look at the repository"),
             Self::Command => f.write_str("trigger"),
             Self::Client => f.write_str("its certificate"),
             Self::Token => f.write_str("its token"),

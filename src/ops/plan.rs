@@ -257,6 +257,8 @@ pub(super) async fn look_and_plan(
             )
         }));
     plan.hooks = hooks::of_plan(session, &plan)?;
+    let missing = preflight::missing_programs(session, &plan);
+    plan.notes.extend(missing);
     Ok((plan, Seen { desired, observed }))
 }
 

@@ -7,9 +7,11 @@ use std::io;
 use crate::agent::runtime::systemd::Unavailable;
 use crate::config::schema::{BuildConfig, Runtime, Text};
 use crate::files;
+use crate::files::interpreter;
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
+use crate::model::hook::HookCall;
 use crate::model::loss::Loss;
 use crate::model::plan::{Action, Plan};
 use crate::model::signature::{command, signer};
@@ -298,6 +300,35 @@ pub async fn unsigned(session: &Session, plan: &Plan) -> Result<Vec<String>, Err
         }
     }
     Ok(notes)
+}
+
+/// The checks and hooks of a plan whose program could not be started now. One may be made by a
+/// build, so it is no refusal.
+#[must_use]
+pub fn missing_programs(session: &Session, plan: &Plan) -> Vec<String> {
+    let checks = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::Check { checks, .. } => Some(checks),
+        _ => None,
+    });
+    let checks = checks.flatten().filter_map(|check| match check {
+        Check::Run(run) => Some(("the check".to_owned(), &run.command)),
+        _ => None,
+    });
+    let hooks = plan.hooks.iter().filter_map(|hook| match &hook.call {
+        HookCall::Run { command, .. } => Some((format!("the hook {}", hook.name), command)),
+        HookCall::Http { .. } => None,
+    });
+    let notes: BTreeSet<String> = checks
+        .chain(hooks)
+        .filter_map(|(what, command)| {
+            let reason = interpreter::foreseen(command.first()?, &session.root)?;
+            let words = command.join(" ");
+            Some(format!(
+                "{what} `{words}` cannot be started as things are: {reason}"
+            ))
+        })
+        .collect();
+    notes.into_iter().collect()
 }
 
 /// The services that an agent of root's would run as root although their configuration could say

@@ -2,7 +2,8 @@
 //!
 //! What is `run` before the switch ends before any instance of the release starts, so that a
 //! release finds its schema; what is `exec` needs an instance, and comes once all are ready, as what
-//! looks at the preview does. Tasks of one moment run one after the other, by their names: two migrations are no friends.
+//! looks at the preview does. Tasks of one moment run one after the other, by their names: two
+//! migrations are no friends.
 
 use std::collections::BTreeMap;
 

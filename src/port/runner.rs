@@ -93,6 +93,10 @@ pub trait Runner: Send + Sync {
     async fn log(&self, number: JobNumber, from: u64, most: usize)
     -> Result<LogPiece, RunnerError>;
 
+    /// Where the branches and tags of a repository point: their full names, each with its commit or
+    /// tag object. What is in no checkout yet is asked for, and nothing is fetched.
+    async fn refs(&self, url: &str) -> Result<Vec<(String, String)>, RunnerError>;
+
     /// Forgets what a job left.
     async fn forget(&self, number: JobNumber) -> Result<(), RunnerError>;
 }

@@ -5,6 +5,7 @@
 
 mod answer;
 mod local;
+mod poller;
 mod remote;
 mod socket;
 mod tls;
@@ -113,6 +114,12 @@ pub async fn serve(doors: Arc<Doors>, listeners: Listeners, stop: CancellationTo
         ));
     }
     tracker.spawn(listeners.socket.listen(Arc::clone(&doors), stop.clone()));
+    for (project, configured) in &doors.config.projects {
+        if let Some(every) = configured.source.poll {
+            let (doors, project) = (Arc::clone(&doors), project.clone());
+            tracker.spawn(poller::watch(doors, project, every.get(), stop.clone()));
+        }
+    }
     tracker.spawn(worker::work(doors, stop.clone()));
     tracker.close();
 

@@ -39,12 +39,21 @@ fn containers(world: &World) -> Vec<std::path::PathBuf> {
 
 /// The first process of a container.
 fn init(bundle: &std::path::Path) -> u32 {
-    let text = std::fs::read_to_string(bundle.join("init")).expect("it is recorded");
-    text.split(' ')
-        .next()
-        .expect("a number")
-        .parse()
-        .expect("a number")
+    let recorded = std::fs::read_to_string(bundle.join("init"));
+    first_of(&recorded.expect("it is recorded"))
+}
+
+fn first_of(recorded: &str) -> u32 {
+    let (pid, _) = recorded.split_once(' ').expect("a process and its start");
+    pid.parse().expect("a number")
+}
+
+/// Whether one container is there alone, and its first process is another than this. The folder of
+/// the one before can go away while it is looked at.
+fn is_another(world: &World, before: u32) -> bool {
+    let bundles = containers(world);
+    let [bundle] = &bundles[..] else { return false };
+    std::fs::read_to_string(bundle.join("init")).is_ok_and(|recorded| first_of(&recorded) != before)
 }
 
 /// The process beside the container of the slot blue.
@@ -140,10 +149,7 @@ fn containers_outlive_their_agent_and_what_nobody_knows_is_removed() {
     // The process beside it is killed: nobody would see its end. It is started again, and the old
     // one does not go on.
     signal(beside(&world), Signal::KILL);
-    until("it is started again", || {
-        let now = containers(&world);
-        now.len() == 1 && now[0].join("init").exists() && init(&now[0]) != before
-    });
+    until("it is started again", || is_another(&world, before));
     until("the old one has ended", || !alive(before));
     until("it answers", || {
         crate::support::http::get(&world.live_address(), "/")
@@ -752,10 +758,7 @@ fn containers_need_no_root() {
             .expect("a pid"),
         Signal::KILL,
     );
-    until("it is started again", || {
-        let now = containers(world);
-        now.len() == 1 && now[0].join("init").exists() && init(&now[0]) != first
-    });
+    until("it is started again", || is_another(world, first));
     until("the old one has ended", || !alive(first));
     until("it answers", || {
         crate::support::http::get(&world.live_address(), "/")

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::support::{World, finish, signal, until};
+use crate::support::{World, finish, is_written, signal, until};
 
 #[test]
 fn while_building_the_build_is_stopped_with_its_children() {
@@ -13,9 +13,7 @@ fn while_building_the_build_is_stopped_with_its_children() {
         "inputs: [message.txt]".to_owned(),
     ];
     let run = world.start_apply();
-    until("it builds", || {
-        world.file("pid").exists() && !world.read("pid").trim().is_empty()
-    });
+    until("it builds", || is_written(&world.file("pid")));
     signal(run.id(), Signal::INT);
     finish(run)
         .code(130)
@@ -115,9 +113,7 @@ fn what_a_command_that_looks_has_started_ends_with_it() {
         .insert("TOKEN".to_owned(), "{secret: token}".to_owned());
     for asked in [Signal::INT, Signal::TERM, Signal::QUIT, Signal::HUP] {
         let run = world.start(&["doctor", "--env", "staging"]);
-        until("its program runs", || {
-            world.file("pid").exists() && !world.read("pid").trim().is_empty()
-        });
+        until("its program runs", || is_written(&world.file("pid")));
         let pid = world.read("pid").trim().to_owned();
         signal(run.id(), asked);
         finish(run).code(130).says("nothing was changed");

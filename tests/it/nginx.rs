@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use crate::support::http::{self, Load};
-use crate::support::{World, free_port, has, tls, until};
+use crate::support::{World, free_port, has, is_written, tls, until};
 
 /// A world whose live traffic nginx takes; none without nginx.
 pub struct Front {
@@ -40,7 +40,7 @@ impl Front {
             .stdin(Stdio::null())
             .spawn()
             .expect("nginx starts");
-        until("nginx runs", || folder.join("pid").exists());
+        until("nginx runs", || is_written(&folder.join("pid")));
         let (live, blue, green) = (world.live_address(), free_port(), free_port());
         let address = live.split(':').next().expect("an address").to_owned();
         world.staging = vec![

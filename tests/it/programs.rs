@@ -96,3 +96,31 @@ fn each_program_sees_the_variables_that_the_guide_says() {
         }
     }
 }
+
+#[test]
+fn what_nobody_could_start_is_said_with_the_plan() {
+    let mut world = World::new();
+    world.put("late.sh", "#!/bin/sh\n");
+    world.project = vec!["hooks: {tell: {after: deploy, run: [./late.sh]}}".to_owned()];
+    world.staging = vec!["promotion: {mode: auto, before: [{run: ./smokee.sh}]}".to_owned()];
+
+    world
+        .run(&["plan", "--env", "staging"])
+        .says("the check `./smokee.sh` cannot be started as things are: ")
+        .says("/smokee.sh is not there")
+        .says("the hook tell `./late.sh` cannot be started as things are: ")
+        .says("/late.sh is not executable: `chmod +x ");
+}
+
+#[test]
+fn a_program_of_an_image_is_named_as_it_is_in_the_image() {
+    let mut world = World::new();
+    world
+        .service
+        .insert("command".to_owned(), "[/app/message.txt]".to_owned());
+    let said = world
+        .apply()
+        .code(1)
+        .says("/app/message.txt is not executable in the image");
+    assert!(!said.stdout.contains("rootfs") && !said.stderr.contains("rootfs"));
+}

@@ -427,6 +427,52 @@ fn a_push_of_which_git_calls_no_hook_any_more_is_found() {
 }
 
 #[test]
+fn a_ref_that_moved_is_found_by_looking_and_deployed_once() {
+    let mut server = Server::new();
+    let file = server.folder.path().join("server.yaml");
+    let text = fs::read_to_string(&file).expect("it is there");
+    let lines = text
+        .lines()
+        .filter(|line| !line.contains("gitea:") && !line.contains("receivers:"));
+    let lines: Vec<String> = lines
+        .map(|line| line.replace("bare.git}", "bare.git, poll: 1h}"))
+        .collect();
+    fs::write(&file, lines.join("\n")).expect("written");
+    let seen = server.folder.path().join("data/polled/shop.json");
+    let is_seen = |commit: &str| fs::read_to_string(&seen).is_ok_and(|text| text.contains(commit));
+
+    // What a hook tells of is not done again because it is seen, too.
+    server.install(&["--detach"]);
+    server.start();
+    until("it has looked", || seen.exists());
+    server.pushed().says("shop/staging is job 1");
+    server.run(&["jobs", "wait", "1"]).code(0);
+    server.kill();
+    server.start();
+    let first = server.world.git(&["rev-parse", "HEAD"]);
+    until("it has looked again", || is_seen(&first));
+    assert_eq!(server.jobs().len(), 1);
+
+    // Nobody tells of this one.
+    server.kill();
+    fs::remove_dir_all(server.bare().join("hooks")).expect("its hooks");
+    let second = server.commit("v2");
+    server.push_aside();
+    server.start();
+    until("it is found", || server.jobs().len() == 2);
+    server.run(&["jobs", "wait", "2"]).code(0);
+    assert_eq!(server.world.get(), "v2");
+    server
+        .run(&["jobs", "show", "2"])
+        .says("a look at the repository");
+    until("it is remembered", || is_seen(&second));
+    server.kill();
+    server.start();
+    until("the server answers", || server.get("/healthz").0 == 200);
+    assert_eq!(server.jobs().len(), 2);
+}
+
+#[test]
 fn a_deployment_goes_on_when_whoever_pushed_is_gone() {
     let mut server = Server::new();
     server.install(&[]);

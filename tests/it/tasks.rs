@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::support::{World, finish, signal, until};
+use crate::support::{World, finish, is_written, signal, until};
 
 const STAGING: &str = "promotion: {mode: auto, keep_previous: 10m, probe: {linger: 50ms}}";
 
@@ -88,7 +88,7 @@ fn a_run_that_is_killed_in_the_middle_of_a_task_is_gone_on_with_and_the_task_run
     configure(&mut world, &[script("migrate", &slow, "")]);
 
     let mut run = world.start_apply();
-    until("the task has begun", || log.exists());
+    until("the task has begun", || is_written(&log));
     run.kill().expect("it can be killed");
     run.wait().expect("it ends");
     world
@@ -120,7 +120,7 @@ fn two_migrations_never_run_at_the_same_time() {
     );
     configure(&mut world, &[script("migrate", &slow, "")]);
     let mut run = world.start_apply();
-    until("the task has begun", || log.exists());
+    until("the task has begun", || is_written(&log));
     run.kill().expect("it can be killed");
     run.wait().expect("it ends");
 
@@ -360,7 +360,7 @@ fn an_agent_that_is_killed_in_the_middle_of_a_task_leaves_a_failure_and_no_secon
     configure(&mut world, &[script("migrate", &slow, "")]);
 
     let mut run = world.start_apply();
-    until("the task has begun", || log.exists());
+    until("the task has begun", || is_written(&log));
     run.kill().expect("it can be killed");
     run.wait().expect("it ends");
     signal(world.agent_pid().expect("it runs"), Signal::KILL);

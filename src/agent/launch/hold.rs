@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 use crate::agent::launch::record::CommandRecord;
 use crate::agent::launch::{Handover, Report, Start};
 use crate::agent::trouble::Trouble;
-use crate::files::interpreter;
+use crate::files::interpreter::Asked;
 use crate::files::marked::{self, Mark};
 use crate::files::process;
 
@@ -157,16 +157,22 @@ fn give(talk: &UnixStream, first: &[u8], socket: Option<&OwnedFd>) -> io::Result
 /// Why a program could not be started, as far as an error number and a look at its files say.
 fn obstacle(start: &Start, number: i32) -> Trouble {
     let error = io::Error::from_raw_os_error(number);
+    let asked = Asked {
+        program: &start.program,
+        folder: &start.workdir,
+        path: start.env.get("PATH").map(Into::into),
+        image: start.image.as_deref(),
+    };
     let more = match (error.kind(), start.user) {
         (io::ErrorKind::PermissionDenied, user) => {
             let barred = user.and_then(|user| {
                 barred(user, &start.workdir).or_else(|| barred(user, &start.program))
             });
-            barred.or_else(|| interpreter::obstacle(&start.program, &start.workdir, &error))
+            barred.or_else(|| asked.reason(&error))
         }
         // Where the folder is not there, that is what is not found.
         (io::ErrorKind::NotFound, _) if !start.workdir.is_dir() => None,
-        _ => interpreter::obstacle(&start.program, &start.workdir, &error),
+        _ => asked.reason(&error),
     };
     match (Trouble::of(&error), more) {
         (Trouble::Instance(reason), Some(more)) => Trouble::Instance(format!("{reason}: {more}")),

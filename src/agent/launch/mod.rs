@@ -64,6 +64,9 @@ pub struct Start {
     pub limits: Limits,
     /// Whether a socket comes with it.
     pub socket: Handover,
+    /// The files of the image that the program may be one of.
+    #[serde(skip)]
+    pub image: Option<PathBuf>,
     /// Where it is written down that it runs, if it is a command; a service is recorded elsewhere.
     #[serde(skip)]
     pub commands: Option<PathBuf>,

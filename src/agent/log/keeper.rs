@@ -62,6 +62,13 @@ impl Drop for LogKeeper {
 }
 
 async fn keep(log: Arc<Mutex<Log>>) {
+    let behind = Arc::clone(&log);
+    let looked = tokio::task::spawn_blocking(move || {
+        let mut log = behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = log.blot_aside();
+    });
+    let _ = looked.await;
+
     loop {
         look(&log).await;
         tokio::time::sleep(PAUSE).await;
@@ -132,6 +139,14 @@ impl Log {
             .min(length.saturating_sub(AGAIN));
         self.at += done as u64;
         Ok(length == CHUNK && done > 0)
+    }
+
+    /// Blots out the secrets in what was put aside last: an earlier agent may have ended before it
+    /// came to what was written while it was copied.
+    fn blot_aside(&mut self) -> io::Result<()> {
+        let looked = self.blot_file(&instances::aside(&self.path, 1));
+        self.at = 0;
+        looked
     }
 
     fn note(&mut self) -> io::Result<()> {
@@ -221,6 +236,22 @@ mod tests {
         service.write_all(b"hunter2\n").expect("written");
         log.blot().expect("looked through");
         assert_eq!(fs::read_to_string(&log.path).expect("text"), "*******\n");
+    }
+
+    #[test]
+    fn what_an_earlier_agent_put_aside_and_did_not_look_through_is_looked_through() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut log, mut service) = log_in(&folder, &["hunter2"]);
+        assert!(log.blot_aside().is_err(), "nothing was put aside");
+        let aside = instances::aside(&log.path, 1);
+        fs::write(&aside, "an old line\nhunter2\n").expect("written");
+        service.write_all(b"hunter2\n").expect("written");
+
+        log.blot_aside().expect("looked through");
+        log.blot().expect("looked through");
+        let text = |path: &Path| fs::read_to_string(path).expect("text");
+        assert_eq!(text(&aside), "an old line\n*******\n");
+        assert_eq!(text(&log.path), "*******\n");
     }
 
     #[test]

@@ -286,6 +286,7 @@ pub(super) fn start(launch: &Launch) -> io::Result<Start> {
             Some(_) => Handover::One,
             None => Handover::None,
         },
+        image: Some(launch.rootfs.clone()),
         commands: launch.commands.clone(),
     })
 }

@@ -1,10 +1,14 @@
 //! What the types of `server.yaml` cannot say.
 
 use std::path::Component;
+use std::time::Duration;
 
 use super::schema::{On, ReceiverConfig, ServerConfig, ServerProject};
 use crate::config::findings::Findings;
 use crate::model::bounds::{Bounds, Commands, EVERYTHING};
+
+/// How often a repository is asked at the most: it may be a forge's, which counts.
+const POLL: Duration = Duration::from_secs(5);
 
 pub(super) fn check(config: &ServerConfig, findings: &mut Findings<'_>) {
     if config.version != 1 {
@@ -54,6 +58,11 @@ fn check_project(project: &ServerProject, at: &[&str], findings: &mut Findings<'
         let message = "this leads out of the repository";
         let help = "write the folder's path below the repository's top, as `services/shop`";
         findings.add(&[at, &["source", "folder"]].concat(), message, help);
+    }
+    if project.source.poll.is_some_and(|poll| poll.get() < POLL) {
+        let message = "a repository is not asked as often";
+        let help = format!("write `poll: {}s`, or more", POLL.as_secs());
+        findings.add(&[at, &["source", "poll"]].concat(), message, help);
     }
     if let Bounds::Everything(word) = &project.may
         && word != EVERYTHING

@@ -194,6 +194,10 @@ pub struct SourceConfig {
     /// The project's folder in the repository; the top without it.
     #[serde(default)]
     pub folder: PathBuf,
+    /// How often the repository is asked where its branches and tags point, as `2m`: what moved is
+    /// deployed, though no webhook or hook told of it. Never without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll: Option<Period>,
 }
 
 /// Who sends webhooks.

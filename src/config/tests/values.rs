@@ -35,6 +35,11 @@ fn a_list_is_never_taken_for_a_map() {
             &format!("{at}: this is a list, and a map is needed"),
         );
     }
+    refused(
+        "services: {web: {env: [A=b]}}",
+        "services.web.env: this is a list, and a map is needed | write each variable as an entry of \
+         a map: `env: {NAME: value}`",
+    );
     let branches = format!("{GOOD}branches: {{main: [staging]}}\n");
     let said = faults(&branches, "").join("\n");
     assert!(said.contains("branches.main: this is a list"), "{said}");
@@ -171,4 +176,22 @@ fn a_value_that_nothing_can_hold_or_ask_is_refused() {
         refused(overlay, expected);
     }
     project(GOOD, "services: {web: {build: {copy: {./a/../b: /x}}}}").expect("below it");
+}
+
+#[test]
+fn a_merge_that_nobody_has_settled_is_said_where_it_begins() {
+    let base = format!(
+        "{GOOD}# More.\n<<<<<<< HEAD\nstrategy: rolling\n=======\nstrategy: recreate\n>>>>>>> theirs\n"
+    );
+    let line = base
+        .lines()
+        .position(|line| line.starts_with("<<<<<<<"))
+        .expect("it is there")
+        + 1;
+    let said = faults(&base, "version: 1");
+    let wanted = format!("shipit.yaml:{line}:1: here begins a conflict of a merge");
+    assert!(
+        said.iter().any(|fault| fault.starts_with(&wanted)),
+        "{said:?}"
+    );
 }

@@ -166,11 +166,10 @@ impl Aws {
         let signed = self.signed(operation, body, keys).await;
         let request = signed.map_err(|fault| Refusal::unanswered(0, fault))?;
         let unanswered = |error: reqwest::Error| {
-            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), chain);
             let reason = if error.is_timeout() {
                 format!("no answer within {} s", ANSWER.as_secs())
             } else {
-                cause
+                servers::cause(&error)
             };
             // What could not be sent is sent again, as what could not be done.
             let help = "look at the network, AWS_ENDPOINT_URL and the proxy";

@@ -109,7 +109,7 @@ pub(super) async fn run_with(
 
     Err(BuildError::Command {
         command: words,
-        status: describe(status),
+        status: interpreter::with_windows_lines(describe(status), line.vector, line.folder),
         log: last.into_iter().collect(),
     })
 }

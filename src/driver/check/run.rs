@@ -36,13 +36,13 @@ pub(super) async fn ask(
 }
 
 async fn start(
-    command: &[String],
+    words: &[String],
     timeout: Period,
     input: Option<Vec<u8>>,
     target: &CheckTarget,
     progress: Progress<'_>,
 ) -> Result<(), CheckFailure> {
-    let Some((program, arguments)) = command.split_first() else {
+    let Some((program, arguments)) = words.split_first() else {
         return Err(CheckFailure::say("there is no command"));
     };
     let mut command = environment::program(program);
@@ -87,7 +87,7 @@ async fn start(
         .code()
         .map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
     Err(CheckFailure {
-        reason: format!("ended with {code}"),
+        reason: interpreter::with_windows_lines(format!("ended with {code}"), words, &target.root),
         detail: lines.into_iter().skip(skip).collect(),
     })
 }

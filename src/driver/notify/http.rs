@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::driver::http;
 use crate::driver::retry::{Attempts, retry_after};
+use crate::model::is_loopback;
 use crate::model::secret::SecretValue;
-use crate::model::{chain, is_loopback};
 use crate::port::notifier::{DeliveryError, DeliveryFault};
 
 /// How much of an answer is read, in bytes.
@@ -137,9 +137,9 @@ impl Post<'_> {
         let answer = request.body(self.body.clone()).send().await;
         let answer = answer.map_err(|error| {
             if error.is_connect() {
-                Unsent::NotConnected(unreachable(&error.without_url()))
+                Unsent::NotConnected(unreachable(&error))
             } else {
-                Unsent::Unknown(unreachable(&error.without_url()))
+                Unsent::Unknown(unreachable(&error))
             }
         })?;
 
@@ -166,7 +166,7 @@ enum Unsent {
 
 fn unreachable(error: &reqwest::Error) -> DeliveryError {
     DeliveryError {
-        reason: format!("it gives no answer: {}", chain(error)),
+        reason: format!("it gives no answer: {}", http::cause(error)),
         help: "look at the address, the network and the proxy that is set".to_owned(),
         kind: DeliveryFault::Unavailable(None),
     }

@@ -19,6 +19,9 @@ const FETCH_LIMIT: Duration = Duration::from_mins(10);
 /// The most that a call may print, in bytes.
 const MOST: usize = 1 << 20;
 
+/// The most that a repository may say of its refs, in bytes: some 200,000 of them.
+const MOST_REFS: usize = 16 << 20;
+
 /// What Git needs beside what every program does, to reach a remote.
 const VARIABLES: [&str; 4] = [
     "SSH_AUTH_SOCK",
@@ -162,13 +165,23 @@ impl Checkout {
     }
 
     async fn git(&self, arguments: &[&str], within: Duration) -> Result<String, RunnerError> {
+        self.git_that_says(arguments, within, MOST).await
+    }
+
+    /// The same with its own bound for what it prints, in bytes.
+    async fn git_that_says(
+        &self,
+        arguments: &[&str],
+        within: Duration,
+        most: usize,
+    ) -> Result<String, RunnerError> {
         let failed = |reason: String| RunnerError {
             what: format!("git {}", arguments[0]),
             reason,
         };
         let bounds = Bounds {
             within,
-            answer: Keep::Whole(MOST),
+            answer: Keep::Whole(most),
             beside: 4 << 10,
             left_behind: LeftBehind::Ends,
         };
@@ -199,6 +212,30 @@ impl Checkout {
             .env("LC_ALL", "C");
         command
     }
+}
+
+/// Where the branches and tags of a repository point, as it says from a folder that is none.
+///
+/// # Errors
+/// It cannot be asked.
+pub async fn refs(folder: &Path, url: &str) -> Result<Vec<(String, String)>, RunnerError> {
+    let remote = Checkout {
+        folder: folder.to_owned(),
+        url: url.to_owned(),
+    };
+    let ask = [
+        "ls-remote",
+        "--quiet",
+        "--refs",
+        "--heads",
+        "--tags",
+        "--",
+        url,
+    ];
+    let said = remote.git_that_says(&ask, LIMIT, MOST_REFS).await?;
+    let lines = said.lines().filter_map(|line| line.split_once('\t'));
+    let refs = lines.map(|(object, name)| (name.to_owned(), object.to_owned()));
+    Ok(refs.collect())
 }
 
 /// How Git reaches a URL.

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use rustix::process::Signal;
 
 use super::attempt::JobFiles;
+use super::checkout;
 use crate::files::{self, environment, process};
 use crate::model::job::JobNumber;
 use crate::port::runner::{JobSpec, LogPiece, Runner, RunnerError, Standing};
@@ -151,6 +152,10 @@ impl Runner for ProcessRunner {
             Ok(LogPiece { bytes, next })
         };
         read().map_err(failed("reading the job's log"))
+    }
+
+    async fn refs(&self, url: &str) -> Result<Vec<(String, String)>, RunnerError> {
+        checkout::refs(&self.folder, url).await
     }
 
     async fn forget(&self, number: JobNumber) -> Result<(), RunnerError> {

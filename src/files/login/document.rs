@@ -137,7 +137,10 @@ fn canonical(key: &str) -> String {
     let bare = ["https://", "http://"]
         .iter()
         .find_map(|scheme| key.strip_prefix(scheme))
-        .map_or(key, |rest| rest.split('/').next().unwrap_or(rest));
+        .map_or_else(
+            || key.strip_suffix('/').unwrap_or(key),
+            |rest| rest.split('/').next().unwrap_or(rest),
+        );
     match bare {
         "docker.io" | "registry-1.docker.io" | "index.docker.io" => "index.docker.io".to_owned(),
         other => other.to_ascii_lowercase(),
@@ -216,9 +219,11 @@ mod tests {
             ),
         ];
         for (auth, wanted) in cases {
-            let text = json!({"auths": {"https://a.example.com/v2/": auth}}).to_string();
-            let found = entry(text.as_bytes(), "a.example.com").expect("it can be read");
-            assert_eq!(found, wanted, "{text}");
+            for key in ["https://a.example.com/v2/", "a.example.com/"] {
+                let text = json!({"auths": {key: auth}}).to_string();
+                let found = entry(text.as_bytes(), "a.example.com").expect("it can be read");
+                assert_eq!(found, wanted, "{text}");
+            }
         }
     }
 

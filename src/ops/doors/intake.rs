@@ -185,6 +185,32 @@ pub async fn push(doors: &Doors, push: &Push) -> Result<Taken, DoorError> {
     take(doors, &push.project, door, message, &body).await
 }
 
+/// Takes a ref that moved, and that nobody told of.
+///
+/// # Errors
+/// The queue cannot store it.
+pub(super) async fn polled(
+    doors: &Doors,
+    project: &ProjectName,
+    moved: &PushedRef,
+    key: &str,
+) -> Result<Taken, DoorError> {
+    let trigger = Trigger::Ref {
+        name: moved.name.clone(),
+        commit: moved.new.to_ascii_lowercase(),
+        by: String::new(),
+    };
+    let message = Message {
+        key: key.to_owned(),
+        event: "push".to_owned(),
+        triggers: vec![trigger],
+        ignored: Vec::new(),
+    };
+    let door = (format!("{project}/poll"), Via::Poll);
+    let body = serde_json::to_vec(moved).unwrap_or_default();
+    take(doors, project, door, message, &body).await
+}
+
 /// A name that a program says, as far as it can stand in a line.
 fn spoken_for(name: &str) -> String {
     let may_stand = |c: &char| c.is_alphanumeric() || "-_./@+".contains(*c);

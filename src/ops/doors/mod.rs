@@ -8,6 +8,7 @@ pub mod clients;
 pub mod counts;
 pub mod intake;
 pub mod jobs;
+pub mod poll;
 pub mod pushed;
 pub mod remote;
 pub mod run_job;

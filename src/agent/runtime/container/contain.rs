@@ -172,11 +172,11 @@ fn make(bundle: &Path, becomes: impl Executor + 'static) -> Result<Pid, Reason> 
         .and_then(Pid::from_raw)
         .ok_or("it has no process")?;
     let since = started(pid.as_raw_nonzero().get().unsigned_abs()).unwrap_or_default();
-    fs::write(
-        bundle.join("init"),
-        format!("{} {since}", pid.as_raw_nonzero()),
-    )
-    .map_err(said("writing its process down"))?;
+    // In one step: who reads it in between would hold the container for one without a process.
+    let (fresh, recorded) = (bundle.join("init.new"), bundle.join("init"));
+    fs::write(&fresh, format!("{} {since}", pid.as_raw_nonzero()))
+        .and_then(|()| fs::rename(&fresh, &recorded))
+        .map_err(said("writing its process down"))?;
     container.start().map_err(|error| chain(&error))?;
     Ok(pid)
 }

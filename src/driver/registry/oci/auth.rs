@@ -142,10 +142,11 @@ async fn first(wire: &Wire) -> Result<Response, RegistryFault> {
     let answer = tokio::time::timeout(FIRST, request).await;
     match answer.map_err(|_| silent(late()))? {
         // Its TLS is part of it: what takes a connection may still say nothing.
-        Err(RegistryFault::Transport(error)) if error.is_connect() && error.is_timeout() => {
+        Err(RegistryFault::Transport(error, way)) if error.is_connect() && error.is_timeout() => {
             let seconds = CONNECT.as_secs();
+            let way = way.map(|way| format!(" {way}")).unwrap_or_default();
             Err(silent(format!(
-                "no connection with its TLS within {seconds} s"
+                "no connection with its TLS{way} within {seconds} s"
             )))
         }
         answer => {

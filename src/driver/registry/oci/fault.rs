@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
+use crate::driver::http;
 use crate::driver::registry::oci::guard::{self, Kept};
+use crate::driver::registry::oci::remote::LoggedIn;
 use crate::driver::retry;
 use crate::model::chain;
 use crate::port::registry::RegistryError;
@@ -17,8 +19,8 @@ const PATIENCE: Duration = Duration::from_mins(2);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RegistryFault {
     /// It did not go through.
-    #[error("{}", chain(.0))]
-    Transport(reqwest::Error),
+    #[error("{}{}", chain(.0), in_brackets(.1.as_deref()))]
+    Transport(reqwest::Error, Option<String>),
     /// It was not sent: it would have gone where nothing may go.
     #[error(transparent)]
     Kept(#[from] Kept),
@@ -56,13 +58,18 @@ fn colon(message: &str) -> String {
     }
 }
 
+fn in_brackets(way: Option<&str>) -> String {
+    way.map_or_else(String::new, |way| format!(" ({way})"))
+}
+
 impl From<reqwest::Error> for RegistryFault {
     /// The text has no address: that of an upload may let anybody in who reads it.
     fn from(error: reqwest::Error) -> Self {
-        match guard::kept(&error) {
-            Some(kept) => Self::Kept(kept),
-            None => Self::Transport(error.without_url()),
+        if let Some(kept) = guard::kept(&error) {
+            return Self::Kept(kept);
         }
+        let way = http::way(&error);
+        Self::Transport(error.without_url(), way)
     }
 }
 
@@ -71,7 +78,7 @@ impl RegistryFault {
     pub fn is_transient(&self) -> bool {
         match self {
             // An answer that breaks off cannot be decoded, in the library's words.
-            Self::Transport(error) => {
+            Self::Transport(error, _) => {
                 error.is_timeout() || error.is_request() || error.is_body() || error.is_decode()
             }
             Self::Refused { status, .. } => *status == 429 || *status >= 500,
@@ -160,7 +167,7 @@ pub(super) fn failed(
     what: String,
     fault: &RegistryFault,
     whose: Whose,
-    login: Option<&str>,
+    login: &LoggedIn,
 ) -> RegistryError {
     if fault.is_absent() {
         return RegistryError::Missing {
@@ -168,10 +175,14 @@ pub(super) fn failed(
             place: "the registry".to_owned(),
         };
     }
-    let mut reason = fault.to_string();
-    if let (RegistryFault::Unauthorized { .. }, Some(login)) = (fault, login) {
-        reason = format!("{reason}; and {login}");
-    }
+    let reason = match (fault, &login.problem) {
+        (RegistryFault::Unauthorized { .. }, Some(problem)) => format!("{fault}; and {problem}"),
+        (RegistryFault::Unauthorized { host, message }, None) if login.credentials.is_none() => {
+            let message = colon(message.as_str());
+            format!("{host} wants a login, and none was found for it{message}")
+        }
+        _ => fault.to_string(),
+    };
     let help = match whose {
         Whose::Project => help(fault, &reason),
         Whose::Others => help_elsewhere(fault, &reason),
@@ -194,7 +205,11 @@ fn help_elsewhere(fault: &RegistryFault, reason: &str) -> String {
         RegistryFault::Kept(_) => {
             "nothing was sent there: look at the image's name, and ask whoever runs the registry"
         }
-        RegistryFault::Transport(inner) if inner.is_connect() => {
+        RegistryFault::Transport(_, Some(_)) => {
+            "look at that proxy, or name the registry's host in NO_PROXY if it is reached without \
+             one"
+        }
+        RegistryFault::Transport(inner, _) if inner.is_connect() => {
             "look at the image's name, at whether its registry is up, and at whether this machine \
              trusts its certificate: `registry.ca` and `registry.plain_http` are for \
              `registry.endpoint` alone"
@@ -205,7 +220,7 @@ fn help_elsewhere(fault: &RegistryFault, reason: &str) -> String {
         RegistryFault::TooLarge { .. } | RegistryFault::Malformed { .. } => {
             "look at the image's name: this is not what a registry says"
         }
-        RegistryFault::Transport(_) | RegistryFault::Refused { .. } | RegistryFault::Io(_) => {
+        RegistryFault::Transport(..) | RegistryFault::Refused { .. } | RegistryFault::Io(_) => {
             "run the command again; nothing was changed"
         }
     }
@@ -230,12 +245,17 @@ fn help(fault: &RegistryFault, reason: &str) -> String {
              registry"
                 .to_owned()
         }
-        RegistryFault::Transport(_) if reason.contains("CaUsedAsEndEntity") => {
+        RegistryFault::Transport(..) if reason.contains("CaUsedAsEndEntity") => {
             "the registry shows a certificate that is an authority's own: have it sign one for the \
              registry (`basicConstraints=CA:FALSE`), and name the authority's under `registry.ca`"
                 .to_owned()
         }
-        RegistryFault::Transport(inner) if inner.is_connect() => {
+        RegistryFault::Transport(_, Some(_)) => {
+            "look at that proxy, or name the registry's host in \
+                                                 NO_PROXY if it is reached without one"
+                .to_owned()
+        }
+        RegistryFault::Transport(inner, _) if inner.is_connect() => {
             "look at `registry.endpoint`, at `registry.ca` for a certificate of your own, and \
              whether the registry is up"
                 .to_owned()
@@ -255,7 +275,7 @@ fn help(fault: &RegistryFault, reason: &str) -> String {
             "look at `registry.endpoint`: this is not what a registry says".to_owned()
         }
         RegistryFault::Refused { status, .. } => of_status(*status).unwrap_or(again).to_owned(),
-        RegistryFault::Transport(_) | RegistryFault::Io(_) => again.to_owned(),
+        RegistryFault::Transport(..) | RegistryFault::Io(_) => again.to_owned(),
     }
 }
 

@@ -123,7 +123,7 @@ impl RegistryConnection {
 
     /// As the port's error, while `what` was being done.
     pub fn failed(&self, what: String, fault: &RegistryFault) -> RegistryError {
-        failed(what, fault, self.whose, self.login.problem.as_deref())
+        failed(what, fault, self.whose, &self.login)
     }
 
     fn holds(&self) -> bool {
@@ -231,7 +231,7 @@ impl Remote {
         let plain = plain && !(own && self.trust.ca.is_some());
         let scheme = if plain { "http" } else { "https" };
         Wire::new(&format!("{scheme}://{origin}"), certificates)
-            .map_err(|fault| failed(what(), &fault, whose, None))
+            .map_err(|fault| failed(what(), &fault, whose, &LoggedIn::default()))
     }
 
     /// A connection whose login still holds.

@@ -221,7 +221,7 @@ impl Api {
     fn unanswered(&self, error: &reqwest::Error) -> Unanswered {
         let place = self.place();
         // The address is said already, and may hold what is nobody's business.
-        let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), chain);
+        let cause = servers::cause(error);
         let is_of_tls = cause.contains("certificate");
         let (reason, help) = match () {
             () if error.is_timeout() => (
