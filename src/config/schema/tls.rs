@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::findings::Findings;
-use crate::config::schema::{EnvironmentConfig, HostTraffic};
+use crate::config::schema::{EnvironmentConfig, HostTraffic, ServiceConfig};
 use crate::model::Period;
 use crate::model::certificate::{CertificateFiles, CertificateSource, Tls};
 
@@ -118,7 +118,7 @@ pub(in crate::config) fn check_redirects(
         }
         let at = ["traffic", "listeners", name.as_str(), "redirect"];
         let port = environment.services.get(name);
-        let port = port.and_then(|service| service.traffic_port());
+        let port = port.and_then(ServiceConfig::traffic_port);
         if !has_tls {
             let message = "it sends clients on to HTTPS, which nothing here speaks";
             let help = "write `tls: {certificate: FILE, key: FILE}` under `traffic`, with `kind: \

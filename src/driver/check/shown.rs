@@ -107,12 +107,12 @@ impl Shown {
             roots.add_parsable_certificates(one.authorities.iter().cloned());
             let provider = Arc::clone(&self.provider);
             let built = WebPkiServerVerifier::builder_with_provider(roots.into(), provider).build();
-            let Ok(verifier) = built else { return false };
+            let Ok(judge) = built else { return false };
             // Any host below a wildcard stands for all of them.
             let hosts = one.names.iter().map(|name| name.replace('*', "any"));
             let mut hosts = hosts.filter_map(|host| ServerName::try_from(host).ok());
             hosts.any(|host| {
-                let verified = verifier.verify_server_cert(certificate, between, &host, &[], now);
+                let verified = judge.verify_server_cert(certificate, between, &host, &[], now);
                 verified.is_ok()
             })
         })
@@ -189,9 +189,9 @@ mod tests {
 
     fn is_taken(shown: &Arc<Shown>, certificate: &rcgen::Certificate) -> bool {
         let address = ServerName::try_from("127.0.0.1").expect("an address");
-        let verifier = Verifier(Arc::clone(shown));
+        let judge = Verifier(Arc::clone(shown));
         let now = UnixTime::now();
-        let verified = verifier.verify_server_cert(certificate.der(), &[], &address, &[], now);
+        let verified = judge.verify_server_cert(certificate.der(), &[], &address, &[], now);
         verified.is_ok()
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use yasna::models::TaggedDerValue;
 use yasna::tags::TAG_UTCTIME;
-use yasna::{ASN1Error, ASN1ErrorKind, ASN1Result, Tag, TagClass, parse_der};
+use yasna::{ASN1Error, ASN1ErrorKind, ASN1Result, BERReader, Tag, TagClass, parse_der};
 
 /// How many of a certificate's parts come before its validity: its number, how it is signed, who
 /// has signed it. Its version may come before them.
@@ -54,11 +54,22 @@ pub fn certificate(der: &[u8]) -> ASN1Result<Parsed> {
     })
 }
 
+// The methods themselves are for one lifetime, and what they are given to wants any.
+fn whole(reader: BERReader<'_, '_>) -> ASN1Result<Vec<u8>> {
+    reader.read_der()
+}
+
+fn bytes(reader: BERReader<'_, '_>) -> ASN1Result<Vec<u8>> {
+    reader.read_bytes()
+}
+
+fn tagged(reader: BERReader<'_, '_>) -> ASN1Result<TaggedDerValue> {
+    reader.read_tagged_der()
+}
+
 /// What a sequence has in it.
 fn items(der: &[u8]) -> ASN1Result<Vec<Vec<u8>>> {
-    parse_der(der, |reader| {
-        reader.collect_sequence_of(|item| item.read_der())
-    })
+    parse_der(der, |reader| reader.collect_sequence_of(whole))
 }
 
 fn part(items: &[Vec<u8>], at: usize) -> ASN1Result<&[u8]> {
@@ -77,9 +88,7 @@ fn seconds(der: &[u8]) -> ASN1Result<i64> {
 
 fn names(extensions: &[u8]) -> ASN1Result<Vec<String>> {
     let all = parse_der(extensions, |reader| {
-        reader.read_tagged(context(3), |inside| {
-            inside.collect_sequence_of(|extension| extension.read_der())
-        })
+        reader.read_tagged(context(3), |inside| inside.collect_sequence_of(whole))
     })?;
     for extension in all {
         let parts = items(&extension)?;
@@ -88,10 +97,8 @@ fn names(extensions: &[u8]) -> ASN1Result<Vec<String>> {
         }
         // Whether it is critical may stand before its value.
         let value = part(&parts, parts.len() - 1)?;
-        let value = parse_der(value, |reader| reader.read_bytes())?;
-        let names = parse_der(&value, |reader| {
-            reader.collect_sequence_of(|name| name.read_tagged_der())
-        })?;
+        let value = parse_der(value, bytes)?;
+        let names = parse_der(&value, |reader| reader.collect_sequence_of(tagged))?;
         return Ok(names.iter().filter_map(name).collect());
     }
     Ok(Vec::new())
