@@ -21,11 +21,11 @@ pub(super) const BY_KIND: &str = "$kind";
 pub(super) const KIND: &str = "kind";
 
 /// Makes a type whose key `kind` says which other keys there are. `default` names the variant that
-/// is meant without the key; it has one part.
+/// is meant without the key, and the types of its parts.
 macro_rules! by_kind {
     (
         $(#[doc = $about:literal])+
-        pub enum $name:ident $(by default $default:ident)? {
+        pub enum $name:ident $(by default $default:ident($($empty:ty),+))? {
             $(
                 $(#[doc = $doc:literal])+
                 $kind:literal => $variant:ident($($part:ident: $type:ty),+),
@@ -50,7 +50,7 @@ macro_rules! by_kind {
         $(
             impl Default for $name {
                 fn default() -> Self {
-                    Self::$default(Default::default())
+                    Self::$default($(<$empty>::default()),+)
                 }
             }
         )?
@@ -69,7 +69,7 @@ macro_rules! by_kind {
                     fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut parts: A) -> Result<$name, A::Error> {
                         let known: &'static [&'static str] = &[$($kind),+];
                         let default: Option<&'static str> = None;
-                        $( let default = default.or(Some($name::$default(Default::default()).kind())); )?
+                        $( let default = default.or(Some($name::$default($(<$empty>::default()),+).kind())); )?
                         let kind = crate::config::kinds::OneOf { known, default };
                         match parts.next_element_seed(kind)?.unwrap_or_default() {
                             $(
@@ -112,7 +112,7 @@ macro_rules! by_kind {
 
             fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 let default: Option<&'static str> = None;
-                $( let default = default.or(Some(Self::$default(Default::default()).kind())); )?
+                $( let default = default.or(Some(Self::$default($(<$empty>::default()),+).kind())); )?
                 let kinds = vec![
                     $( crate::config::kinds::one(
                         $kind,

@@ -12,6 +12,7 @@ mod refused;
 mod schemas;
 mod slips;
 mod tasks;
+mod tls;
 mod values;
 mod volumes;
 

@@ -30,7 +30,7 @@ pub(super) fn route(
     };
 
     let listeners = match &configuration.traffic {
-        TrafficConfig::Embedded(traffic) => plain(traffic)?,
+        TrafficConfig::Embedded(traffic, _) => plain(traffic)?,
         TrafficConfig::Nginx(traffic, nginx) => {
             let mut listeners = plain(traffic)?;
             let proxy = nginx::proxy(&nginx.nginx, templates, sources, (name, &listeners))?;

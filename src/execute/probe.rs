@@ -147,6 +147,7 @@ fn target(run: &Run, url: Url) -> ProbeTarget {
     ProbeTarget {
         service: url.service,
         url: asked,
+        trust: url.trust,
         host: health.and_then(|health| health.host.clone()),
         rate: probe.rate,
         timeout: probe.timeout,

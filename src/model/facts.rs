@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use jiff::Timestamp;
 
+use crate::model::certificate::ServedCertificate;
 use crate::model::drift::MovedField;
 use crate::model::loss::{Claim, Held};
 use crate::model::object::Drift;
@@ -45,6 +46,13 @@ pub struct Facts {
     /// Files of proxies and keys of etcd that are not as an agent has written them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub route_files: BTreeMap<ServiceName, Vec<MovedField>>,
+    /// The certificates that listeners show, the first one to whoever names no host.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub certificates: BTreeMap<ServiceName, Vec<ServedCertificate>>,
+    /// Services whose listeners an agent that was started again could not open, with the reason:
+    /// nothing listens there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unopened: BTreeMap<ServiceName, String>,
     /// What could not be looked at, with the reason: whether it has moved is not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unseen: Vec<String>,
@@ -175,16 +183,25 @@ impl Facts {
         };
         let routes = self.routes.values().filter(has);
         let urls = routes.flat_map(|route| {
-            let listeners = route.listeners();
-            let entries = listeners.map(|it| entries(it, role)).unwrap_or_default();
-            entries.into_iter().map(|(port, protocol, address)| Url {
-                service: route.service.clone(),
-                port: port.cloned(),
-                slot,
-                url: format!("{}://{address}", protocol.scheme()),
+            let listeners = route.listeners().into_iter();
+            listeners.flat_map(move |listeners| {
+                let entries = entries(listeners, role).into_iter();
+                entries.map(move |(port, protocol, address)| Url {
+                    service: route.service.clone(),
+                    port: port.cloned(),
+                    slot,
+                    url: format!("{}://{address}", listeners.scheme(protocol)),
+                    trust: self.trust(&route.service),
+                })
             })
         });
         urls.collect()
+    }
+
+    /// The certificates that a service's listeners show, by which whoever asks knows them.
+    fn trust(&self, service: &ServiceName) -> Vec<String> {
+        let shown = self.certificates.get(service).into_iter().flatten();
+        shown.map(|one| one.chain.clone()).collect()
     }
 
     /// Where the instances of a service in the slot with this role answer at one of its ports

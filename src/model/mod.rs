@@ -11,6 +11,7 @@ pub mod approval;
 pub mod bounds;
 pub mod branch;
 pub mod build;
+pub mod certificate;
 pub mod chain;
 pub mod check;
 pub mod client;

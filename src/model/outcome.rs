@@ -147,9 +147,22 @@ pub struct Url {
     pub slot: Slot,
     /// The URL.
     pub url: String,
+    /// The certificates that are shown there, in PEM, each with those that lead to its authority:
+    /// whoever asks by an address that none of them names knows the answer by them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trust: Vec<String>,
 }
 
 impl Url {
+    /// The same for people and documents: what the listener shows stands elsewhere.
+    #[must_use]
+    pub fn without_trust(self) -> Self {
+        Self {
+            trust: Vec::new(),
+            ..self
+        }
+    }
+
     /// What answers there: `web`, or `metrics of web`.
     #[must_use]
     pub fn what(&self) -> String {

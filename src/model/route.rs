@@ -1,5 +1,6 @@
 //! The listeners through which traffic comes to a service.
 
+mod objects;
 mod ports;
 
 use std::collections::BTreeMap;
@@ -7,10 +8,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::model::certificate::Tls;
 use crate::model::limits::Limits;
 use crate::model::port::{PortName, Protocol};
-use crate::model::{LiveTraffic, Manifest, ObjectKey, ServiceName, Slot, TrustedProxies};
+use crate::model::{LiveTraffic, ServiceName, Slot, TrustedProxies};
 
+pub use objects::{ANY_ADDRESS, ObjectsRoute};
 pub use ports::{ListenAddress, Listener, PortListeners};
 
 /// One service's entry point: where live traffic comes in, and where only the preview slot answers.
@@ -47,6 +50,12 @@ pub struct Listeners {
     pub former: Vec<SocketAddr>,
     /// Where only the preview slot answers.
     pub preview: SocketAddr,
+    /// Where plain HTTP arrives that is sent on to `live`, which has TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<SocketAddr>,
+    /// What HTTP is wrapped in, at every address but that of `redirect`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// The router's limits.
     pub limits: Limits,
     /// The proxies in front of the router, whose word about a client is passed on.
@@ -234,12 +243,23 @@ impl Listeners {
             live,
             former: Vec::new(),
             preview,
+            redirect: None,
+            tls: None,
             limits,
             trusted_proxies: TrustedProxies::nobody(),
             slots: BTreeMap::new(),
             ports: BTreeMap::new(),
             proxy: None,
             publish: None,
+        }
+    }
+
+    /// How whoever asks at an address of this protocol begins its URL.
+    #[must_use]
+    pub const fn scheme(&self, protocol: Protocol) -> &'static str {
+        match (&self.tls, protocol) {
+            (Some(_), Protocol::Http) => "https",
+            _ => protocol.scheme(),
         }
     }
 
@@ -363,11 +383,15 @@ impl fmt::Display for Route {
                     Some(_) => " by nginx",
                     None => "",
                 };
-                write!(f, "live on {}{by}", listeners.live)?;
+                let secure = if listeners.tls.is_some() { "TLS, " } else { "" };
+                write!(f, "{secure}live on {}{by}", listeners.live)?;
                 for former in &listeners.former {
                     write!(f, " and still on {former}")?;
                 }
                 write!(f, ", preview on {}", listeners.preview)?;
+                if let Some(redirect) = listeners.redirect {
+                    write!(f, ", plain HTTP on {redirect} is sent on")?;
+                }
                 let mut slots = listeners.slots.iter();
                 slots.try_for_each(|(slot, address)| write!(f, ", {slot} on {address}"))?;
                 let mut ports = listeners.ports.iter();
@@ -380,120 +404,6 @@ impl fmt::Display for Route {
                 }
                 Ok(())
             }
-        }
-    }
-}
-
-/// Stands in a URL for an address that is not known yet.
-pub const ANY_ADDRESS: &str = "*";
-
-/// A service's entry point on a cluster: what stands still, and the one object that a switch
-/// changes.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct ObjectsRoute {
-    /// What is there as long as the service is: its slots' own Services, grants. No switch touches
-    /// it, so that no router ever loses a backend.
-    pub fixed: Vec<Manifest>,
-    /// The live object while no slot has its traffic.
-    pub off: Manifest,
-    /// The live object by the slot that has its traffic. It is the same object each time.
-    pub to: BTreeMap<Slot, Manifest>,
-    /// The Service that reaches a slot's pods: `NAMESPACE/NAME`.
-    pub targets: BTreeMap<Slot, String>,
-    /// The port of all these Services that gets the traffic.
-    pub port: u16,
-    /// What is spoken there.
-    #[serde(default, skip_serializing_if = "Protocol::is_http")]
-    pub protocol: Protocol,
-    /// Where live traffic arrives, when the configuration says so or its host tells.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub live_url: Option<String>,
-    /// How the address of a load balancer is asked, once there is one: a URL with `*` in its place.
-    /// None where there will be none, and where it would be asked for a certificate of a name that
-    /// is not its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address_url: Option<String>,
-    /// Where a slot answers by itself, when the configuration says so.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub slot_urls: BTreeMap<Slot, String>,
-}
-
-impl ObjectsRoute {
-    fn entries_lost(&self, next: Option<&Self>) -> Vec<String> {
-        let entries = next.map(Self::entries).unwrap_or_default();
-        let own = self.entries().into_iter();
-        let lost = own.filter(|entry| !entries.contains(entry));
-        lost.chain(next.and_then(|next| self.pods_lost(next)))
-            .collect()
-    }
-
-    /// That the pods of the live release are led to at a number which they do not have: they are
-    /// led to by a number, and it is another one.
-    fn pods_lost(&self, next: &Self) -> Option<String> {
-        let (own, next) = (self.pod_port()?, next.pod_port()?);
-        (own != next).then(|| format!("port {own} of its pods"))
-    }
-
-    /// The number by which the slots' Services lead to the port with the traffic; none where they
-    /// go by its name.
-    fn pod_port(&self) -> Option<u64> {
-        let services = self.fixed.iter().filter(|one| one.kind() == "Service");
-        let mut ports = services.filter_map(|one| one.body().pointer("/spec/ports/0/targetPort"));
-        ports.next()?.as_u64()
-    }
-
-    /// The live object, and the host that it answers to.
-    fn entries(&self) -> Vec<String> {
-        let key = self.off.key();
-        let place = key.namespace.as_deref().unwrap_or_default();
-        let group = key.group().to_owned();
-        let object = match group.as_str() {
-            "" => format!("{} in {place}", key.short()),
-            group => format!("{} ({group}) in {place}", key.short()),
-        };
-        let url = self.live_url.iter().cloned();
-        let balancer = self.balancer().into_iter();
-        let objects = [object].into_iter().chain(url).chain(balancer);
-        objects.chain(self.ports()).collect()
-    }
-
-    /// The ports at which a live Service answers.
-    fn ports(&self) -> Vec<String> {
-        if self.off.kind() != "Service" {
-            return Vec::new();
-        }
-        let ports = self.off.body()["spec"]["ports"].as_array();
-        let numbers = ports.into_iter().flatten();
-        numbers
-            .filter_map(|port| port["port"].as_u64())
-            .map(|number| format!("port {number} of {}", self.off.key().short()))
-            .collect()
-    }
-
-    /// The load balancer of a live Service: with another class it is another one, at another
-    /// address.
-    fn balancer(&self) -> Option<String> {
-        let spec = &self.off.body()["spec"];
-        if self.off.kind() != "Service" || spec["type"] != "LoadBalancer" {
-            return None;
-        }
-        let class = spec["loadBalancerClass"].as_str();
-        let class = class.map_or_else(String::new, |class| format!(" ({class})"));
-        let service = self.off.key().short();
-        Some(format!("the load balancer{class} of {service}"))
-    }
-
-    /// What names its objects.
-    pub fn keys(&self) -> impl Iterator<Item = ObjectKey> {
-        self.fixed.iter().chain([&self.off]).map(Manifest::key)
-    }
-
-    /// The live object for this traffic.
-    #[must_use]
-    pub fn live(&self, traffic: LiveTraffic) -> &Manifest {
-        match traffic {
-            LiveTraffic::Off => &self.off,
-            LiveTraffic::All(slot) => self.to.get(&slot).unwrap_or(&self.off),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::execute::{self, Finished, Gate, Job, Sink, Stops};
 use crate::model::Role;
 use crate::model::approval::{Approved, SignedBy};
 use crate::model::garbage::Collected;
-use crate::model::outcome::{Ending, Outcome};
+use crate::model::outcome::{Ending, Outcome, Url};
 use crate::model::plan::{Intent, Plan};
 use crate::model::release::Actor;
 use crate::model::state::State;
@@ -444,6 +444,8 @@ async fn outcome(
         let preview = engine.urls(&scope, Role::Preview).await;
         urls.extend(preview.unwrap_or_default());
     }
+
+    let urls: Vec<Url> = urls.into_iter().map(Url::without_trust).collect();
 
     let waiting_release = waiting.and_then(|slot| overview.number(slot));
     let live = overview

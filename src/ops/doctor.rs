@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use futures_util::future::join_all;
+use jiff::Timestamp;
 
 use crate::agent::launch::why_on_disk;
 use crate::agent::runtime::container;
@@ -13,6 +14,7 @@ use crate::agent::runtime::systemd::{self, Unavailable};
 use crate::config::schema::{EnvironmentConfig, HostCluster, Runtime, StateConfig};
 use crate::files;
 use crate::model::desired::{Desired, ImageSource};
+use crate::model::facts::Facts;
 use crate::model::image::ImageHome;
 use crate::model::route::{Listeners, Route};
 use crate::model::secret::SecretRef;
@@ -21,7 +23,7 @@ use crate::model::workload::UserNamespace;
 use crate::model::{Digest, Manifest, ServiceName};
 use crate::ops::preflight::{AGENT_FOLDER, can_have_agent};
 use crate::ops::session::unavailable;
-use crate::ops::{Error, Session};
+use crate::ops::{Error, Session, certificates};
 use crate::port::engine::{CheckResult, EngineError};
 use crate::port::secret::SecretReading;
 use crate::proto::Directory;
@@ -37,6 +39,7 @@ pub async fn examine(session: &Session) -> Result<Vec<CheckResult>, Error> {
     let environment = session.configuration()?;
     if let Some(host) = environment.cluster.host().filter(|host| host.at.is_none()) {
         found.extend(instances(session, environment, host).await);
+        found.extend(certificates_here(&desired).await);
     }
 
     found.extend(services_around(session, &desired).await);
@@ -62,6 +65,28 @@ pub async fn examine(session: &Session) -> Result<Vec<CheckResult>, Error> {
         .map(|(name, from)| secret(session, name, from));
     found.extend(join_all(asked).await);
     Ok(found)
+}
+
+/// Whether the certificates of listeners can be shown. Where the agent is another user's, it may read
+/// what this one may not.
+async fn certificates_here(desired: &Desired) -> Vec<CheckResult> {
+    let routes = desired.services.values().filter_map(|it| it.route.as_ref());
+    let wanted = certificates::wanted(routes, &Facts::default(), Timestamp::now()).await;
+    let told = wanted.into_iter().map(|one| match one.says {
+        Ok(says) => ok(format!(
+            "the certificate of {} can be used: {}",
+            one.service, says.certificate
+        )),
+        Err(reason) => {
+            let help = "look at the files that `traffic.tls` names";
+            failing(
+                format!("the certificate of {} can be used", one.service),
+                &reason,
+                help,
+            )
+        }
+    });
+    told.collect()
 }
 
 /// The provider, the engine and the registry.

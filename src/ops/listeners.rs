@@ -4,13 +4,15 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use jiff::Timestamp;
+
 use crate::agent::router::{PortHolder, holder_of};
 use crate::config::schema::{HostCluster, TrafficConfig};
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
 use crate::model::plan::Plan;
 use crate::model::route::{Listeners, Route};
-use crate::ops::{Error, Session};
+use crate::ops::{Error, Session, certificates};
 use crate::policy::Refusal;
 use crate::port::engine::Scope;
 use crate::proto::Directory;
@@ -74,10 +76,15 @@ pub async fn notes(session: &Session, plan: &Plan, facts: &Facts) -> Result<Vec<
     // Whose the ports of another machine are is not seen from here.
     let is_host = host.is_some_and(|host| host.at.is_none());
     let mut notes = unreached(session)?;
+    notes.extend(certificates::notes(facts, Timestamp::now()));
     if is_host {
         let opened = opened(plan, facts);
         let looked = tokio::task::spawn_blocking(move || taken(opened)).await;
         notes.extend(looked.unwrap_or_default());
+        let routes = plan.steps.iter().flat_map(|step| step.action.routes());
+        let now = Timestamp::now();
+        let wanted = certificates::wanted(routes, facts, now).await;
+        notes.extend(wanted.iter().map(|one| one.note(facts, now)));
     }
     Ok(notes)
 }
@@ -125,7 +132,7 @@ fn unreached(session: &Session) -> Result<Vec<String>, Error> {
     let object = match &environment.traffic {
         TrafficConfig::Ingress(..) => "an Ingress leads",
         TrafficConfig::Gateway(..) => "a route leads",
-        TrafficConfig::Embedded(_) | TrafficConfig::Nginx(..) | TrafficConfig::Service(_) => {
+        TrafficConfig::Embedded(..) | TrafficConfig::Nginx(..) | TrafficConfig::Service(_) => {
             return Ok(Vec::new());
         }
     };

@@ -11,6 +11,7 @@ pub mod alike;
 pub mod apply;
 pub mod approve;
 pub mod behind;
+mod certificates;
 pub mod command;
 pub mod diff;
 pub mod discover;

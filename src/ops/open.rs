@@ -17,7 +17,8 @@ pub async fn urls(session: &Session, slot: Option<Slot>) -> Result<Vec<Url>, Err
     };
     let urls = engine.urls(&scope, role).await?;
     let is_asked = |url: &Url| slot.is_none_or(|slot| url.slot == slot);
-    let urls: Vec<Url> = urls.into_iter().filter(is_asked).collect();
+    let asked = urls.into_iter().filter(is_asked);
+    let urls: Vec<Url> = asked.map(Url::without_trust).collect();
     if urls.is_empty() {
         return Err(Error::Usage {
             what: slot.map_or_else(

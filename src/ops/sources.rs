@@ -88,7 +88,7 @@ fn plain(root: &Path, globs: &[String]) -> Result<Sources, Error> {
 fn host_files(traffic: &TrafficConfig) -> Vec<String> {
     let template = match traffic {
         TrafficConfig::Nginx(_, nginx) => nginx.nginx.template.as_ref(),
-        TrafficConfig::Embedded(_)
+        TrafficConfig::Embedded(..)
         | TrafficConfig::Service(_)
         | TrafficConfig::Ingress(..)
         | TrafficConfig::Gateway(..) => None,

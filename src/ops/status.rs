@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::model::Role;
 use crate::model::facts::Overview;
-use crate::ops::{Error, Session, behind};
+use crate::model::outcome::Url;
+use crate::ops::{Error, Session, behind, certificates};
 use crate::output::status::StatusView;
 
 /// Looks at the environment.
@@ -39,6 +42,7 @@ pub async fn status(session: &Session) -> Result<StatusView, Error> {
     } else if lock.is_none() {
         notes.extend(behind::compared(session, &state, &Overview::from(&facts)).await?);
     }
+    notes.extend(certificates::notes(&facts, Timestamp::now()));
     let (live, preview, load_balancers) = tokio::join!(
         engine.urls(&scope, Role::Active),
         engine.urls(&scope, Role::Preview),
@@ -47,12 +51,17 @@ pub async fn status(session: &Session) -> Result<StatusView, Error> {
     Ok(StatusView {
         project: session.project.name.clone(),
         environment: session.environment.clone(),
-        live: live.unwrap_or_default(),
-        preview: preview.unwrap_or_default(),
+        live: shown(live.unwrap_or_default()),
+        preview: shown(preview.unwrap_or_default()),
         load_balancers: load_balancers.unwrap_or_default(),
         facts,
         approvals,
         lock,
         notes,
     })
+}
+
+/// Without the certificates, which the facts have.
+fn shown(urls: Vec<Url>) -> Vec<Url> {
+    urls.into_iter().map(Url::without_trust).collect()
 }

@@ -41,6 +41,8 @@ pub struct ProbeTarget {
     pub service: ServiceName,
     /// The whole URL.
     pub url: String,
+    /// The certificates that are shown there ([`Url::trust`]).
+    pub trust: Vec<String>,
     /// The header `Host`, when that is not the URL's.
     pub host: Option<Host>,
     /// Requests a second.

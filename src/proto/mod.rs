@@ -23,6 +23,6 @@ pub mod server_v1 {
 
 pub use directory::{Directory, VARIABLE as DIRECTORY_VARIABLE};
 
-/// The version of the contract: 7 since a workload has a strategy of its own and can be stopped in
-/// its slot.
-pub const CONTRACT: u32 = 7;
+/// The version of the contract: 8 since listeners have TLS, which an agent that does not know it
+/// would leave out.
+pub const CONTRACT: u32 = 8;

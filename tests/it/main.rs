@@ -70,5 +70,6 @@ mod systemd;
 mod task_reports;
 mod tasks;
 mod tcp;
+mod tls;
 mod trust;
 mod vault;

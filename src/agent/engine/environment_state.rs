@@ -379,6 +379,8 @@ fn facts_of(inner: &Inner) -> Facts {
         routes: record.routes.clone(),
         route_drift: BTreeMap::new(),
         route_files: BTreeMap::new(),
+        certificates: BTreeMap::new(),
+        unopened: BTreeMap::new(),
         unseen: Vec::new(),
         protected_entries: BTreeMap::new(),
         commands: BTreeSet::new(),

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::agent::engine::{Agent, moved};
 use crate::agent::front::nginx::{self, Mark};
-use crate::agent::router::RouteKey;
-use crate::model::route::Route;
+use crate::agent::router::{RouteError, RouteKey, tls};
+use crate::model::route::{Listeners, Route};
 use crate::model::{Address, Fingerprint, ServiceName};
 use crate::port::engine::{EngineError, Permit};
 
@@ -46,15 +48,14 @@ pub(in crate::agent) async fn change(
         Ok((key(route), listeners))
     });
     let changes: Vec<_> = changes.collect::<Result<_, EngineError>>()?;
-    agent
-        .router()
-        .open_all(&changes)
-        .await
-        .map_err(|error| EngineError::Refused {
-            reason: error.to_string(),
-            help: "stop what has the address, or set other ones under `traffic.listeners`"
-                .to_owned(),
-        })?;
+    let refused = |error: RouteError| EngineError::Refused {
+        reason: error.to_string(),
+        help: error.help().to_owned(),
+    };
+    for (key, listeners) in &changes {
+        check_certificates(key, listeners).await.map_err(refused)?;
+    }
+    agent.router().open_all(&changes).await.map_err(refused)?;
 
     let by_service = |route: &Route| (route.service.clone(), route.clone());
     let all: BTreeMap<_, _> = routes.iter().map(by_service).collect();
@@ -68,6 +69,19 @@ pub(in crate::agent) async fn change(
             help: "look at `traffic` in the configuration".to_owned(),
         })?;
     agent.write(&environment, |record| record.routes.extend(all))
+}
+
+/// A certificate that clients would refuse is not begun with. One that expires later goes on being
+/// shown, also by an agent that was started anew.
+async fn check_certificates(key: &RouteKey, listeners: &Listeners) -> Result<(), RouteError> {
+    let Some(wanted) = &listeners.tls else {
+        return Ok(());
+    };
+    let checked = tls::check(wanted, Timestamp::now()).await;
+    checked.map_err(|reason| RouteError::Certificate {
+        route: key.clone(),
+        reason,
+    })
 }
 
 /// Takes the listeners of a service away.

@@ -7,6 +7,7 @@ use crate::agent::engine::Agent;
 use crate::agent::engine::environment::Environment;
 use crate::agent::front::nginx::Mark;
 use crate::agent::front::seen;
+use crate::agent::router::RouteKey;
 use crate::model::Slot;
 use crate::model::drift::MovedField;
 use crate::model::facts::Facts;
@@ -18,7 +19,28 @@ impl Agent {
     /// that alone.
     pub(super) fn recorded(&self, scope: &Scope) -> Facts {
         let environment = self.known(scope);
-        environment.map_or_else(Facts::default, |environment| environment.state.facts())
+        let mut facts =
+            environment.map_or_else(Facts::default, |environment| environment.state.facts());
+        self.look_at_listeners(scope, &mut facts);
+        facts
+    }
+
+    /// Fills in the certificates that the environment's listeners show, and which are not open.
+    fn look_at_listeners(&self, scope: &Scope, facts: &mut Facts) {
+        for service in facts.routes.keys() {
+            let key = RouteKey {
+                scope: scope.clone(),
+                service: service.clone(),
+            };
+            let shown = self.router().certificates(&key);
+            if !shown.is_empty() {
+                facts.certificates.insert(service.clone(), shown);
+            }
+            let reason = self.router().why_unopened(&key);
+            facts
+                .unopened
+                .extend(reason.map(|reason| (service.clone(), reason)));
+        }
     }
 
     /// An environment that has anything here.
@@ -32,6 +54,7 @@ impl Agent {
 /// What is on record, and what has become of it on disk and in front.
 pub(super) async fn observe(agent: &Agent, environment: &Environment) -> Facts {
     let mut facts = environment.state.facts();
+    agent.look_at_listeners(&environment.state.record().scope, &mut facts);
     let slots = facts.slots.values_mut();
     for workload in slots.flat_map(|there| there.workloads.values_mut()) {
         let damage = agent.runtimes.damage(&agent.directory, &workload.spec);

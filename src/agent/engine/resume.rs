@@ -80,6 +80,7 @@ pub(in crate::agent) async fn resume(
         if let Err(error) = agent.router().open(key.clone(), listeners).await {
             // The other listeners are worth having; this one is tried again until it is there.
             tracing::error!(%error, "a listener could not be opened again");
+            agent.router().is_unopened(&key, &error);
             let (agent, environment) = (Arc::clone(agent), Arc::clone(&environment));
             tokio::spawn(open_later(agent, environment, key, route.clone()));
         }
@@ -101,9 +102,12 @@ async fn open_later(agent: Arc<Agent>, environment: Arc<Environment>, key: Route
         if record.routes.get(&key.service) != Some(&route) {
             return;
         }
-        if agent.router().open(key.clone(), listeners).await.is_ok() {
-            tracing::info!(service = %key.service, "its listeners are open again");
-            return;
+        match agent.router().open(key.clone(), listeners).await {
+            Ok(()) => {
+                tracing::info!(service = %key.service, "its listeners are open again");
+                return;
+            }
+            Err(error) => agent.router().is_unopened(&key, &error),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::agent::Descriptors;
 use crate::agent::router::access::AccessLog;
 use crate::agent::router::connection::budget::{Budget, Side};
 use crate::agent::router::connection::clients::Clients;
+use crate::agent::router::tls::Tls;
 use crate::agent::router::upstream::active_table::ActiveTable;
 use crate::agent::router::upstream::upstreams::Upstreams;
 use crate::agent::router::{Backend, Listener, RouteKey};
@@ -86,6 +87,10 @@ pub struct ListenerConfig {
     pub protocol: Protocol,
     /// Which of its listeners.
     pub listener: Listener,
+    /// What connections are accepted with; in the clear without it.
+    pub tls: Option<Arc<Tls>>,
+    /// The port of the live listener, to which a redirect leads.
+    pub live_port: u16,
     /// The route's limits.
     pub limits: Limits,
     /// The proxies whose word about a client is passed on.

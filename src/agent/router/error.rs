@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use crate::agent::router::tls::CertificateError;
 use crate::agent::router::{Listener, RouteKey};
 
 /// Why a route was not opened. Nothing has changed then.
@@ -40,12 +41,39 @@ pub enum RouteError {
         /// Whose listeners they should be.
         route: RouteKey,
     },
+    /// A certificate cannot be shown, and without it nothing listens.
+    #[error("{route} was not opened: {reason}")]
+    Certificate {
+        /// Whose listeners they should be.
+        route: RouteKey,
+        /// What is wrong.
+        reason: CertificateError,
+    },
     /// The router shuts down.
     #[error("{route} was not opened: the router is shutting down")]
     ShuttingDown {
         /// Whose listeners they should be.
         route: RouteKey,
     },
+}
+
+impl RouteError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn help(&self) -> &'static str {
+        match self {
+            Self::Certificate { .. } => {
+                "look at the files that `traffic.tls` names on the agent's machine, and whether the \
+                 agent's user may read them"
+            }
+            Self::Taken { .. }
+            | Self::Unusable { .. }
+            | Self::SameAddress { .. }
+            | Self::ShuttingDown { .. } => {
+                "stop what has the address, or set other ones under `traffic.listeners`"
+            }
+        }
+    }
 }
 
 /// Who has an address.

@@ -1,7 +1,8 @@
 //! The embedded router: an HTTP reverse proxy whose targets are replaced in one assignment.
 //!
 //! A service has a live and a preview listener, and may have some for further ports; what is
-//! spoken there is HTTP, or anything else over TCP (`tcp`). Where they lead is one table per
+//! spoken there is HTTP, in TLS where the
+//! route has certificates (`tls`), or anything else over TCP (`tcp`). Where they lead is one table per
 //! environment, behind one atomic pointer: a request reads it once, so it sees the old table or the
 //! new one and never a mix. A switch drops no client connection; the next request on it goes to the
 //! new endpoints, and what is in flight finishes on the old ones, counted, so that
@@ -22,6 +23,7 @@ mod table;
 mod tcp;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 mod upstream;
 
 #[cfg(any(test, fuzzing))]
@@ -37,6 +39,7 @@ pub use table::{Backend, Endpoints, Table};
 
 use crate::agent::Descriptors;
 use crate::agent::log::file::LogFile;
+use crate::model::certificate::ServedCertificate;
 pub use crate::model::route::Listener;
 use crate::model::route::Listeners;
 use crate::port::engine::Scope;
@@ -104,6 +107,23 @@ impl Router {
     /// have the route's `drain` to finish.
     pub async fn close(&self, key: &RouteKey) {
         self.routes.close(key).await;
+    }
+
+    /// Remembers why a route that an earlier agent had is not open, until it is.
+    pub fn is_unopened(&self, key: &RouteKey, error: &RouteError) {
+        self.routes.is_unopened(key, error.to_string());
+    }
+
+    /// Why a route that an earlier agent had is not open; none when it is.
+    #[must_use]
+    pub fn why_unopened(&self, key: &RouteKey) -> Option<String> {
+        self.routes.why_unopened(key)
+    }
+
+    /// The certificates that a route shows; none where it speaks no TLS.
+    #[must_use]
+    pub fn certificates(&self, key: &RouteKey) -> Vec<ServedCertificate> {
+        self.routes.certificates(key)
     }
 
     /// The switch: from now on every new request of this environment goes where `table` says.

@@ -13,8 +13,10 @@ use tokio_util::task::TaskTracker;
 use crate::agent::router::config::{ListenerConfig, Shared};
 use crate::agent::router::connection::acceptor::Acceptor;
 use crate::agent::router::connection::listen::{listen, origin};
+use crate::agent::router::tls::Tls;
 use crate::agent::router::{Backend, PortHolder, RouteError, RouteKey};
 use crate::model::TrustedProxies;
+use crate::model::certificate::ServedCertificate;
 use crate::model::route::{ListenAddress, Listener, Listeners, covers, overlap};
 use crate::model::trusted_proxies::Network;
 
@@ -28,11 +30,17 @@ const HANDSHAKE: Duration = Duration::from_millis(100);
 /// One route's acceptors, by address.
 type Acceptors = HashMap<SocketAddr, Acceptor>;
 
+/// What routes accept connections with, of those that have TLS.
+type Secured = BTreeMap<RouteKey, Arc<Tls>>;
+
 /// The routes that are open.
 #[derive(Debug)]
 pub struct Routes {
     inherited: Vec<std::net::TcpListener>,
     open: Mutex<BTreeMap<RouteKey, Acceptors>>,
+    secured: std::sync::Mutex<Secured>,
+    /// Those that could not be opened again, and why.
+    unopened: std::sync::Mutex<BTreeMap<RouteKey, String>>,
     cut: CancellationToken,
     closing: TaskTracker,
 }
@@ -43,6 +51,8 @@ impl Routes {
         Self {
             inherited,
             open: Mutex::default(),
+            secured: std::sync::Mutex::default(),
+            unopened: std::sync::Mutex::default(),
             cut: CancellationToken::new(),
             closing: TaskTracker::new(),
         }
@@ -56,11 +66,12 @@ impl Routes {
         shared: &Arc<Shared>,
         changes: &[(RouteKey, &Listeners)],
     ) -> Result<(), RouteError> {
+        let mut open = self.open.lock().await;
+        let secured = self.secure(changes).await?;
         let wanted: Vec<Wanted<'_>> = changes
             .iter()
-            .flat_map(|(key, route)| Wanted::all(key, route))
+            .flat_map(|(key, route)| Wanted::all(key, route, secured.get(key)))
             .collect();
-        let mut open = self.open.lock().await;
         if let Some((key, _)) = changes.first().filter(|_| self.closing.is_closed()) {
             return Err(RouteError::ShuttingDown { route: key.clone() });
         }
@@ -91,7 +102,66 @@ impl Routes {
             own.insert(it.address, acceptor);
         }
         self.let_go(shared, &mut open, &wanted, acceptors).await;
+        drop(wanted);
+
+        let mut known = self.known();
+        for (key, _) in changes {
+            known.remove(key);
+            self.unopened().remove(key);
+        }
+        known.extend(secured);
         Ok(())
+    }
+
+    /// What these routes accept connections with. What is there already stays: it goes on with the
+    /// certificate that it has, whatever has become of the files.
+    async fn secure(&self, changes: &[(RouteKey, &Listeners)]) -> Result<Secured, RouteError> {
+        let mut secured = Secured::new();
+        for (key, route) in changes {
+            let Some(wanted) = &route.tls else { continue };
+            let known = self
+                .known()
+                .get(key)
+                .filter(|known| known.is(wanted))
+                .cloned();
+            let tls = match known {
+                Some(known) => known,
+                None => Tls::open(wanted)
+                    .await
+                    .map_err(|reason| RouteError::Certificate {
+                        route: key.clone(),
+                        reason,
+                    })?,
+            };
+            secured.insert(key.clone(), tls);
+        }
+        Ok(secured)
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Secured> {
+        let known = self.secured.lock();
+        known.unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Remembers why a route that was there before is not, until it is.
+    pub fn is_unopened(&self, key: &RouteKey, reason: String) {
+        self.unopened().insert(key.clone(), reason);
+    }
+
+    /// Why a route that was there before is not; none when it is.
+    pub fn why_unopened(&self, key: &RouteKey) -> Option<String> {
+        self.unopened().get(key).cloned()
+    }
+
+    fn unopened(&self) -> std::sync::MutexGuard<'_, BTreeMap<RouteKey, String>> {
+        let unopened = self.unopened.lock();
+        unopened.unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The certificates that a route shows.
+    pub fn certificates(&self, key: &RouteKey) -> Vec<ServedCertificate> {
+        let known = self.known().get(key).cloned();
+        known.map(|tls| tls.served()).unwrap_or_default()
     }
 
     /// What becomes of acceptors whose addresses are not wanted by themselves any more. A socket
@@ -129,6 +199,8 @@ impl Routes {
     /// Closes a route.
     pub async fn close(&self, key: &RouteKey) {
         let acceptors = self.open.lock().await.remove(key);
+        self.known().remove(key);
+        self.unopened().remove(key);
         for acceptor in acceptors.into_iter().flat_map(HashMap::into_values) {
             self.retire(acceptor).await;
         }
@@ -204,12 +276,18 @@ struct Wanted<'a> {
     about: ListenAddress<'a>,
     key: &'a RouteKey,
     route: &'a Listeners,
+    tls: Option<&'a Arc<Tls>>,
 }
 
 impl<'a> Wanted<'a> {
     /// All of a route's.
-    fn all(key: &'a RouteKey, route: &'a Listeners) -> impl Iterator<Item = Self> {
+    fn all(
+        key: &'a RouteKey,
+        route: &'a Listeners,
+        tls: Option<&'a Arc<Tls>>,
+    ) -> impl Iterator<Item = Self> {
         route.routed().into_iter().map(move |about| Self {
+            tls: tls.filter(|_| about.is_secured()),
             address: about.address,
             listener: about.listener,
             about,
@@ -229,6 +307,8 @@ impl<'a> Wanted<'a> {
             },
             protocol: self.about.protocol,
             listener: self.listener,
+            tls: self.tls.cloned(),
+            live_port: route.live.port(),
             limits: route.limits.clone(),
             trusted: trusted(route, self.listener),
             active_table: shared.registry.active_table(&key.scope),

@@ -21,7 +21,6 @@ use crate::agent::router::access::AccessEntry;
 use crate::agent::router::config::ListenerConfig;
 use crate::agent::router::connection::budget::{Full, StreamPlace};
 use crate::agent::router::connection::socket;
-use crate::agent::router::request::identity::Origin;
 use crate::agent::router::request::watched::{Watch, Watched};
 use crate::agent::router::upstream::active_table::NoEndpoint;
 use crate::agent::router::upstream::{InFlight, connect};
@@ -84,7 +83,7 @@ enum End {
 
 /// A place for a client's connection.
 pub async fn place(config: &Arc<ListenerConfig>, address: SocketAddr) -> Result<StreamPlace, Full> {
-    let ip = Origin::new(address).address();
+    let ip = address.ip().to_canonical();
     let limit = config.connections_of(ip);
     let client = config.shared.clients.enter(ip);
     let budget = &config.shared.budget;

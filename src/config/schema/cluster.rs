@@ -8,7 +8,7 @@ use crate::config::schema::{
 
 by_kind! {
     /// Where releases run.
-    pub enum ClusterConfig by default Host {
+    pub enum ClusterConfig by default Host(HostCluster) {
         /// This machine, through the agent.
         "host" => Host(host: HostCluster),
         /// A Kubernetes cluster.

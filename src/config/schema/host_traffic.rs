@@ -62,6 +62,10 @@ pub struct ListenersConfig {
     pub blue: Option<u16>,
     /// Where the slot green answers, whichever has live traffic.
     pub green: Option<u16>,
+    /// Where plain HTTP arrives that is sent on to the live port (308), which has `tls`. Nothing
+    /// does without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<u16>,
     /// The same for its ports besides the one with the traffic, by their names.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<PortName, PortListenersConfig>,
@@ -93,6 +97,7 @@ impl HostTraffic {
                 ("preview", own.preview),
                 ("blue", own.blue),
                 ("green", own.green),
+                ("redirect", own.redirect),
             ];
             for (side, _) in ports.iter().filter(|(_, port)| *port == Some(0)) {
                 let at = ["traffic", "listeners", service.as_str(), side];

@@ -33,6 +33,7 @@ mod sources;
 mod state;
 mod task;
 mod text;
+mod tls;
 mod traffic;
 mod volume;
 
@@ -66,5 +67,7 @@ pub use sources::*;
 pub use state::*;
 pub use task::*;
 pub use text::*;
+pub(in crate::config) use tls::check_redirects;
+pub use tls::*;
 pub use traffic::*;
 pub use volume::*;

@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::findings::{Findings, TAKE_OUT};
-use crate::config::schema::{EnvironmentConfig, HostTraffic, ServiceConfig, TrafficConfig};
+use crate::config::schema::{
+    EnvironmentConfig, HostTraffic, ServiceConfig, TlsConfig, TrafficConfig,
+};
 use crate::config::suggest::suggest;
 use crate::model::limits::Limits;
 use crate::model::port::{PortName, ServicePort};
@@ -147,6 +149,8 @@ impl EnvironmentConfig {
         Some(Listeners {
             protocol: port.protocol,
             slots: slots(own.blue, own.green),
+            redirect: own.redirect.map(|port| (traffic.address, port).into()),
+            tls: self.traffic.tls().map(TlsConfig::resolve),
             ports: ports.collect(),
             trusted_proxies: traffic.trusted_proxies.clone(),
             ..Listeners::plain(live, preview, Limits::clone(&traffic.limits))
@@ -164,6 +168,7 @@ pub(in crate::config) fn written_at<'a>(
         Listener::Live => "live",
         Listener::Preview => "preview",
         Listener::Slot(slot) => slot.as_str(),
+        Listener::Redirect => "redirect",
     };
     let name = name.as_str();
     if let Some(port) = listen.port {

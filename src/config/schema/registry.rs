@@ -12,7 +12,7 @@ use crate::model::endpoint;
 
 by_kind! {
     /// Where images are kept.
-    pub enum RegistryConfig by default Layout {
+    pub enum RegistryConfig by default Layout(LayoutRegistry) {
         /// An OCI image layout folder.
         "layout" => Layout(layout: LayoutRegistry),
         /// Any registry that speaks the OCI distribution protocol.

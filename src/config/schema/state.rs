@@ -12,7 +12,7 @@ use crate::config::schema::{ClusterConfig, EnvironmentConfig};
 
 by_kind! {
     /// Where history, journal and lock are kept.
-    pub enum StateConfig by default Local {
+    pub enum StateConfig by default Local(LocalState) {
         /// A folder.
         "local" => Local(local: LocalState),
         /// Objects of the cluster.

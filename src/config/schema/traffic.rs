@@ -8,16 +8,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::findings::Findings;
 use crate::config::kinds::by_kind;
-use crate::config::schema::{EnvironmentConfig, HostTraffic, Marks, NginxTraffic};
+use crate::config::schema::{
+    EmbeddedTraffic, EnvironmentConfig, HostTraffic, Marks, NginxTraffic, TlsConfig,
+    check_redirects,
+};
 use crate::config::suggest::suggest;
 use crate::model::ServiceName;
 use crate::model::port::Protocol;
 
 by_kind! {
     /// How traffic comes to the services.
-    pub enum TrafficConfig by default Embedded {
+    pub enum TrafficConfig by default Embedded(HostTraffic, EmbeddedTraffic) {
         /// The agent's own router.
-        "embedded" => Embedded(host: HostTraffic),
+        "embedded" => Embedded(host: HostTraffic, embedded: EmbeddedTraffic),
         /// nginx on this machine.
         "nginx" => Nginx(host: HostTraffic, nginx: NginxTraffic),
         /// The selector of a Kubernetes Service.
@@ -175,8 +178,17 @@ impl TrafficConfig {
     #[must_use]
     pub const fn host(&self) -> Option<&HostTraffic> {
         match self {
-            Self::Embedded(host) | Self::Nginx(host, _) => Some(host),
+            Self::Embedded(host, _) | Self::Nginx(host, _) => Some(host),
             Self::Service(_) | Self::Ingress(..) | Self::Gateway(..) => None,
+        }
+    }
+
+    /// TLS of the agent's own router, where it has it.
+    #[must_use]
+    pub const fn tls(&self) -> Option<&TlsConfig> {
+        match self {
+            Self::Embedded(_, embedded) => embedded.tls.as_ref(),
+            Self::Nginx(..) | Self::Service(_) | Self::Ingress(..) | Self::Gateway(..) => None,
         }
     }
 
@@ -186,7 +198,7 @@ impl TrafficConfig {
     #[must_use]
     pub fn entry(&self, service: &ServiceName, protocol: Protocol) -> TrafficEntry {
         match self {
-            Self::Embedded(_) | Self::Nginx(..) => TrafficEntry::default(),
+            Self::Embedded(..) | Self::Nginx(..) => TrafficEntry::default(),
             Self::Service(traffic) => {
                 let entry = traffic.entries.get(service).cloned().unwrap_or_default();
                 TrafficEntry {
@@ -214,10 +226,15 @@ impl TrafficConfig {
     pub(in crate::config) fn check(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
         Self::check_engine(findings, environment);
         match &environment.traffic {
-            Self::Embedded(host) => host.check(findings, environment),
+            Self::Embedded(host, embedded) => {
+                host.check(findings, environment);
+                embedded.check(findings);
+                check_redirects(findings, environment, host, embedded.tls.is_some());
+            }
             Self::Nginx(host, nginx) => {
                 host.check(findings, environment);
                 nginx.check(findings);
+                check_redirects(findings, environment, host, false);
                 NginxTraffic::check_slot_ports(findings, environment, host);
             }
             Self::Service(traffic) => {
@@ -242,7 +259,7 @@ impl TrafficConfig {
         let is_host = environment.cluster.host().is_some();
         let path = ["traffic", "kind"];
         match &environment.traffic {
-            Self::Embedded(_) | Self::Nginx(..) if !is_host => findings.add(
+            Self::Embedded(..) | Self::Nginx(..) if !is_host => findings.add(
                 &path,
                 "a cluster has no router of shipit's own",
                 "write `traffic: {kind: service}`, or `ingress`, or `gateway`",
@@ -254,7 +271,7 @@ impl TrafficConfig {
                     "use `embedded`",
                 );
             }
-            Self::Embedded(_)
+            Self::Embedded(..)
             | Self::Nginx(..)
             | Self::Service(_)
             | Self::Ingress(..)

@@ -20,7 +20,7 @@ pub(super) const BY_ANNOTATION: &str = "use-annotation";
 pub(super) fn is_meant(traffic: &TrafficConfig) -> bool {
     match traffic {
         TrafficConfig::Ingress(_, ingress) => ingress.controller == Some(IngressController::Alb),
-        TrafficConfig::Embedded(_)
+        TrafficConfig::Embedded(..)
         | TrafficConfig::Nginx(..)
         | TrafficConfig::Service(_)
         | TrafficConfig::Gateway(..) => false,

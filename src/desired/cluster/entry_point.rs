@@ -55,7 +55,7 @@ pub(super) fn route(
         TrafficConfig::Ingress(_, ingress) => way.ingress(to, ingress),
         TrafficConfig::Gateway(_, gateway) => way.http_route(to, gateway),
         TrafficConfig::Service(service) => way.service(to, service),
-        TrafficConfig::Embedded(_) | TrafficConfig::Nginx(..) => {
+        TrafficConfig::Embedded(..) | TrafficConfig::Nginx(..) => {
             way.service(to, &ServiceTraffic::default())
         }
     };
@@ -195,7 +195,7 @@ impl Way<'_> {
         match traffic {
             TrafficConfig::Ingress(..) => slots.map(|slot| self.alias(slot)).collect(),
             TrafficConfig::Gateway(..) => slots.map(|slot| self.grant(slot)).collect(),
-            TrafficConfig::Service(_) | TrafficConfig::Embedded(_) | TrafficConfig::Nginx(..) => {
+            TrafficConfig::Service(_) | TrafficConfig::Embedded(..) | TrafficConfig::Nginx(..) => {
                 Vec::new()
             }
         }
@@ -350,7 +350,7 @@ impl Way<'_> {
             }
             TrafficConfig::Gateway(..)
             | TrafficConfig::Service(_)
-            | TrafficConfig::Embedded(_)
+            | TrafficConfig::Embedded(..)
             | TrafficConfig::Nginx(..) => false,
         }
     }
@@ -377,7 +377,7 @@ impl Way<'_> {
             TrafficConfig::Service(_)
             | TrafficConfig::Ingress(..)
             | TrafficConfig::Gateway(..)
-            | TrafficConfig::Embedded(_)
+            | TrafficConfig::Embedded(..)
             | TrafficConfig::Nginx(..) => None,
         }
     }

@@ -11,12 +11,14 @@ use http::{Extensions, HeaderMap};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode, header};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::{HttpConnector, HttpInfo};
 use hyper_util::client::legacy::{Client as HyperClient, Error as HyperError};
 use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 
 use crate::driver::check::CheckFailure;
+use crate::driver::check::shown::Shown;
 use crate::model::Host;
 use crate::model::check::HttpCheck;
 
@@ -37,8 +39,10 @@ const KEPT: usize = 1024;
 /// without an answer is a failure.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
-    pooled: HyperClient<HttpConnector, Empty<Bytes>>,
-    unpooled: HyperClient<HttpConnector, Empty<Bytes>>,
+    pooled: HyperClient<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    unpooled: HyperClient<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    /// The certificates that the listeners that are asked show.
+    shown: Arc<Shown>,
     kept: Arc<Mutex<HashSet<SocketAddr>>>,
 }
 
@@ -56,16 +60,29 @@ impl Default for Client {
     fn default() -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
+        connector.enforce_http(false);
+        let shown = Arc::new(Shown::default());
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(shown.client())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
         let builder = || HyperClient::builder(TokioExecutor::new());
         Self {
             pooled: builder().build(connector.clone()),
             unpooled: builder().pool_max_idle_per_host(0).build(connector),
+            shown,
             kept: Arc::default(),
         }
     }
 }
 
 impl Client {
+    /// Knows a listener by the certificates that it shows, in PEM, whatever its address.
+    pub fn trust(&self, chains: &[String]) {
+        self.shown.add(chains);
+    }
+
     /// One GET, read to its end. Without a host the client says that of the URL.
     pub async fn get(
         &self,

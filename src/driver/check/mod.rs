@@ -3,6 +3,7 @@
 mod http;
 mod probe;
 mod run;
+mod shown;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,9 @@ impl Checker for Checks {
         progress: Progress<'_>,
         cancel: &CancellationToken,
     ) -> Result<(), CheckFailed> {
+        for url in &target.urls {
+            self.client.trust(&url.trust);
+        }
         let hold = async {
             match check {
                 Check::Http(http) => {
@@ -63,6 +67,7 @@ impl Checker for Checks {
     }
 
     async fn probe(&self, target: ProbeTarget, stop: CancellationToken) -> ProbeReport {
+        self.client.trust(&target.trust);
         probe::probe(&self.client, target, stop).await
     }
 
@@ -82,6 +87,7 @@ impl Checker for Checks {
     }
 
     async fn answers(&self, target: &ProbeTarget) -> bool {
+        self.client.trust(&target.trust);
         probe::answers(&self.client, target).await
     }
 }

@@ -79,6 +79,7 @@ fn target(addresses: &[(&str, SocketAddr)]) -> CheckTarget {
         port: None,
         slot: Slot::Blue,
         url: format!("http://{address}"),
+        trust: Vec::new(),
     });
     CheckTarget {
         urls: urls.collect(),
@@ -200,6 +201,7 @@ async fn the_prober_counts_answers_and_failures() {
         host: None,
         service: "web".parse().expect("a name"),
         url: format!("http://{address}/"),
+        trust: Vec::new(),
         rate: 500,
         timeout: Period::from_secs(5),
     };

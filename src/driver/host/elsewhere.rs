@@ -422,6 +422,7 @@ mod tests {
             port: None,
             slot: Slot::Blue,
             url: url.to_owned(),
+            trust: Vec::new(),
         }
     }
 

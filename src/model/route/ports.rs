@@ -19,6 +19,8 @@ pub enum Listener {
     Preview,
     /// A slot's own traffic, whichever has the live one.
     Slot(Slot),
+    /// Plain HTTP that is sent on to the live listener.
+    Redirect,
 }
 
 impl fmt::Display for Listener {
@@ -27,6 +29,7 @@ impl fmt::Display for Listener {
             Self::Live => "live",
             Self::Preview => "preview",
             Self::Slot(slot) => slot.as_str(),
+            Self::Redirect => "redirect",
         })
     }
 }
@@ -113,6 +116,13 @@ pub struct ListenAddress<'a> {
 }
 
 impl ListenAddress<'_> {
+    /// Whether TLS is spoken there, where the service has it: other protocols have their own, and a
+    /// redirect is for those who do not speak it.
+    #[must_use]
+    pub fn is_secured(&self) -> bool {
+        self.protocol.is_http() && self.listener != Listener::Redirect
+    }
+
     /// Whether both lead to the same instances.
     fn means(&self, other: &Self) -> bool {
         (self.port, self.listener) == (other.port, other.listener)
@@ -128,6 +138,7 @@ impl Listeners {
         let main = live
             .map(|address| (Listener::Live, address))
             .chain([(Listener::Preview, self.preview)])
+            .chain(self.redirect.map(|address| (Listener::Redirect, address)))
             .chain(slots.map(|(slot, address)| (Listener::Slot(*slot), *address)));
         let main = main.map(|(listener, address)| ListenAddress {
             port: None,

@@ -313,7 +313,14 @@ impl Asking {
 
     fn traffic(&mut self, traffic: &TrafficConfig) {
         let host = match traffic {
-            TrafficConfig::Embedded(host) => host,
+            TrafficConfig::Embedded(host, embedded) => {
+                self.when(
+                    embedded.tls.is_some(),
+                    "traffic.tls",
+                    "showing any certificate of the machine",
+                );
+                host
+            }
             TrafficConfig::Nginx(host, _) => {
                 self.when(true, "traffic.kind", "nginx with the repository's settings");
                 host
@@ -528,6 +535,14 @@ mod tests {
                     publish,
                 ),
                 "traffic.publish",
+            ),
+            (
+                GOOD.replace(
+                    "traffic: {listeners: {web: {live: 8080, preview: 8081}}}",
+                    "traffic: {listeners: {web: {live: 8080, preview: 8081}}, tls: {certificate: \
+                     /etc/ssl/c.pem, key: /etc/shadow}}",
+                ),
+                "traffic.tls",
             ),
             (
                 with(

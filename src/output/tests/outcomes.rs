@@ -71,6 +71,7 @@ fn a_release_that_went_live_is_shown_with_its_measurement_and_where_it_answers()
             port: None,
             slot: Slot::Green,
             url: "http://127.0.0.1:8080".to_owned(),
+            trust: Vec::new(),
         }],
         probe: Some(ProbeReport {
             requests: 1204,

@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 pub struct Answer {
@@ -53,6 +55,52 @@ pub struct Seen {
     pub failures: Vec<String>,
 }
 
+/// What a load speaks.
+#[derive(Debug, Clone)]
+pub enum Speaks {
+    Http,
+    /// HTTPS with what this authority has signed, a file in PEM.
+    Https(Version, std::path::PathBuf),
+}
+
+/// Which HTTP a client offers in TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    Http1,
+    Http2,
+}
+
+impl Speaks {
+    fn scheme(&self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https(..) => "https",
+        }
+    }
+
+    fn connector(&self) -> HttpsConnector<HttpConnector> {
+        let mut roots = rustls::RootCertStore::empty();
+        if let Self::Https(_, authority) = self {
+            let pem = std::fs::read(authority).expect("an authority");
+            let authority = rustls_pki_types::pem::PemObject::from_pem_slice(&pem);
+            roots.add(authority.expect("PEM")).expect("a certificate");
+        }
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let config = rustls::ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let builder = HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_or_http();
+        match self {
+            Self::Https(Version::Http2, _) => builder.enable_http2().build(),
+            Self::Http | Self::Https(Version::Http1, _) => builder.enable_http1().build(),
+        }
+    }
+}
+
 /// A load of GETs and POSTs on kept connections, from its making until [`Load::stop`].
 pub struct Load {
     stop: Arc<AtomicBool>,
@@ -63,6 +111,11 @@ pub struct Load {
 impl Load {
     /// `clients` connections, together at most `rate` requests a second.
     pub fn start(address: &str, clients: u32, rate: u32) -> Self {
+        Self::speaking(Speaks::Http, address, clients, rate)
+    }
+
+    /// The same in another way.
+    pub fn speaking(speaks: Speaks, address: &str, clients: u32, rate: u32) -> Self {
         let (stop, count) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU64::new(0)),
@@ -78,8 +131,9 @@ impl Load {
                 let pause = Duration::from_secs(1) * clients / rate;
                 let tasks: Vec<_> = (0..clients)
                     .map(|number| {
-                        let base = format!("http://{address}");
+                        let base = format!("{}://{address}", speaks.scheme());
                         tokio::spawn(client(
+                            speaks.clone(),
                             base,
                             number,
                             pause,
@@ -116,6 +170,7 @@ impl Load {
 }
 
 async fn client(
+    speaks: Speaks,
     base: String,
     number: u32,
     pause: Duration,
@@ -125,7 +180,8 @@ async fn client(
     // A client of its own: its one connection is kept from request to request.
     let client = Client::builder(TokioExecutor::new())
         .pool_max_idle_per_host(1)
-        .build_http::<Full<Bytes>>();
+        .http2_only(matches!(speaks, Speaks::Https(Version::Http2, _)))
+        .build::<_, Full<Bytes>>(speaks.connector());
     let mut seen = Seen::default();
     let mut turn = 0_u64;
     let mut ticks = tokio::time::interval(pause);

@@ -9,6 +9,7 @@ use http::StatusCode;
 use crate::agent::router::access::entry::Line;
 use crate::agent::router::config::ListenerConfig;
 use crate::agent::router::connection::budget::Full;
+use crate::agent::router::tls::HandshakeError;
 
 /// Notes a connection that ended because of what its client sent, if it did.
 pub fn note(config: &Arc<ListenerConfig>, client: SocketAddr, error: &(dyn Error + 'static)) {
@@ -32,6 +33,17 @@ pub fn note_full(config: &Arc<ListenerConfig>, client: SocketAddr, full: Full) {
         Full::Router | Full::Streams => StatusCode::SERVICE_UNAVAILABLE,
     };
     write(config, client, status, full.to_string());
+}
+
+/// Notes a connection that got no further than its beginning.
+pub fn note_handshake(config: &Arc<ListenerConfig>, client: SocketAddr, error: &HandshakeError) {
+    let status = match error {
+        HandshakeError::Late(_) => StatusCode::REQUEST_TIMEOUT,
+        HandshakeError::Plain(_) | HandshakeError::Failed(_) | HandshakeError::Gone => {
+            StatusCode::BAD_REQUEST
+        }
+    };
+    write(config, client, status, error.to_string());
 }
 
 fn write(config: &Arc<ListenerConfig>, client: SocketAddr, status: StatusCode, error: String) {

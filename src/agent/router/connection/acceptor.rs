@@ -20,7 +20,7 @@ use crate::agent::router::connection::budget::Full;
 use crate::agent::router::connection::listen::{BACKLOG, Socket};
 use crate::agent::router::connection::serve::{self, Orders, Peer};
 use crate::agent::router::connection::turn_away::turn_away;
-use crate::agent::router::request::identity::Origin;
+use crate::agent::router::request::identity::{Origin, Scheme};
 use crate::agent::router::tcp::{self, Connection};
 
 /// How long to wait at first when the system has no file descriptor or memory for a connection, and
@@ -146,7 +146,13 @@ impl AcceptLoop {
         if !config.protocol.is_http() {
             return self.pass(&config, stream, address).await;
         }
-        let (origin, activity) = (Origin::new(address), Arc::new(Activity::default()));
+        let tls = config.tls.clone();
+        let scheme = if tls.is_some() {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        };
+        let (origin, activity) = (Origin::new(address, scheme), Arc::new(Activity::default()));
         let client = config.shared.clients.enter(origin.address());
         let limit = config.connections_of(origin.address());
         let place = config.shared.budget.place(
@@ -163,6 +169,7 @@ impl AcceptLoop {
                     local,
                     client,
                     activity,
+                    tls,
                     acceptor: self.orders.clone(),
                 };
                 let serving = serve::serve(stream, peer, Arc::clone(&self.config), place);

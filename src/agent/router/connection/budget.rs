@@ -71,7 +71,7 @@ impl Budget {
     /// What the listener has a part of.
     pub const fn side(&self, listener: Listener) -> &Side {
         match listener {
-            Listener::Live => &self.live,
+            Listener::Live | Listener::Redirect => &self.live,
             Listener::Preview | Listener::Slot(_) => &self.inside,
         }
     }

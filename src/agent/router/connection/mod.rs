@@ -3,6 +3,7 @@
 pub(in crate::agent::router) mod acceptor;
 pub(in crate::agent::router) mod activity;
 pub(in crate::agent::router) mod budget;
+pub(in crate::agent::router) mod client_stream;
 pub(in crate::agent::router) mod clients;
 pub(in crate::agent::router) mod head_watch;
 pub(in crate::agent::router) mod interim;

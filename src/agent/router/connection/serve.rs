@@ -1,4 +1,5 @@
-//! One client's connection: HTTP/1.1 or HTTP/2 without TLS, whichever the client begins with.
+//! One client's connection: HTTP/1.1 or HTTP/2, in TLS or without it, whichever the client begins
+//! with.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -18,17 +19,21 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::agent::router::Listener;
 use crate::agent::router::access::refused;
 use crate::agent::router::config::ListenerConfig;
 use crate::agent::router::connection::activity::{Activity, Follows};
 use crate::agent::router::connection::budget::Reservation;
+use crate::agent::router::connection::client_stream::ClientStream;
 use crate::agent::router::connection::clients::Client;
 use crate::agent::router::connection::pace::Pace;
 use crate::agent::router::connection::socket;
 use crate::agent::router::connection::streams::Streams;
+use crate::agent::router::connection::turn_away;
 use crate::agent::router::connection::wire::Wire;
 use crate::agent::router::request::identity::Origin;
 use crate::agent::router::request::proxy;
+use crate::agent::router::tls::{self, HandshakeError, Tls};
 
 /// How long a client may keep its connection without a request: longer than the minute of the usual
 /// load balancers, which must be the ones to close.
@@ -55,6 +60,8 @@ pub struct Peer {
     pub client: Arc<Client>,
     /// Its requests.
     pub activity: Arc<Activity>,
+    /// What it was accepted with; none in the clear.
+    pub tls: Option<Arc<Tls>>,
     /// What its listener does with it.
     pub acceptor: Orders,
 }
@@ -78,6 +85,10 @@ pub async fn serve(
     place: Reservation,
 ) {
     socket::tune(&stream);
+    let Some(stream) = begin(stream, &peer, &config.load_full()).await else {
+        return;
+    };
+
     let peer = Arc::new(peer);
     let (wire, builder) = {
         let limits = &config.load().limits;
@@ -93,10 +104,19 @@ pub async fn serve(
         let (config, peer) = (Arc::clone(&config), Arc::clone(&peer));
         move |request| {
             let serving = peer.activity.begin();
-            let handled = proxy::handle(config.load_full(), Arc::clone(&peer), request);
+            let config = config.load_full();
+            let hsts = hsts(&config, &peer);
+            let handled = proxy::handle(config, Arc::clone(&peer), request);
             let activity = Arc::clone(&peer.activity);
             async move {
                 let mut answer = handled.await.map(|body| body.during(serving));
+                if let Some(hsts) = hsts {
+                    // A service that says it itself knows better.
+                    let headers = answer.headers_mut();
+                    headers
+                        .entry(header::STRICT_TRANSPORT_SECURITY)
+                        .or_insert(hsts);
+                }
                 activity.interim.end().await;
                 // Over HTTP/2 the next request needs no telling from this one.
                 if answer.status() != StatusCode::SWITCHING_PROTOCOLS
@@ -119,6 +139,46 @@ pub async fn serve(
     if let Err(error) = ended {
         refused::note(&config.load_full(), peer.address, &*error);
     }
+}
+
+/// What the client speaks through: the connection itself, or TLS on it. None when there is nobody to
+/// speak to. Until its handshake is done a client has its place as one that does nothing, and makes
+/// room for others.
+async fn begin(
+    stream: TcpStream,
+    peer: &Peer,
+    config: &Arc<ListenerConfig>,
+) -> Option<ClientStream> {
+    let Some(tls) = &peer.tls else {
+        return Some(ClientStream::Plain(stream));
+    };
+    let secured = tls::secure(stream, tls, config.limits.header_timeout.get());
+    let secured = tokio::select! {
+        secured = secured => secured,
+        () = peer.acceptor.cut.cancelled() => return None,
+        () = peer.activity.retired() => return None,
+    };
+
+    let error = match secured {
+        Ok(stream) => return Some(stream),
+        Err(HandshakeError::Gone) => return None,
+        Err(error) => error,
+    };
+    refused::note_handshake(config, peer.address, &error);
+    if let HandshakeError::Plain(stream) = error
+        && let Some(leaving) = turn_away::wants_tls(stream)
+    {
+        leaving.await;
+    }
+    None
+}
+
+/// What the client is told about asking this host by HTTPS alone.
+fn hsts(config: &ListenerConfig, peer: &Peer) -> Option<HeaderValue> {
+    // A browser takes it for all ports of the host; a preview is not the one to say it.
+    let tls = config.tls.as_ref().filter(|_| peer.tls.is_some())?;
+    let is_live = config.listener == Listener::Live;
+    tls.hsts().filter(|_| is_live).cloned()
 }
 
 /// What a connection is told from outside.

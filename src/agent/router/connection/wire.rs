@@ -1,4 +1,4 @@
-//! A client's TCP connection, and what hyper does not watch of it: heads that do not come,
+//! A client's connection, and what hyper does not watch of it: heads that do not come,
 //! responses that are not taken, clients that have gone.
 
 use std::io;
@@ -8,11 +8,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::agent::router::connection::activity::Activity;
+use crate::agent::router::connection::client_stream::ClientStream;
 use crate::agent::router::connection::head_watch::HeadWatch;
 use crate::agent::router::connection::pace::{Pace, PaceVerdict};
 use crate::agent::router::connection::wait::Wait;
@@ -20,11 +22,13 @@ use crate::model::limits::Limits;
 
 /// The connection.
 pub struct Wire {
-    stream: TcpStream,
+    stream: ClientStream,
     activity: Arc<Activity>,
     heads: HeadWatch,
     taking: Wait,
     written: u64,
+    /// How much of what TLS had kept was known to be sent.
+    sent: u64,
     /// An interim response of which some was written.
     interim: Bytes,
     end: End,
@@ -48,7 +52,7 @@ enum End {
 
 impl Wire {
     /// A connection that was just accepted.
-    pub fn new(stream: TcpStream, limits: &Limits, activity: Arc<Activity>) -> Self {
+    pub fn new(stream: ClientStream, limits: &Limits, activity: Arc<Activity>) -> Self {
         let heads = HeadWatch::new(limits.header_timeout.get(), Arc::clone(&activity));
         Self {
             stream,
@@ -56,6 +60,7 @@ impl Wire {
             heads,
             taking: Wait::new(Pace::taking(limits), None),
             written: 0,
+            sent: 0,
             interim: Bytes::new(),
             end: End::Open,
             patience: limits.response_timeout.get(),
@@ -78,6 +83,28 @@ impl Wire {
             PaceVerdict::Fine => Ok(bytes),
             PaceVerdict::TooSlow => Err(io::ErrorKind::TimedOut.into()),
         })
+    }
+
+    /// What a flush came to. In the clear there is nothing to flush; TLS keeps some of what was
+    /// written, and a client that does not take that is as slow as any other.
+    fn flushed(
+        &mut self,
+        context: &mut Context<'_>,
+        polled: Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        let Some(sent) = self.stream.sent() else {
+            return polled;
+        };
+        let bytes = usize::try_from(sent - self.sent).unwrap_or(usize::MAX);
+        self.sent = sent;
+        if bytes > 0 && self.taking.moved(bytes) == PaceVerdict::TooSlow {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if polled.is_pending() {
+            ready!(self.taking.poll_too_slow(context));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        polled
     }
 
     /// Writes what is left of an interim response: nothing comes in between.
@@ -130,23 +157,39 @@ impl Wire {
         Ok(())
     }
 
+    fn finished(&self) -> End {
+        End::Finished {
+            written: self.written,
+            look_at: Box::pin(tokio::time::sleep(self.patience)),
+        }
+    }
+
     fn peek(&self, context: &mut Context<'_>) -> io::Result<End> {
-        let Poll::Ready(ready) = self.stream.poll_read_ready(context) else {
+        let tcp = self.stream.tcp();
+        let Poll::Ready(ready) = tcp.poll_read_ready(context) else {
             return Ok(End::Open);
         };
         ready?;
         let mut byte = [0];
-        let peeked = self.stream.poll_peek(context, &mut ReadBuf::new(&mut byte));
+        let peeked = tcp.poll_peek(context, &mut ReadBuf::new(&mut byte));
         Ok(match peeked {
             Poll::Pending => End::Open,
-            Poll::Ready(Ok(0)) => End::Finished {
-                written: self.written,
-                look_at: Box::pin(tokio::time::sleep(self.patience)),
-            },
+            Poll::Ready(Ok(0)) => self.finished(),
+            // TLS says good-bye in bytes of its own, which nobody reads now.
+            Poll::Ready(Ok(_)) if self.stream.sent().is_some() && is_half_closed(tcp) => {
+                self.finished()
+            }
             Poll::Ready(Ok(_)) => End::MoreToRead,
             Poll::Ready(Err(error)) => return Err(error),
         })
     }
+}
+
+/// Whether the other end has finished sending, whatever is still to be read.
+fn is_half_closed(stream: &TcpStream) -> bool {
+    let mut asked = [PollFd::new(stream, PollFlags::RDHUP)];
+    let now = Timespec::default();
+    matches!(poll(&mut asked, Some(&now)), Ok(1..)) && !asked[0].revents().is_empty()
 }
 
 impl AsyncRead for Wire {
@@ -183,7 +226,8 @@ impl AsyncWrite for Wire {
         if self.heads.is_http_1() {
             ready!(self.poll_interim(context))?;
         }
-        Pin::new(&mut self.stream).poll_flush(context)
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        self.flushed(context, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -99,6 +99,7 @@ pub fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::router::request::identity::Scheme;
 
     fn map(lines: &[(&str, &str)]) -> HeaderMap {
         let pair = |(name, value): &(&str, &str)| {
@@ -129,7 +130,7 @@ mod tests {
             ("expect", "100-continue"),
         ]));
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
-        let origin = Origin::new("1.2.3.4:5".parse().unwrap());
+        let origin = Origin::new("1.2.3.4:5".parse().unwrap(), Scheme::Http);
         towards_instance(
             &mut parts,
             HeaderValue::from_static("shop.test"),

@@ -23,9 +23,29 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The client, as the proxy nearest to it saw it.
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
+/// What a client spoke to the router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// HTTP in the clear.
+    Http,
+    /// HTTP in TLS.
+    Https,
+}
+
+impl Scheme {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// Whom a request comes from.
 #[derive(Debug, Clone)]
 pub struct Origin {
+    /// What it came by.
+    scheme: Scheme,
     /// The address that connected.
     address: IpAddr,
     /// The same as a header has it.
@@ -34,10 +54,11 @@ pub struct Origin {
 
 impl Origin {
     /// Of a connection.
-    pub fn new(peer: SocketAddr) -> Self {
+    pub fn new(peer: SocketAddr, scheme: Scheme) -> Self {
         let address = peer.ip().to_canonical();
         let shown = HeaderValue::from_str(&address.to_string());
         Self {
+            scheme,
             address,
             shown: shown.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
         }
@@ -57,9 +78,13 @@ impl Origin {
             remove(headers, |name| is_identity(name) || is_disguised(name));
             headers.insert(FORWARDED_FOR, self.shown.clone());
             headers.insert(REAL_IP, self.shown.clone());
-            headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+            headers.insert(FORWARDED_PROTO, self.scheme());
             headers.insert(FORWARDED_HOST, host.clone());
         }
+    }
+
+    fn scheme(&self) -> HeaderValue {
+        HeaderValue::from_static(self.scheme.as_str())
     }
 
     /// A trusted proxy's words stay where they say something, and the proxy is added to the list.
@@ -74,9 +99,7 @@ impl Origin {
         keep_or(headers, REAL_IP, is_address, || {
             HeaderValue::from_str(&client.to_string()).unwrap_or_else(|_| self.shown.clone())
         });
-        keep_or(headers, FORWARDED_PROTO, is_scheme, || {
-            HeaderValue::from_static("http")
-        });
+        keep_or(headers, FORWARDED_PROTO, is_scheme, || self.scheme());
         keep_or(
             headers,
             FORWARDED_HOST,
@@ -187,7 +210,7 @@ mod tests {
             (name, HeaderValue::from_str(value).unwrap())
         };
         let mut headers = lines.iter().map(pair).collect();
-        let origin = Origin::new(peer.parse().unwrap());
+        let origin = Origin::new(peer.parse().unwrap(), Scheme::Http);
         origin.tell(
             &mut headers,
             &HeaderValue::from_static("shop.test"),
@@ -342,7 +365,7 @@ mod tests {
         ];
         for (list, client) in cases {
             let headers = [(FORWARDED_FOR, HeaderValue::from_str(list).unwrap())];
-            let seen = Origin::new(PROXY.parse().unwrap())
+            let seen = Origin::new(PROXY.parse().unwrap(), Scheme::Http)
                 .client(&headers.into_iter().collect(), &trusted());
             assert_eq!(seen.to_string(), client, "{list}");
         }

@@ -8,6 +8,7 @@ pub(in crate::agent::router) mod hop_by_hop;
 pub(in crate::agent::router) mod host;
 pub(in crate::agent::router) mod identity;
 pub(in crate::agent::router) mod proxy;
+mod redirect;
 pub(in crate::agent::router) mod replay;
 mod trailers;
 pub(in crate::agent::router) mod upgrade;

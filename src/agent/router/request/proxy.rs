@@ -11,6 +11,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
+use crate::agent::router::Listener;
 use crate::agent::router::access::AccessEntry;
 use crate::agent::router::config::ListenerConfig;
 use crate::agent::router::connection::activity::Activity;
@@ -21,7 +22,7 @@ use crate::agent::router::request::download::{Download, Exchange};
 use crate::agent::router::request::replay::Replay;
 use crate::agent::router::request::upgrade::{self, Tunnel};
 use crate::agent::router::request::upload::{Client, Upload, UploadProgress, UploadStanding};
-use crate::agent::router::request::{framing, headers, hop_by_hop, host};
+use crate::agent::router::request::{framing, headers, hop_by_hop, host, redirect};
 use crate::agent::router::upstream::active_table::NoEndpoint;
 use crate::agent::router::upstream::pool::{Reuse, Sender};
 use crate::agent::router::upstream::{Connection, Failure, InFlight};
@@ -59,6 +60,10 @@ pub async fn handle(
         Err(refusal) => return refusal.response(id, entry),
     };
 
+    if config.listener == Listener::Redirect {
+        drop(admitted);
+        return redirect::to_live(&config, &parts.uri, &host, id, entry);
+    }
     headers::towards_instance(&mut parts, host, &peer.origin, &config.trusted, id.clone());
     let hears = hears_interim.then(|| Arc::clone(&peer.activity));
     let attempt = Attempt::new(&config, parts, upload, hears);

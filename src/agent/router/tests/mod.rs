@@ -18,4 +18,5 @@ mod strict;
 mod support;
 mod switch;
 mod tcp;
+mod tls;
 mod websocket;

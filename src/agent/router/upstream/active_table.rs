@@ -35,6 +35,7 @@ impl Resolved {
             Listener::Live => &self.live,
             Listener::Preview => &self.preview,
             Listener::Slot(slot) => self.slots.get(&slot).unwrap_or(&NONE),
+            Listener::Redirect => &NONE,
         }
     }
 }

@@ -125,6 +125,7 @@ async fn targets(
             port: None,
             slot,
             url: format!("http://{address}"),
+            trust: Vec::new(),
         }],
         ..all.clone()
     });

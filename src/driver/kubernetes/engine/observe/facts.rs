@@ -47,6 +47,8 @@ pub(super) async fn facts(
 
     Ok(Facts {
         route_files: BTreeMap::new(),
+        certificates: BTreeMap::new(),
+        unopened: BTreeMap::new(),
         unseen: Vec::new(),
         lineage: record.lineage.clone(),
         fence: record.fence,

@@ -63,6 +63,7 @@ pub(in super::super) async fn urls(
             port: None,
             slot,
             url,
+            trust: Vec::new(),
         })
     });
     Ok(join_all(asked).await.into_iter().flatten().collect())
