@@ -75,7 +75,7 @@ pub fn folders(path: &Path, mode: u32) -> io::Result<()> {
     for folder in missing.into_iter().rev() {
         match made_folder(folder, mode) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made?,
+            done => done?,
         }
     }
     if path.is_dir() || path.as_os_str().is_empty() {
@@ -89,8 +89,8 @@ pub fn folders(path: &Path, mode: u32) -> io::Result<()> {
 fn made_folder(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().mode(mode).create(path)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let made = rustix::fs::open(path, flags, Mode::empty())?;
-    give_to_owner(&made, parent(path))
+    let folder = rustix::fs::open(path, flags, Mode::empty())?;
+    give_to_owner(&folder, parent(path))
 }
 
 /// The folder that a path is in.
@@ -116,15 +116,13 @@ pub fn give_to_owner(made: &impl AsFd, folder: &Path) -> io::Result<()> {
 /// Opens a file as options say, or makes it, for its folder's owner alone. What is there already
 /// stays whose it is.
 pub fn open_or_make(path: &Path, options: &OpenOptions) -> io::Result<File> {
-    let make = options.clone().mode(0o600).create_new(true).open(path);
-    match make {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
-        made => {
-            let made = made?;
-            give_to_owner(&made, parent(path))?;
-            Ok(made)
-        }
+    let fresh = options.clone().mode(0o600).create_new(true).open(path);
+    if matches!(&fresh, Err(error) if error.kind() == io::ErrorKind::AlreadyExists) {
+        return options.open(path);
     }
+    let file = fresh?;
+    give_to_owner(&file, parent(path))?;
+    Ok(file)
 }
 
 /// Lets nobody else write in a folder of this user's: what was made with a umask that lets them is

@@ -221,7 +221,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("a port");
         let address = listener.local_addr().expect("bound");
-        let (ended, _) = tokio::join!(through_docker(address), async {
+        let (ended, ()) = tokio::join!(through_docker(address), async {
             drop(listener.accept().await.expect("it comes"));
         });
         assert!(matches!(ended, Err(Trouble::Instance(_))), "{ended:?}");
