@@ -1,4 +1,5 @@
-//! The loops that ask repositories where their refs point: one for each project that says how often.
+//! The loops that ask repositories where their refs point: one for each project that says how
+//! often.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +50,7 @@ fn told(
         Err(error) => error.to_string(),
     };
     if before != Some(error.as_str()) {
-        tracing::warn!(%project, %error, "the repository cannot be asked where its refs point");
+        tracing::warn!(%project, %error, "what moved in the repository cannot be taken");
     }
     Some(error)
 }

@@ -466,9 +466,14 @@ fn a_ref_that_moved_is_found_by_looking_and_deployed_once() {
         .run(&["jobs", "show", "2"])
         .says("a look at the repository");
     until("it is remembered", || is_seen(&second));
+
+    // What nothing is deployed on is only seen.
     server.kill();
+    server
+        .world
+        .git(&["push", "--quiet", "origin", "staging:aside"]);
     server.start();
-    until("the server answers", || server.get("/healthz").0 == 200);
+    until("it is seen", || is_seen("refs/heads/aside"));
     assert_eq!(server.jobs().len(), 2);
 }
 

@@ -13,19 +13,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::intake::{PushedRef, polled};
 use super::{DoorError, Doors};
 use crate::files;
 use crate::jobs::{Route, route};
-use crate::model::ProjectName;
 use crate::model::trigger::{Trigger, is_object_id, is_reference};
+use crate::model::{EnvironmentName, ProjectName};
 use crate::port::pause;
 use crate::port::queue::JobQuery;
 
-/// The largest file of what was seen, in bytes.
-const LARGEST: u64 = 16 << 20;
+/// The largest file of what was seen, in bytes: more than a repository may say of its refs.
+const LARGEST: u64 = 64 << 20;
+
+/// The most refs that are taken of one look, as of one push.
+const MOST: usize = 1_000;
 
 /// How many of the newest jobs are looked through for one that does the same.
 const NEWEST: usize = 1_000;
@@ -36,9 +40,12 @@ const GRACE: Duration = Duration::from_secs(15);
 /// What an earlier look saw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
+    /// Of which repository.
+    url: String,
     /// When something had moved last.
     moved: Timestamp,
-    /// The commit or the tag object that each ref pointed at.
+    /// The commit or the tag object that each ref pointed at when it was last there: one that goes
+    /// and comes back is no push.
     refs: BTreeMap<String, String>,
 }
 
@@ -51,38 +58,101 @@ struct Moved {
 }
 
 impl Seen {
-    /// What moved until a later look. A ref that is gone deploys nothing.
-    fn moved(&self, refs: &BTreeMap<String, String>) -> Vec<Moved> {
-        let moved = refs.iter();
-        let moved = moved.filter(|(name, object)| self.refs.get(*name) != Some(*object));
-        let moved = moved.map(|(name, object)| Moved {
+    /// What an environment is deployed on and moved until a later look. A ref that is gone deploys
+    /// nothing. Of several tags that are new for the same environments the newest version counts:
+    /// nobody would want those before it deployed on top.
+    fn moved(&self, refs: &BTreeMap<String, String>, routes: &[Route]) -> Vec<Moved> {
+        let mut newest: BTreeMap<Vec<EnvironmentName>, &String> = BTreeMap::new();
+        let mut moved = Vec::new();
+        let changed = refs.iter();
+        for (name, object) in changed.filter(|(name, object)| self.refs.get(*name) != Some(*object))
+        {
+            let environments = environments(name, routes);
+            if environments.is_empty() {
+                continue;
+            }
+            if is_tag(name) {
+                let best = newest.entry(environments).or_insert(name);
+                if is_newer(name, best) {
+                    *best = name;
+                }
+            } else {
+                moved.push(self.moved_to(name, object));
+            }
+        }
+        let tags = newest
+            .values()
+            .map(|name| self.moved_to(name, &refs[*name]));
+        moved.extend(tags);
+        moved.truncate(MOST);
+        moved
+    }
+
+    fn moved_to(&self, name: &str, object: &str) -> Moved {
+        Moved {
             key: format!("{name} {object} after {}", self.moved),
             pushed: PushedRef {
-                name: name.clone(),
-                new: object.clone(),
+                name: name.to_owned(),
+                new: object.to_owned(),
             },
-        });
-        moved.collect()
+        }
     }
 }
 
-/// The refs that an environment is deployed on.
-fn of_interest(refs: Vec<(String, String)>, routes: &[Route]) -> BTreeMap<String, String> {
+fn is_tag(name: &str) -> bool {
+    name.starts_with("refs/tags/")
+}
+
+/// Whether a tag is of a newer version than another one: by semver where both are one, else by
+/// their numbers and words, so that `v10` is newer than `v9`.
+fn is_newer(one: &str, other: &str) -> bool {
+    let version = |name: &str| {
+        let tag = name.trim_start_matches("refs/tags/");
+        Version::parse(tag.strip_prefix('v').unwrap_or(tag)).ok()
+    };
+    match (version(one), version(other)) {
+        (Some(one), Some(other)) => one > other,
+        _ => parts(one) > parts(other),
+    }
+}
+
+/// A name as words and numbers, in turns.
+fn parts(name: &str) -> Vec<(String, u64)> {
+    let is_digit = |c: char| c.is_ascii_digit();
+    let mut rest = name;
+    let mut parts = Vec::new();
+    while !rest.is_empty() {
+        let (word, after) = rest.split_at(rest.find(is_digit).unwrap_or(rest.len()));
+        let end = after.find(|c| !is_digit(c)).unwrap_or(after.len());
+        let (number, after) = after.split_at(end);
+        // One too long for a number is newer than all that are none.
+        let number = if number.is_empty() {
+            0
+        } else {
+            number.parse().unwrap_or(u64::MAX)
+        };
+        parts.push((word.to_owned(), number));
+        rest = after;
+    }
+    parts
+}
+
+/// The refs that can be deployed at all.
+fn of_interest(refs: Vec<(String, String)>) -> BTreeMap<String, String> {
     let mut refs: BTreeMap<String, String> = refs.into_iter().collect();
-    refs.retain(|name, object| {
-        is_reference(name) && is_object_id(object) && is_routed(name, routes)
-    });
+    refs.retain(|name, object| is_reference(name) && is_object_id(object));
     refs
 }
 
-/// Whether an environment is deployed on a ref.
-fn is_routed(name: &str, routes: &[Route]) -> bool {
+/// The environments that are deployed on a ref.
+fn environments(name: &str, routes: &[Route]) -> Vec<EnvironmentName> {
     let trigger = Trigger::Ref {
         name: name.to_owned(),
         commit: String::new(),
         by: String::new(),
     };
-    !route(&trigger, routes).is_empty()
+    let jobs = route(&trigger, routes).into_iter();
+    jobs.map(|job| job.environment).collect()
 }
 
 /// How long to wait until the next look of one that is about as often as this.
@@ -100,43 +170,49 @@ pub async fn look(doors: &Doors, project: &ProjectName) -> Result<usize, DoorErr
     let Some(configured) = doors.config.projects.get(project) else {
         return Ok(0);
     };
+    let began = Timestamp::now();
     let refs = doors.runner.refs(&configured.source.url).await?;
-    let refs = of_interest(refs, &doors.routes(project));
+    let refs = of_interest(refs);
     let file = file(&doors.config.data, project);
     let remember = |refs: BTreeMap<String, String>| {
-        let moved = Timestamp::now();
-        let seen = serde_json::to_vec(&Seen { moved, refs });
+        let (url, moved) = (configured.source.url.clone(), Timestamp::now());
+        let seen = serde_json::to_vec(&Seen { url, moved, refs });
         let written = seen.map_err(io::Error::from);
         let written = written.and_then(|seen| files::replace(&file, &seen));
         written.map_err(failed("writing", &file))
     };
 
-    let Some(seen) = read(&file).map_err(failed("reading", &file))? else {
+    let seen = read(&file).map_err(failed("reading", &file))?;
+    let Some(seen) = seen.filter(|seen| seen.url == configured.source.url) else {
         remember(refs)?;
         return Ok(0);
     };
-    if refs == seen.refs {
+    let mut all = seen.refs.clone();
+    all.extend(refs.clone());
+    if all == seen.refs {
         return Ok(0);
     }
 
-    let mut moved = seen.moved(&refs);
+    let mut moved = seen.moved(&refs, &doors.routes(project));
     if !moved.is_empty() && !configured.receivers.is_empty() {
         tokio::time::sleep(GRACE).await;
     }
-    without_jobs(doors, project, &mut moved).await?;
+    without_jobs(doors, project, &mut moved, (seen.moved, began)).await?;
     // What is stored twice, because this ends in between, is one delivery by its key.
     for one in &moved {
         polled(doors, project, &one.pushed, &one.key).await?;
     }
-    remember(refs)?;
+    remember(all)?;
     Ok(moved.len())
 }
 
-/// Leaves out those that a job is for.
+/// Leaves out those that a job is for: one for the same commit since something had moved last, the
+/// newest one of the ref for it, or any of the ref since this look began, which fetches it anyway.
 async fn without_jobs(
     doors: &Doors,
     project: &ProjectName,
     moved: &mut Vec<Moved>,
+    (before, began): (Timestamp, Timestamp),
 ) -> Result<(), DoorError> {
     let newest = JobQuery {
         last: NEWEST,
@@ -144,12 +220,23 @@ async fn without_jobs(
     };
     let jobs = doors.queue.jobs(newest).await?;
     moved.retain(|one| {
-        // Of a ref that goes back and forth the newest job says where it was last.
-        let mut of_ref = jobs.iter().filter(|job| {
+        let of_ref = jobs.iter().filter(|job| {
             job.request.lane.project == *project && job.request.reference == one.pushed.name
         });
-        let last = of_ref.find_map(|job| job.request.commit.as_ref());
-        last != Some(&one.pushed.new)
+        let mut is_newest = true;
+        for job in of_ref {
+            if job.created >= began {
+                return false;
+            }
+            let Some(commit) = &job.request.commit else {
+                continue;
+            };
+            if *commit == one.pushed.new && (is_newest || job.created >= before) {
+                return false;
+            }
+            is_newest = false;
+        }
+        true
     });
     Ok(())
 }
@@ -204,17 +291,23 @@ mod tests {
     }
 
     fn refs(of: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let owned = of
-            .iter()
-            .map(|(name, object)| ((*name).to_owned(), (*object).to_owned()));
-        of_interest(owned.collect(), &routes())
+        let owned = of.iter();
+        let owned = owned.map(|(name, object)| ((*name).to_owned(), (*object).to_owned()));
+        of_interest(owned.collect())
     }
 
     fn seen(second: i64, of: &[(&str, &str)]) -> Seen {
         Seen {
+            url: "ssh://git.test/shop.git".to_owned(),
             moved: Timestamp::from_second(second).expect("a time"),
             refs: refs(of),
         }
+    }
+
+    fn names(moved: &[Moved]) -> Vec<(&str, &str)> {
+        let names = moved.iter();
+        let names = names.map(|one| (one.pushed.name.as_str(), one.pushed.new.as_str()));
+        names.collect()
     }
 
     #[test]
@@ -227,8 +320,6 @@ mod tests {
                 ("refs/tags/v1", A),
             ],
         );
-        assert_eq!(first.refs.len(), 2, "{first:?}");
-
         let now = refs(&[
             ("refs/heads/staging", B),
             ("refs/heads/other", B),
@@ -236,24 +327,44 @@ mod tests {
             ("refs/tags/v2", B),
             ("refs/tags/v3", "no object"),
         ]);
-        let moved = first.moved(&now);
-        let names = moved
-            .iter()
-            .map(|one| (one.pushed.name.as_str(), one.pushed.new.as_str()));
-        let names: Vec<(&str, &str)> = names.collect();
-        assert_eq!(names, [("refs/heads/staging", B), ("refs/tags/v2", B)]);
+        let moved = first.moved(&now, &routes());
         assert_eq!(
-            first.moved(&refs(&[])),
-            [],
-            "one that is gone deploys nothing"
+            names(&moved),
+            [("refs/heads/staging", B), ("refs/tags/v2", B)]
         );
+        let gone = first.moved(&refs(&[]), &routes());
+        assert_eq!(gone, [], "one that is gone deploys nothing");
+    }
+
+    #[test]
+    fn what_was_there_before_a_rule_is_nobodys_push() {
+        let there = [("refs/heads/staging", A), ("refs/tags/v1", A)];
+        let before = seen(1, &there);
+        assert_eq!(before.moved(&refs(&there), &routes()), []);
+        assert_eq!(before.moved(&refs(&there), &[]), []);
+    }
+
+    #[test]
+    fn of_several_new_tags_the_newest_version_is_deployed() {
+        for (tags, newest) in [
+            (&["v9", "v10", "v2"][..], "v10"),
+            (&["v1.0.0", "v1.0.0-rc.1"], "v1.0.0"),
+            (&["v1.9.0", "v1.10.0"], "v1.10.0"),
+            (&["v2026-11", "v2026-9"], "v2026-11"),
+        ] {
+            let named: Vec<String> = tags.iter().map(|tag| format!("refs/tags/{tag}")).collect();
+            let there: Vec<(&str, &str)> = named.iter().map(|name| (name.as_str(), B)).collect();
+            let moved = seen(1, &[]).moved(&refs(&there), &routes());
+            let newest = format!("refs/tags/{newest}");
+            assert_eq!(names(&moved), [(newest.as_str(), B)]);
+        }
     }
 
     #[test]
     fn a_move_is_told_apart_from_the_same_one_before() {
         let key = |second, from, to| {
             let before = seen(second, &[("refs/heads/staging", from)]);
-            let moved = before.moved(&refs(&[("refs/heads/staging", to)]));
+            let moved = before.moved(&refs(&[("refs/heads/staging", to)]), &routes());
             moved.into_iter().next().map(|moved| moved.key)
         };
         assert_ne!(key(1, A, B), key(3, A, B), "it went back in between");
