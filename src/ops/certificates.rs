@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::agent::router::tls::examine;
+use crate::agent::router::tls::{CertificateError, examine};
 use crate::model::ServiceName;
 use crate::model::certificate::{CertificateSource, ServedCertificate, Validity};
 use crate::model::facts::Facts;
@@ -66,9 +66,17 @@ pub(in crate::ops) async fn wanted<'a>(
             if found.contains_key(&key) {
                 continue;
             }
-            let says = examine(source, now)
-                .await
-                .map_err(|error| error.to_string());
+            let says = match examine(source, now).await {
+                Ok(says) => Ok(says),
+                Err(error @ CertificateError::Denied { .. }) => Err(Unusable {
+                    reason: error.to_string(),
+                    for_agent: false,
+                }),
+                Err(error) => Err(Unusable {
+                    reason: error.to_string(),
+                    for_agent: true,
+                }),
+            };
             found.insert(key, says);
         }
     }
@@ -89,7 +97,16 @@ pub(in crate::ops) struct WantedCertificate {
     /// Where it comes from.
     pub source: CertificateSource,
     /// What it says, or why it cannot be used.
-    pub says: Result<ServedCertificate, String>,
+    pub says: Result<ServedCertificate, Unusable>,
+}
+
+/// Why a certificate cannot be used.
+#[derive(Debug)]
+pub(in crate::ops) struct Unusable {
+    /// In words, with the file.
+    pub reason: String,
+    /// Whether the agent will not be able to use it either: it may read what this user may not.
+    pub for_agent: bool,
 }
 
 impl WantedCertificate {
@@ -102,7 +119,16 @@ impl WantedCertificate {
         } = self;
         let next = match says {
             Ok(next) => next,
-            Err(reason) => {
+            Err(Unusable {
+                reason,
+                for_agent: false,
+            }) => {
+                return format!(
+                    "the certificate of {service} ({source}) is not looked at here ({reason}); the \
+                     agent does, before it opens anything"
+                );
+            }
+            Err(Unusable { reason, .. }) => {
                 return format!(
                     "the certificate of {service} ({source}) cannot be used, and the agent will \
                      refuse it: {reason}; look at `traffic.tls`"

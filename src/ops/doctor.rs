@@ -67,8 +67,8 @@ pub async fn examine(session: &Session) -> Result<Vec<CheckResult>, Error> {
     Ok(found)
 }
 
-/// Whether the certificates of listeners can be shown. Where the agent is another user's, it may read
-/// what this one may not.
+/// Whether the certificates of listeners can be shown. Where the agent is another user's, it may
+/// read what this one may not.
 async fn certificates_here(desired: &Desired) -> Vec<CheckResult> {
     let routes = desired.services.values().filter_map(|it| it.route.as_ref());
     let wanted = certificates::wanted(routes, &Facts::default(), Timestamp::now()).await;
@@ -77,11 +77,15 @@ async fn certificates_here(desired: &Desired) -> Vec<CheckResult> {
             "the certificate of {} can be used: {}",
             one.service, says.certificate
         )),
-        Err(reason) => {
+        Err(unusable) if !unusable.for_agent => ok(format!(
+            "the certificate of {} is not looked at here: {}; the agent does",
+            one.service, unusable.reason
+        )),
+        Err(unusable) => {
             let help = "look at the files that `traffic.tls` names";
             failing(
                 format!("the certificate of {} can be used", one.service),
-                &reason,
+                &unusable.reason,
                 help,
             )
         }

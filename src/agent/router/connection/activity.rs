@@ -20,6 +20,7 @@ pub struct Activity {
     left_http: AtomicBool,
     retiring: AtomicBool,
     retired: Notify,
+    finishing: Notify,
 }
 
 impl Default for Activity {
@@ -33,6 +34,7 @@ impl Default for Activity {
             left_http: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
             retired: Notify::new(),
+            finishing: Notify::new(),
         }
     }
 }
@@ -102,6 +104,16 @@ impl Activity {
             self.retired.notify_one();
         }
         asked
+    }
+
+    /// Asks the connection to end after the requests that it has.
+    pub fn finish(&self) {
+        self.finishing.notify_one();
+    }
+
+    /// Waits until the connection is asked to end after its requests.
+    pub async fn finishing(&self) {
+        self.finishing.notified().await;
     }
 
     /// Waits until the connection is asked to end, and is idle then.

@@ -106,6 +106,11 @@ pub async fn serve(
             let serving = peer.activity.begin();
             let config = config.load_full();
             let hsts = hsts(&config, &peer);
+            // Since it was accepted its listener may have been given TLS, or lost it.
+            let is_plain = config.tls.is_none() || config.listener == Listener::Redirect;
+            if is_plain == peer.tls.is_some() {
+                peer.activity.finish();
+            }
             let handled = proxy::handle(config, Arc::clone(&peer), request);
             let activity = Arc::clone(&peer.activity);
             async move {
@@ -141,8 +146,8 @@ pub async fn serve(
     }
 }
 
-/// What the client speaks through: the connection itself, or TLS on it. None when there is nobody to
-/// speak to. Until its handshake is done a client has its place as one that does nothing, and makes
+/// What the client speaks through: the connection itself, or TLS on it. None when there is nobody
+/// to speak to. Until its handshake is done a client has its place as one that does nothing, and makes
 /// room for others.
 async fn begin(
     stream: TcpStream,
@@ -214,6 +219,7 @@ async fn listen(peer: &Peer, told: Told) -> Told {
         Told::Finish => tokio::select! {
             () = peer.acceptor.finish.cancelled() => first_request(&peer.activity).await,
             () = idle(&peer.activity) => {}
+            () = peer.activity.finishing() => {}
         },
         Told::End => tokio::select! {
             () = peer.acceptor.cut.cancelled() => {}

@@ -36,6 +36,8 @@ pub fn to_live(
     if let Ok(location) = HeaderValue::try_from(location) {
         headers.insert(header::LOCATION, location);
     }
+    // A browser keeps a 308 for as long as it likes else, also when there is no TLS any more.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REQUEST_ID, id);
     response
 }

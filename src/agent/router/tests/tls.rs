@@ -82,9 +82,12 @@ impl Secured {
 }
 
 async fn is_asked(instance: &Instance) {
-    while instance.requests() == 0 {
-        tokio::task::yield_now().await;
-    }
+    let asked = async {
+        while instance.requests() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(asked).await;
 }
 
 #[tokio::test]

@@ -39,6 +39,12 @@ pub enum CertificateError {
         /// In words. Nothing of a key is in them.
         reason: String,
     },
+    /// This user may not read a file; another one may.
+    #[error("{file}: this user may not read it")]
+    Denied {
+        /// Which one.
+        file: String,
+    },
     /// They are of two keys.
     #[error("{key} is not the key of {certificate}")]
     OtherKey {

@@ -2,6 +2,7 @@
 //! leaves the one before in use.
 
 use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -126,7 +127,12 @@ fn stamps(files: &CertificateFiles) -> Result<[Stamp; 2], CertificateError> {
 }
 
 fn content(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    files::read(path, LARGEST).map_err(|error| of(path, &error.to_string()))
+    files::read(path, LARGEST).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => CertificateError::Denied {
+            file: path.display().to_string(),
+        },
+        _ => of(path, &error.to_string()),
+    })
 }
 
 fn of(path: &Path, reason: &str) -> CertificateError {
@@ -143,6 +149,8 @@ fn certificates_of(pem: &[u8]) -> String {
     let text = String::from_utf8_lossy(pem);
     let blocks = text.split(BEGIN).skip(1);
     let blocks = blocks.filter_map(|rest| Some(rest.split_once(END)?.0));
+    // Between lines of a certificate there is nothing else, and least of all a key.
+    let blocks = blocks.filter(|inside| !inside.contains('-'));
     let each = blocks.flat_map(|inside| [BEGIN, inside, END, "\n"]);
     each.collect()
 }
