@@ -31,7 +31,9 @@ use std::os::unix::fs::{
 };
 use std::path::Path;
 
-use rustix::fs::{Gid, Mode, OFlags, Uid, fchown};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::fs::{fchown, fstat, statat};
+use rustix::io::Errno;
 
 use tempfile::NamedTempFile;
 
@@ -52,7 +54,7 @@ pub fn replace_with(
     let folder = parent(path);
     folders(folder, 0o755)?;
     let mut beside = NamedTempFile::new_in(folder)?;
-    give_to_owner(beside.as_file(), folder)?;
+    give_to_owner(beside.as_file(), beside.path())?;
     write(beside.as_file_mut())?;
     beside.as_file().sync_all()?;
     beside.persist(path).map_err(|error| error.error)?;
@@ -90,7 +92,12 @@ fn made_folder(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().mode(mode).create(path)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = rustix::fs::open(path, flags, Mode::empty())?;
-    give_to_owner(&folder, parent(path))
+    // What is not empty is not what was made.
+    let is_empty = removal::names(&folder)?.is_empty();
+    if is_empty {
+        give_to_owner(&folder, path)?;
+    }
+    Ok(())
 }
 
 /// The folder that a path is in.
@@ -99,18 +106,40 @@ fn parent(path: &Path) -> &Path {
     parent.unwrap_or(Path::new("."))
 }
 
-/// Gives what was just made to the owner of the folder that it is in. Root works in other users'
-/// folders (`sudo`, a build container): who has the folder could not even read it else.
-pub fn give_to_owner(made: &impl AsFd, folder: &Path) -> io::Result<()> {
+/// Whom the kernel names in the place of a user that a user namespace does not know
+/// (`/proc/sys/kernel/overflowuid`).
+const UNMAPPED: u32 = 65_534;
+
+/// Gives what was just made at a path to the owner of the folder that it is in. Root works in other
+/// users' folders (`sudo`, a build container): who has the folder could not even read it else. That
+/// user may change what the path leads through: only what is certainly in that folder is given.
+pub fn give_to_owner(made: &impl AsFd, path: &Path) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let owner = fs::metadata(folder)?;
-    if owner.uid() == 0 {
+    let Some(name) = path.file_name() else {
+        return Ok(());
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(parent(path), flags, Mode::empty())?;
+    let owner = fstat(&folder)?;
+    if [0, UNMAPPED].contains(&owner.st_uid) {
         return Ok(());
     }
-    let (user, group) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
-    Ok(fchown(made, Some(user), Some(group))?)
+    let (own, there) = (
+        fstat(made)?,
+        statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW),
+    );
+    let is_there = there.is_ok_and(|it| (it.st_dev, it.st_ino) == (own.st_dev, own.st_ino));
+    if !is_there {
+        return Ok(());
+    }
+    let (user, group) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
+    match fchown(made, Some(user), Some(group)) {
+        // Root without the right to, and file systems without owners: it stays root's.
+        Err(Errno::PERM | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
+        given => Ok(given?),
+    }
 }
 
 /// Opens a file as options say, or makes it, for its folder's owner alone. What is there already
@@ -118,10 +147,11 @@ pub fn give_to_owner(made: &impl AsFd, folder: &Path) -> io::Result<()> {
 pub fn open_or_make(path: &Path, options: &OpenOptions) -> io::Result<File> {
     let fresh = options.clone().mode(0o600).create_new(true).open(path);
     if matches!(&fresh, Err(error) if error.kind() == io::ErrorKind::AlreadyExists) {
-        return options.open(path);
+        // It may go away at this moment.
+        return options.clone().mode(0o600).create(true).open(path);
     }
     let file = fresh?;
-    give_to_owner(&file, parent(path))?;
+    give_to_owner(&file, path)?;
     Ok(file)
 }
 

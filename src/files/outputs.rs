@@ -32,9 +32,11 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(there) if there.is_file() => {
             let real = path.canonicalize()?;
-            files::replace(&real, content)?;
             // Who could read it may go on.
-            fs::set_permissions(&real, there.permissions())
+            files::replace_with(&real, |file| {
+                file.set_permissions(there.permissions())?;
+                file.write_all(content)
+            })
         }
         Ok(there) if !there.is_dir() => {
             let mut stream = OpenOptions::new().write(true).open(path)?;

@@ -149,7 +149,7 @@ pub(super) fn write(layout: &Path, digest: &Digest, document: &[u8]) -> Result<(
 fn place(layout: &Path, digest: &Digest, mut from: impl Read) -> Result<(), RegistryError> {
     let (folder, target) = (folder(layout), path(layout, digest));
     let mut beside = tempfile::NamedTempFile::new_in(&folder).map_err(io("writing in", &folder))?;
-    files::give_to_owner(beside.as_file(), &folder).map_err(io("writing in", &folder))?;
+    files::give_to_owner(beside.as_file(), beside.path()).map_err(io("writing in", &folder))?;
     let mut hasher = Sha256::new();
     let mut tee = Tee {
         file: beside.as_file_mut(),
