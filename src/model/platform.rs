@@ -142,18 +142,20 @@ impl Platform {
     }
 }
 
-/// The images of an index, by the platform that each is for.
+/// The images of an index, by the platform that each is for. One that is alone and says none is
+/// taken for this machine's: its own configuration says what it is for.
 pub fn images(index: &Value) -> impl Iterator<Item = (Platform, Digest)> {
-    index["manifests"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| {
-            let platform = &entry["platform"];
-            let (os, architecture) = (platform["os"].as_str()?, platform["architecture"].as_str()?);
-            let platform = Platform::new(os, architecture, platform["variant"].as_str());
-            Some((platform, entry["digest"].as_str()?.parse().ok()?))
-        })
+    let entries = index["manifests"].as_array();
+    let is_alone = entries.is_some_and(|entries| entries.len() == 1);
+    entries.into_iter().flatten().filter_map(move |entry| {
+        let platform = &entry["platform"];
+        if is_alone && platform.is_null() {
+            return Some((Platform::own(), entry["digest"].as_str()?.parse().ok()?));
+        }
+        let (os, architecture) = (platform["os"].as_str()?, platform["architecture"].as_str()?);
+        let platform = Platform::new(os, architecture, platform["variant"].as_str());
+        Some((platform, entry["digest"].as_str()?.parse().ok()?))
+    })
 }
 
 impl FromStr for Platform {
@@ -224,6 +226,21 @@ mod tests {
 
     fn platform(text: &str) -> Platform {
         text.parse().expect(text)
+    }
+
+    #[test]
+    fn an_image_that_is_alone_need_not_say_what_it_is_for() {
+        let digest = Digest::of(b"x");
+        let found = |entries: Value| -> Vec<(Platform, Digest)> {
+            images(&serde_json::json!({"manifests": entries})).collect()
+        };
+        let silent = serde_json::json!({"digest": digest});
+        let alone = found(serde_json::json!([silent]));
+        assert_eq!(alone, [(Platform::own(), digest.clone())]);
+        assert_eq!(found(serde_json::json!([silent, silent])), []);
+        let other = serde_json::json!({"os": "linux", "architecture": "s390x"});
+        let other = serde_json::json!([{"digest": digest, "platform": other}]);
+        assert_eq!(found(other), [(platform("linux/s390x"), digest)]);
     }
 
     #[test]

@@ -423,6 +423,14 @@ impl Remote {
         manifest: &Value,
     ) -> Result<BaseImage, RegistryError> {
         let name = image.whole();
+        if manifest["manifests"].is_array() {
+            return Err(malformed(&name, &"it is an index in an index"));
+        }
+        if manifest["schemaVersion"] == 1 {
+            let reason = "it is a manifest of schema 1, which Docker wrote before 1.10: push it \
+                          again with a newer one";
+            return Err(malformed(&name, &reason));
+        }
         let config = blob(&manifest["config"])?;
         if config.size > CONFIG_LIMIT {
             return Err(malformed(&name, &"its configuration is too large"));

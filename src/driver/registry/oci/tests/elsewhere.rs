@@ -74,6 +74,41 @@ async fn a_registry_that_says_no_digest_is_asked_for_the_manifest() {
 }
 
 #[tokio::test]
+async fn a_registry_that_knows_no_head_is_asked_for_the_manifest() {
+    let server = Server::new(|head, _| match (&head.method, head.uri.path()) {
+        (&http::Method::HEAD, _) => said(StatusCode::METHOD_NOT_ALLOWED, ""),
+        (_, "/v2/acme/web/manifests/1") => said(StatusCode::OK, BODY),
+        _ => said(StatusCode::OK, ""),
+    })
+    .await;
+    let found = remote(None, &[]).resolve(&name(&server, "1")).await;
+    assert_eq!(found.expect("a digest"), Digest::of(BODY));
+}
+
+#[tokio::test]
+async fn a_manifest_of_another_time_is_told_by_what_it_is() {
+    let nested = json!({"schemaVersion": 2, "manifests": []}).to_string();
+    let old = json!({"schemaVersion": 1, "fsLayers": []}).to_string();
+    for (inner, words) in [
+        (nested, "an index in an index"),
+        (old, "a manifest of schema 1"),
+    ] {
+        let digest = Digest::of(inner.as_bytes());
+        let entries = json!([{"digest": digest, "size": inner.len()}]);
+        let outer = json!({"schemaVersion": 2, "manifests": entries}).to_string();
+        let server = Server::new(move |head, _| match head.uri.path() {
+            "/v2/acme/web/manifests/1" => said(StatusCode::OK, outer.clone()),
+            path if path.ends_with(digest.hex()) => said(StatusCode::OK, inner.clone()),
+            _ => said(StatusCode::OK, ""),
+        })
+        .await;
+        let image = name(&server, "1").to_string().parse().expect("a reference");
+        let error = remote(None, &[]).base(&image, &[]).await.expect_err(words);
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_said_of_another_image_is_not_believed() {
     let server = one_image(Some(Digest::of(b"another").to_string())).await;
     let remote = remote(None, &[]);
