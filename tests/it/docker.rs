@@ -223,7 +223,7 @@ fn what_a_container_may_use_is_what_it_gets() {
 #[test]
 fn what_listens_for_its_own_container_alone_never_gets_traffic() {
     let Some(mut world) = world() else { return };
-    let health = "{interval: 100ms, start_within: 10s}".to_owned();
+    let health = "{interval: 100ms, start_within: 20s}".to_owned();
     world.service.insert("health".to_owned(), health);
     world.apply().code(0);
     assert_eq!(world.get(), "v1");

@@ -252,7 +252,12 @@ fn units_outlive_their_agent_and_what_nobody_knows_is_removed() {
         });
         let status = world.status();
         let instance = &status["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0];
-        assert_eq!(instance["last_exit"], "signal 9 (SIGKILL)");
+        // Somebody else may have been quicker at the first port that was chosen for the next one.
+        let exit = instance["last_exit"].as_str().unwrap_or_default();
+        assert!(
+            exit == "signal 9 (SIGKILL)" || exit.contains("was taken by a process"),
+            "{exit}"
+        );
         world
             .run(&["destroy", "--env", "staging", "--auto-approve"])
             .code(0);

@@ -25,7 +25,7 @@ use crate::model::{Host, Period};
 pub(super) const LATE: Duration = Duration::from_millis(200);
 
 /// How long Docker may take to find that nobody takes a connection in a container.
-const AT_ONCE: Duration = Duration::from_millis(300);
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// How much of a body is read, in bytes; checks read as much of theirs.
 const BODY_LIMIT: usize = 1 << 20;

@@ -70,8 +70,8 @@ pub struct ServiceConfig {
     /// The argument vector, instead of the image's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
-    /// How long an instance has to stop after it was asked to: by SIGTERM, or on a host by the signal
-    /// that its image names (`STOPSIGNAL`).
+    /// How long an instance has to stop after it was asked to: by SIGTERM, or on a host by the
+    /// signal that its image names (`STOPSIGNAL`).
     #[serde(default = "ten_seconds")]
     pub stop_grace: Period,
     /// `kubernetes`: the service's own manifests, instead of those that shipit makes.

@@ -32,7 +32,7 @@ pub(super) fn reason(key: &str) -> &'static str {
         "configs" => "`files:` gives a service texts of the project",
         "logging" => "`shipit logs` reads what is printed",
         "tmpfs" | "shm_size" => "a container writes into its own layer",
-        "stop_signal" => "an instance is stopped with SIGTERM",
+        "stop_signal" => "an instance is asked to end by its image's STOPSIGNAL, or SIGTERM",
         "develop" => "nothing is watched here: `shipit apply` builds what has changed",
         _ => "nothing here answers to it",
     }

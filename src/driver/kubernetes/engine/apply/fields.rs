@@ -49,8 +49,8 @@ pub(super) fn leave_out(body: &mut Value, found: &[(String, String)]) -> bool {
     taken.count() > 0
 }
 
-/// Takes a field out of a manifest, and gives what it was; none when it is not there. The path is written as the server
-/// writes it: `.spec.template.spec.containers[name="web"].image`.
+/// Takes a field out of a manifest, and gives what it was; none when it is not there. The path is
+/// written as the server writes it: `.spec.template.spec.containers[name="web"].image`.
 pub(super) fn take_out(body: &mut Value, path: &str) -> Option<Value> {
     if let Some(rest) = path.strip_prefix('.') {
         let map = body.as_object_mut()?;
