@@ -185,13 +185,19 @@ fn hear(from: &mut impl BufRead, under_way: &mut UnderWay) -> io::Result<()> {
 
 /// Ends a program with all that it has started.
 fn end(mark: &Mark, process: Option<Process>) {
-    if let Some(process) = process {
-        // The number of a group is nobody else's as long as the group has a process.
-        let is_its_own =
-            look(process.pid).is_ok_and(|now| now.is_none_or(|now| now == process.started));
-        if is_its_own {
-            kill_group(process.pid, Signal::KILL);
+    let Some(process) = process else {
+        // Who was to say which process it is was killed before it could.
+        for leader in mark.leaders() {
+            kill_group(leader.as_raw_nonzero().get().unsigned_abs(), Signal::KILL);
         }
+        return mark.end();
+    };
+
+    // The number of a group is nobody else's as long as the group has a process.
+    let is_its_own =
+        look(process.pid).is_ok_and(|now| now.is_none_or(|now| now == process.started));
+    if is_its_own {
+        kill_group(process.pid, Signal::KILL);
     }
     mark.end();
 }
@@ -218,6 +224,34 @@ mod tests {
             ("e".to_owned(), None),
         ];
         assert_eq!(under_way, UnderWay::from(left));
+    }
+
+    #[test]
+    fn a_program_that_was_only_about_to_start_ends_with_what_has_left_its_variables() {
+        let mark = Mark::random();
+        let mut shell = Command::new("sh")
+            .args(["-c", "env -i sleep 600 & echo $!; wait"])
+            .env(super::super::marked::VARIABLE, mark.word())
+            .process_group(0)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut said = io::BufReader::new(shell.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        said.read_line(&mut line).expect("it says a number");
+        let words = format!("/proc/{}/cmdline", line.trim());
+        let words = || std::fs::read(&words).unwrap_or_default();
+        while !words().starts_with(b"sleep") {
+            std::thread::yield_now();
+        }
+
+        end(&mark, None);
+        shell.wait().expect("it has ended");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while !words().is_empty() {
+            assert!(std::time::Instant::now() < deadline, "it goes on");
+            std::thread::yield_now();
+        }
     }
 
     #[test]

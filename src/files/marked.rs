@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, getpgid, pidfd_open, pidfd_send_signal};
 
 use super::read;
 
@@ -72,6 +72,18 @@ impl Mark {
     pub fn is_had(&self) -> bool {
         let entry = format!("{VARIABLE}={}", self.0);
         processes().any(|pid| has(pid, entry.as_bytes()))
+    }
+
+    /// Those that have it and are the first of a group. In the group may be what has left its
+    /// variables behind.
+    #[must_use]
+    pub fn leaders(&self) -> Vec<Pid> {
+        let entry = format!("{VARIABLE}={}", self.0);
+        let leads = |pid: &Pid| getpgid(Some(*pid)).is_ok_and(|group| group == *pid);
+        processes()
+            .filter(leads)
+            .filter(|pid| has(*pid, entry.as_bytes()))
+            .collect()
     }
 
     /// Ends all that have it, and what they start meanwhile.
