@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal, getpgid, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::read;
 
@@ -79,10 +79,9 @@ impl Mark {
     #[must_use]
     pub fn leaders(&self) -> Vec<Pid> {
         let entry = format!("{VARIABLE}={}", self.0);
-        let leads = |pid: &Pid| getpgid(Some(*pid)).is_ok_and(|group| group == *pid);
         processes()
-            .filter(leads)
             .filter(|pid| has(*pid, entry.as_bytes()))
+            .filter(|pid| group(*pid) == Some(pid.as_raw_nonzero().get()))
             .collect()
     }
 
@@ -102,6 +101,13 @@ fn processes() -> impl Iterator<Item = Pid> {
         let number: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
         Pid::from_raw(number)
     })
+}
+
+/// The group of a process (`proc_pid_stat(5)`): nought for one that is none of this namespace's.
+fn group(pid: Pid) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(2)?.parse().ok()
 }
 
 /// Whether a process was started with this in its environment. One that has ended has none.
