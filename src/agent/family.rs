@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
+use crate::files::process::fields;
+
 /// A process' place among the others (`proc_pid_stat(5)`).
 #[derive(Debug, Clone, Copy)]
 struct Kin {
@@ -15,7 +17,7 @@ struct Kin {
 
 impl Kin {
     fn of(pid: u32, stat: &str) -> Option<Self> {
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(1);
+        let mut fields = fields(stat)?.skip(1);
         let mut next = || fields.next()?.parse().ok();
         Some(Self {
             pid,

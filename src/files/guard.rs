@@ -205,8 +205,10 @@ fn end(mark: &Mark, process: Option<Process>) {
 #[cfg(test)]
 mod tests {
     use std::process::Command;
+    use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::files::marked::VARIABLE;
 
     #[test]
     fn what_has_ended_is_not_under_way_and_nonsense_is_nothing() {
@@ -231,7 +233,7 @@ mod tests {
         let mark = Mark::random();
         let mut shell = Command::new("sh")
             .args(["-c", "env -i sleep 600 & echo $!; wait"])
-            .env(super::super::marked::VARIABLE, mark.word())
+            .env(VARIABLE, mark.word())
             .process_group(0)
             .stdout(Stdio::piped())
             .spawn()
@@ -247,9 +249,9 @@ mod tests {
 
         end(&mark, None);
         shell.wait().expect("it has ended");
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while !words().is_empty() {
-            assert!(std::time::Instant::now() < deadline, "it goes on");
+            assert!(Instant::now() < deadline, "it goes on");
             std::thread::yield_now();
         }
     }

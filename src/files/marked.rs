@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::process::fields;
 use super::read;
 
 /// The variable that has the word.
@@ -70,19 +71,21 @@ impl Mark {
     /// Whether any process has it.
     #[must_use]
     pub fn is_had(&self) -> bool {
-        let entry = format!("{VARIABLE}={}", self.0);
-        processes().any(|pid| has(pid, entry.as_bytes()))
+        self.holders().next().is_some()
     }
 
     /// Those that have it and are the first of a group. In the group may be what has left its
     /// variables behind.
     #[must_use]
     pub fn leaders(&self) -> Vec<Pid> {
+        let leads = |pid: &Pid| group(*pid) == Some(pid.as_raw_nonzero().get());
+        self.holders().filter(leads).collect()
+    }
+
+    /// The processes that have it.
+    fn holders(&self) -> impl Iterator<Item = Pid> {
         let entry = format!("{VARIABLE}={}", self.0);
-        processes()
-            .filter(|pid| has(*pid, entry.as_bytes()))
-            .filter(|pid| group(*pid) == Some(pid.as_raw_nonzero().get()))
-            .collect()
+        processes().filter(move |pid| has(*pid, entry.as_bytes()))
     }
 
     /// Ends all that have it, and what they start meanwhile.
@@ -106,8 +109,7 @@ fn processes() -> impl Iterator<Item = Pid> {
 /// The group of a process (`proc_pid_stat(5)`): nought for one that is none of this namespace's.
 fn group(pid: Pid) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(2)?.parse().ok()
+    fields(&stat)?.nth(2)?.parse().ok()
 }
 
 /// Whether a process was started with this in its environment. One that has ended has none.

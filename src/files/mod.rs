@@ -69,32 +69,25 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 /// Makes a folder and those above it that are not there, with this mode at the most, whatever the
 /// umask allows.
 pub fn folders(path: &Path, mode: u32) -> io::Result<()> {
-    let missing = path.ancestors().take_while(|folder| {
-        let is_named = !folder.as_os_str().is_empty();
-        is_named && !folder.exists()
-    });
-    let missing: Vec<&Path> = missing.collect();
-    for folder in missing.into_iter().rev() {
-        match made_folder(folder, mode) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            done => done?,
-        }
+    let mut done = made_folder(path, mode);
+    if matches!(&done, Err(error) if error.kind() == io::ErrorKind::NotFound) {
+        folders(parent(path), mode)?;
+        done = made_folder(path, mode);
     }
-    if path.is_dir() || path.as_os_str().is_empty() {
-        return Ok(());
-    }
-    // Something else is in its place, and the system has the word for it.
-    DirBuilder::new().recursive(true).mode(mode).create(path)
+    if path.is_dir() { Ok(()) } else { done }
 }
 
 /// Makes a folder, which is its parent's owner's.
 fn made_folder(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().mode(mode).create(path)?;
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = rustix::fs::open(path, flags, Mode::empty())?;
     // What is not empty is not what was made.
-    let is_empty = removal::names(&folder)?.is_empty();
-    if is_empty {
+    if removal::names(&folder)?.is_empty() {
         give_to_owner(&folder, path)?;
     }
     Ok(())

@@ -74,9 +74,15 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == ErrorKind::NotFound || number == Some(Errno::SRCH.raw_os_error())
 }
 
+/// The fields of `/proc/PID/stat` from the third on: the state, the parent, the group, the session.
+/// The second is the name in parentheses, and may itself contain blanks and parentheses.
+#[must_use]
+pub fn fields(stat: &str) -> Option<std::str::SplitWhitespace<'_>> {
+    Some(stat.rsplit_once(')')?.1.split_whitespace())
+}
+
 fn start_time(stat: &str) -> Option<u64> {
-    // The second field is the name in parentheses, and may itself contain blanks and parentheses.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let mut fields = fields(stat)?;
     let state = fields.next()?;
     let ticks = fields.nth(18)?.parse().ok()?;
     (!matches!(state, "Z" | "X")).then_some(ticks)
