@@ -198,8 +198,12 @@ async fn connect(address: SocketAddr) -> Result<(), Trouble> {
 
 /// Whether a service in a container of Docker's takes connections at a port of this machine. What
 /// listens there is Docker's own, and takes them for every container; where nobody listens inside,
-/// it ends them at once.
-pub(super) async fn through_docker(address: SocketAddr) -> Result<(), Trouble> {
+/// it ends them at once. It may take this long to be connected.
+pub(super) async fn through_docker(address: SocketAddr, within: Duration) -> Result<(), Trouble> {
+    in_time(within + AT_ONCE, is_taken(address)).await
+}
+
+async fn is_taken(address: SocketAddr) -> Result<(), Trouble> {
     let mut stream = TcpStream::connect(address).await?;
     let mut first = [0];
     let read = tokio::time::timeout(AT_ONCE, stream.read(&mut first)).await;
@@ -221,16 +225,16 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("a port");
         let address = listener.local_addr().expect("bound");
-        let (ended, ()) = tokio::join!(through_docker(address), async {
+        let (ended, ()) = tokio::join!(is_taken(address), async {
             drop(listener.accept().await.expect("it comes"));
         });
         assert!(matches!(ended, Err(Trouble::Instance(_))), "{ended:?}");
 
-        let (held, stream) = tokio::join!(through_docker(address), listener.accept());
+        let (held, stream) = tokio::join!(is_taken(address), listener.accept());
         assert_eq!(held, Ok(()));
         drop(stream);
         drop(listener);
-        assert!(through_docker(address).await.is_err(), "nobody is there");
+        assert!(is_taken(address).await.is_err(), "nobody is there");
     }
 
     #[test]

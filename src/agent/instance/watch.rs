@@ -189,13 +189,14 @@ impl Instance {
                 Err(trouble) => return Round::Answer(Err(trouble)),
             }
         }
+        let health = &self.spec.workload.health;
         for address in &watched.through {
-            if let Err(trouble) = through_docker(*address).await {
+            if let Err(trouble) = through_docker(*address, health.timeout.get()).await {
                 let inside = self.inside(watched, *address);
                 return Round::Answer(Err(inside.map_or(trouble, Trouble::Instance)));
             }
         }
-        let question = Question::readiness(&self.spec.workload.health);
+        let question = Question::readiness(health);
         if !question.asks(watched.address) {
             tokio::time::sleep_until(watched.since + STAYS_UP).await;
         }

@@ -403,16 +403,13 @@ impl Runtime for DockerRuntime {
         {
             let names = found.names.unwrap_or_default();
             let mut names = names.iter().map(|name| name.trim_start_matches('/'));
+            let labels = found.labels.unwrap_or_default();
             // An image that somebody makes of a container has its labels, and what is started
             // from that is theirs.
-            let labels = found.labels.unwrap_or_default();
-            let Some(made) = labels
-                .get(NAME)
-                .filter(|made| names.any(|name| name == *made))
-            else {
-                continue;
-            };
-            if let (false, Some(id)) = (known.contains(made), found.id) {
+            let made = labels.get(NAME);
+            let made = made.filter(|made| names.any(|name| name == *made));
+            let is_stray = made.is_some_and(|made| !known.contains(made));
+            if let (true, Some(id)) = (is_stray, found.id) {
                 remove(docker, &id).await;
             }
         }
@@ -434,7 +431,8 @@ impl Runtime for DockerRuntime {
             let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
             prepared.retain(|_, since| since.elapsed() < SOON);
             let kept = used.iter().chain(prepared.keys());
-            kept.map(|image| local_name(directory, image)).collect()
+            kept.map(|image| format!("{local}:{}", image.hex()))
+                .collect()
         };
         // One image may have other names, too, which are somebody else's.
         let ours = |name: &String| {

@@ -122,14 +122,30 @@ impl DockerContainer {
             (_, None) => "its container is gone".to_owned(),
         }
     }
+
+    /// Sends it this signal, or the one by which its image ends.
+    fn signal(&self, signal: Option<&'static str>) {
+        let (docker, name) = (self.docker.clone(), self.name.clone());
+        tokio::spawn(async move {
+            let signal = match signal {
+                Some(signal) => signal.to_owned(),
+                None => stop_signal(&docker, &name).await,
+            };
+            let options = KillContainerOptionsBuilder::default()
+                .signal(&signal)
+                .build();
+            // It may have ended meanwhile.
+            let _ = docker.kill_container(&name, Some(options)).await;
+        });
+    }
 }
 
-/// Signals a container, which may have ended meanwhile.
-async fn signal(docker: &Docker, name: &str, signal: &str) {
-    let options = KillContainerOptionsBuilder::default()
-        .signal(signal)
-        .build();
-    let _ = docker.kill_container(name, Some(options)).await;
+/// The signal by which a container's image says that it ends.
+async fn stop_signal(docker: &Docker, name: &str) -> String {
+    let found = docker.inspect_container(name, None).await.ok();
+    let said = found.and_then(|found| found.config?.stop_signal);
+    let said = said.filter(|signal| !signal.is_empty());
+    said.unwrap_or_else(|| "SIGTERM".to_owned())
 }
 
 #[async_trait]
@@ -167,19 +183,12 @@ impl Running for DockerContainer {
 
     /// By the signal that the engine knows of the image.
     fn terminate(&self, _: Signal) {
-        let (docker, name) = (self.docker.clone(), self.name.clone());
-        tokio::spawn(async move {
-            let found = docker.inspect_container(&name, None).await.ok();
-            let said = found.and_then(|found| found.config?.stop_signal);
-            let said = said.filter(|signal| !signal.is_empty());
-            signal(&docker, &name, said.as_deref().unwrap_or("SIGTERM")).await;
-        });
+        self.signal(None);
     }
 
     fn kill(&self) {
         if self.reason.is_none() {
-            let (docker, name) = (self.docker.clone(), self.name.clone());
-            tokio::spawn(async move { signal(&docker, &name, "SIGKILL").await });
+            self.signal(Some("SIGKILL"));
         }
     }
 }
