@@ -66,18 +66,7 @@ pub(in crate::ops) async fn wanted<'a>(
             if found.contains_key(&key) {
                 continue;
             }
-            let says = match examine(source, now).await {
-                Ok(says) => Ok(says),
-                Err(error @ CertificateError::Denied { .. }) => Err(Unusable {
-                    reason: error.to_string(),
-                    for_agent: false,
-                }),
-                Err(error) => Err(Unusable {
-                    reason: error.to_string(),
-                    for_agent: true,
-                }),
-            };
-            found.insert(key, says);
+            found.insert(key, examine(source, now).await);
         }
     }
 
@@ -96,17 +85,8 @@ pub(in crate::ops) struct WantedCertificate {
     pub service: ServiceName,
     /// Where it comes from.
     pub source: CertificateSource,
-    /// What it says, or why it cannot be used.
-    pub says: Result<ServedCertificate, Unusable>,
-}
-
-/// Why a certificate cannot be used.
-#[derive(Debug)]
-pub(in crate::ops) struct Unusable {
-    /// In words, with the file.
-    pub reason: String,
-    /// Whether the agent will not be able to use it either: it may read what this user may not.
-    pub for_agent: bool,
+    /// What it says, or why it cannot be used. What this user may not read, the agent may.
+    pub says: Result<ServedCertificate, CertificateError>,
 }
 
 impl WantedCertificate {
@@ -119,16 +99,13 @@ impl WantedCertificate {
         } = self;
         let next = match says {
             Ok(next) => next,
-            Err(Unusable {
-                reason,
-                for_agent: false,
-            }) => {
+            Err(denied @ CertificateError::Denied { .. }) => {
                 return format!(
-                    "the certificate of {service} ({source}) is not looked at here ({reason}); the \
+                    "the certificate of {service} ({source}) is not looked at here ({denied}); the \
                      agent does, before it opens anything"
                 );
             }
-            Err(Unusable { reason, .. }) => {
+            Err(reason) => {
                 return format!(
                     "the certificate of {service} ({source}) cannot be used, and the agent will \
                      refuse it: {reason}; look at `traffic.tls`"

@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use crate::agent::launch::why_on_disk;
+use crate::agent::router::tls::CertificateError;
 use crate::agent::runtime::container;
 use crate::agent::runtime::systemd::{self, Unavailable};
 use crate::config::schema::{EnvironmentConfig, HostCluster, Runtime, StateConfig};
@@ -77,15 +78,15 @@ async fn certificates_here(desired: &Desired) -> Vec<CheckResult> {
             "the certificate of {} can be used: {}",
             one.service, says.certificate
         )),
-        Err(unusable) if !unusable.for_agent => ok(format!(
-            "the certificate of {} is not looked at here: {}; the agent does",
-            one.service, unusable.reason
+        Err(denied @ CertificateError::Denied { .. }) => ok(format!(
+            "the certificate of {} is not looked at here: {denied}; the agent does",
+            one.service
         )),
-        Err(unusable) => {
+        Err(reason) => {
             let help = "look at the files that `traffic.tls` names";
             failing(
                 format!("the certificate of {} can be used", one.service),
-                &unusable.reason,
+                &reason.to_string(),
                 help,
             )
         }

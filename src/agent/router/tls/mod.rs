@@ -137,13 +137,8 @@ pub async fn examine(
 ) -> Result<ServedCertificate, CertificateError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let loaded = Loaded::read(source, &provider).await?;
-    match loaded.certificate.fault(now) {
-        None => Ok(loaded.served(source, None)),
-        Some(reason) => Err(CertificateError::File {
-            file: source.to_string(),
-            reason,
-        }),
-    }
+    let loaded = loaded.usable(&source.to_string(), now)?;
+    Ok(loaded.served(source, None))
 }
 
 /// The certificates of a listener, by the host that a client names.

@@ -1,5 +1,5 @@
-//! A certificate that is read again when it has changed where it comes from. One that cannot be used
-//! leaves the one before in use.
+//! A certificate that is read again when it has changed where it comes from. One that cannot be
+//! used leaves the one before in use.
 
 use std::fs::Metadata;
 use std::io;
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{Error as TlsError, InconsistentKeys};
@@ -71,9 +71,9 @@ impl Loaded {
     fn read_files(files: &CertificateFiles, provider: &Provider) -> Result<Self, CertificateError> {
         let [certificate, key] = files.paths();
         let stamps = stamps(files)?;
-        let pem = content(certificate)?;
-        let (read, chain) =
-            Certificate::read(&pem).map_err(|error| of(certificate, &error.to_string()))?;
+        let (read, chain) = Certificate::read(&content(certificate)?)
+            .map_err(|error| of(certificate, &error.to_string()))?;
+        let shown = encoded(&chain);
         // What the parser says could have a part of the key in it.
         let secret = PrivateKeyDer::from_pem_slice(&content(key)?)
             .map_err(|_| of(key, "there is no private key in PEM in it"))?;
@@ -99,9 +99,20 @@ impl Loaded {
         Ok(Self {
             certificate: read,
             key: Arc::new(signing),
-            chain: certificates_of(&pem),
+            chain: shown,
             stamps,
         })
+    }
+
+    /// The same, if it can be used at this moment; the error is about a file of this name.
+    pub fn usable(self, name: &str, now: Timestamp) -> Result<Self, CertificateError> {
+        match self.certificate.fault(now) {
+            None => Ok(self),
+            Some(reason) => Err(CertificateError::File {
+                file: name.to_owned(),
+                reason,
+            }),
+        }
     }
 
     /// The same for people.
@@ -118,21 +129,24 @@ impl Loaded {
 fn stamps(files: &CertificateFiles) -> Result<[Stamp; 2], CertificateError> {
     let stamp = |path: &Path| {
         let there = path.metadata();
-        there
-            .map(Stamp::from)
-            .map_err(|error| of(path, &error.to_string()))
+        there.map(Stamp::from).map_err(|error| unread(path, &error))
     };
     let [certificate, key] = files.paths();
     Ok([stamp(certificate)?, stamp(key)?])
 }
 
 fn content(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    files::read(path, LARGEST).map_err(|error| match error.kind() {
+    files::read(path, LARGEST).map_err(|error| unread(path, &error))
+}
+
+/// Why a file was not read: it, or a folder on the way to it, may be another user's alone.
+fn unread(path: &Path, error: &io::Error) -> CertificateError {
+    match error.kind() {
         io::ErrorKind::PermissionDenied => CertificateError::Denied {
             file: path.display().to_string(),
         },
         _ => of(path, &error.to_string()),
-    })
+    }
 }
 
 fn of(path: &Path, reason: &str) -> CertificateError {
@@ -142,17 +156,13 @@ fn of(path: &Path, reason: &str) -> CertificateError {
     }
 }
 
-/// The certificates of a file alone: some have their key in it as well.
-fn certificates_of(pem: &[u8]) -> String {
-    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-    const END: &str = "-----END CERTIFICATE-----";
-    let text = String::from_utf8_lossy(pem);
-    let blocks = text.split(BEGIN).skip(1);
-    let blocks = blocks.filter_map(|rest| Some(rest.split_once(END)?.0));
-    // Between lines of a certificate there is nothing else, and least of all a key.
-    let blocks = blocks.filter(|inside| !inside.contains('-'));
-    let each = blocks.flat_map(|inside| [BEGIN, inside, END, "\n"]);
-    each.collect()
+/// Certificates in PEM. They are written anew: in the file may be a key, wherever it stands.
+fn encoded(chain: &[CertificateDer<'_>]) -> String {
+    let each = chain
+        .iter()
+        .map(|one| pem::Pem::new("CERTIFICATE", one.to_vec()));
+    let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    pem::encode_many_config(&each.collect::<Vec<_>>(), lines)
 }
 
 /// A certificate that is read again when it has changed.
@@ -204,7 +214,8 @@ impl Watched {
             return;
         }
 
-        let read = Loaded::read(&self.source, provider).await.and_then(usable);
+        let read = Loaded::read(&self.source, provider).await;
+        let read = read.and_then(|loaded| loaded.usable("the new certificate", Timestamp::now()));
         let problem = match read {
             Ok(loaded) => {
                 if loaded.certificate != current.certificate {
@@ -228,17 +239,6 @@ impl Watched {
             );
         }
         *known = problem;
-    }
-}
-
-/// What may take the place of another one.
-fn usable(loaded: Loaded) -> Result<Loaded, CertificateError> {
-    match loaded.certificate.fault(Timestamp::now()) {
-        None => Ok(loaded),
-        Some(reason) => Err(CertificateError::File {
-            file: "the new certificate".to_owned(),
-            reason,
-        }),
     }
 }
 
