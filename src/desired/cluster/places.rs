@@ -85,12 +85,11 @@ fn settled(
     let pairs = documents.into_iter().map(|document| {
         let Document {
             mut manifest,
-            origin,
+            origin: place,
             text,
             ..
         } = document;
         mark::settle(site, &mut manifest, namespace);
-        let place = origin;
         (manifest, Written { place, text })
     });
     pairs.unzip()

@@ -19,7 +19,7 @@ pub(in crate::desired) fn line_of(text: &str, document: usize, field: &str) -> O
             continue;
         }
         let line = span.start.line();
-        let (lines, _) = reader.value(event, &span, 0)?;
+        let (lines, _) = reader.value(event, 0)?;
         if line == document {
             return nearest(&lines, field);
         }
@@ -56,12 +56,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The lines of what is in a value, and its text where it has one.
-    fn value(
-        &mut self,
-        event: Event<'a>,
-        span: &Span,
-        depth: usize,
-    ) -> Option<(Lines, Option<String>)> {
+    fn value(&mut self, event: Event<'a>, depth: usize) -> Option<(Lines, Option<String>)> {
         if depth > DEPTH {
             return None;
         }
@@ -69,10 +64,7 @@ impl<'a> Reader<'a> {
             Event::Scalar(text, ..) => Some((Vec::new(), Some(text.into_owned()))),
             Event::SequenceStart(..) => Some((self.sequence(depth)?, None)),
             Event::MappingStart(..) => Some((self.mapping(depth)?.0, None)),
-            _ => {
-                let _ = span;
-                Some((Vec::new(), None))
-            }
+            _ => Some((Vec::new(), None)),
         }
     }
 
@@ -87,9 +79,9 @@ impl<'a> Reader<'a> {
             if !is_value(&event) {
                 continue;
             }
-            let key = self.value(event, &span, depth + 1)?.1.unwrap_or_default();
-            let (event, inside) = self.next()?;
-            let (below, text) = self.value(event, &inside, depth + 1)?;
+            let key = self.value(event, depth + 1)?.1.unwrap_or_default();
+            let (event, _) = self.next()?;
+            let (below, text) = self.value(event, depth + 1)?;
             if key == "name" {
                 name = text;
             }
@@ -110,7 +102,7 @@ impl<'a> Reader<'a> {
             let (below, name) = match event {
                 Event::SequenceEnd => break,
                 Event::MappingStart(..) => self.mapping(depth + 1)?,
-                other => (self.value(other, &span, depth + 1)?.0, None),
+                other => (self.value(other, depth + 1)?.0, None),
             };
             let item = match name {
                 Some(name) => format!("[name=\"{name}\"]"),

@@ -1,6 +1,7 @@
 //! What was probably meant by a word that the server does not know.
 
-/// The nearest of these words: one slip away, or two in a longer word.
+/// The nearest of these words: one slip away, or two in a longer word. A server has hundreds of
+/// kinds, and many begin alike: likeness, as for keys of the configuration, would find too many.
 pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let slips = |one: &str| strsim::osa_distance(&one.to_lowercase(), &word);

@@ -16,7 +16,7 @@ const INSTALL: &str =
 /// A server that cannot list its kinds has nothing to say to that.
 pub(super) async fn unknown(api: &Api, key: &ObjectKey) -> ObjectFault {
     let served = api.served().await.unwrap_or_default();
-    let (reason, help) = explain(&key.api_version, &key.kind, &served);
+    let (reason, help) = explain(&key.api_version, &key.kind, served);
     ObjectFault {
         reason: format!("{}: {reason}", said(key)),
         field: Some(".apiVersion".to_owned()),

@@ -62,9 +62,14 @@ impl Api {
         Ok(Some(kinds.collect()))
     }
 
-    /// Every kind in every version that the server has. A version that cannot be listed is left
-    /// out.
-    pub async fn served(&self) -> Result<Vec<Kind>, ApiError> {
+    /// Every kind in every version that the server has, as it was when this was asked first. A
+    /// version that cannot be listed is left out.
+    pub async fn served(&self) -> Result<&[Kind], ApiError> {
+        let served = self.served.get_or_try_init(|| self.all_kinds()).await;
+        served.map(Vec::as_slice)
+    }
+
+    async fn all_kinds(&self) -> Result<Vec<Kind>, ApiError> {
         let groups = self.call(Method::GET, "/apis", None).await?;
         let groups = groups["groups"].as_array().into_iter().flatten();
         let versions = groups.flat_map(|group| group["versions"].as_array().into_iter().flatten());

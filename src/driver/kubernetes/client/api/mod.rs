@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::Client;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::driver::kubernetes::client::connect::{ClusterLogin, Connected, Upgrading};
 use crate::port::hold::Hold;
@@ -38,6 +38,8 @@ pub(in crate::driver) struct Api {
     login: Option<Arc<dyn ClusterLogin>>,
     pub server: String,
     kinds: Mutex<HashMap<(String, String), Option<Kind>>>,
+    /// Every kind, for who asks what was meant by one that is not there.
+    served: OnceCell<Vec<Kind>>,
     width: Semaphore,
     /// Who reads an answer that is larger than others.
     large: Semaphore,
@@ -60,6 +62,7 @@ impl Api {
             login: connected.login,
             server: connected.server,
             kinds: Mutex::default(),
+            served: OnceCell::new(),
             width: Semaphore::new(IN_FLIGHT),
             large: Semaphore::new(1),
             answered: connected.answered,

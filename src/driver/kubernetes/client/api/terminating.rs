@@ -20,7 +20,8 @@ pub(super) fn namespace(status: &Status, path: &str) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// The fault of a namespace that is being deleted. `seen`: the namespace, where it may be looked at.
+/// The fault of a namespace that is being deleted. `seen`: the namespace, where it may be looked
+/// at.
 pub(in crate::driver) fn fault(namespace: String, seen: Option<&Value>) -> ApiError {
     let why = seen.map(why).unwrap_or_default();
     ApiError::Terminating { namespace, why }

@@ -47,15 +47,13 @@ pub(in super::super) async fn schema_faults(
     let mut found = Vec::new();
     let mut body = manifest.body().clone();
     let mut unfit = parse(&fault.to_string());
-    while found.len() < MOST && !unfit.is_empty() {
-        let before = found.len();
-        for one in unfit.drain(..) {
-            if let Some(value) = take_out(&mut body, &one.path) {
-                found.push((one, value));
-            }
+    while found.len() < MOST {
+        let taken = take_out_all(&mut body, std::mem::take(&mut unfit));
+        if taken.is_empty() {
+            break;
         }
-        let asked = Manifest::try_from(body.clone());
-        let (true, Ok(asked)) = (found.len() > before, asked) else {
+        found.extend(taken);
+        let Ok(asked) = Manifest::try_from(body.clone()) else {
             break;
         };
         if let Err(next) = would_apply(api, policy, &asked).await {
@@ -73,6 +71,19 @@ pub(in super::super) async fn schema_faults(
         .into_iter()
         .map(|(unfit, value)| tell(manifest, schema.as_ref(), &unfit, &value));
     told.collect()
+}
+
+/// Takes fields out of a manifest, each with what it was. The server names what stands in a list by
+/// its number, and from the beginning: the last one goes first, and the numbers of the others stay.
+fn take_out_all(body: &mut Value, unfit: Vec<Unfit>) -> Vec<(Unfit, Value)> {
+    let taken = unfit.into_iter().rev();
+    let taken = taken.filter_map(|one| {
+        let value = take_out(body, &one.path)?;
+        Some((one, value))
+    });
+    let mut found: Vec<(Unfit, Value)> = taken.collect();
+    found.reverse();
+    found
 }
 
 fn tell(manifest: &Manifest, schema: Option<&Value>, unfit: &Unfit, value: &Value) -> ObjectFault {
@@ -154,6 +165,32 @@ mod tests {
         let body = json!({"apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": "web", "namespace": "shop"}});
         Manifest::try_from(body).expect("a manifest")
+    }
+
+    #[test]
+    fn what_stands_in_one_list_is_told_with_its_own_value() {
+        let mut body = json!({"spec": {"args": [1, true, "x"], "paused": "yes"}});
+        let unfit = [
+            ".spec.args[0]",
+            ".spec.args[1]",
+            ".spec.paused",
+            ".spec.none",
+        ];
+        let unfit = unfit.map(|path| Unfit {
+            path: path.to_owned(),
+            why: Why::Unknown,
+        });
+        let taken = take_out_all(&mut body, unfit.into());
+        let taken = taken.iter().map(|(one, value)| (one.path.as_str(), value));
+        assert_eq!(
+            taken.collect::<Vec<_>>(),
+            [
+                (".spec.args[0]", &json!(1)),
+                (".spec.args[1]", &json!(true)),
+                (".spec.paused", &json!("yes")),
+            ]
+        );
+        assert_eq!(body, json!({"spec": {"args": ["x"]}}));
     }
 
     #[test]
