@@ -93,18 +93,6 @@ impl Site {
     }
 }
 
-fn assert_none_failed(load: Load, least: u64) {
-    let seen = load.stop();
-    assert!(
-        seen.failures.is_empty(),
-        "{} of {} requests failed: {:?}",
-        seen.failures.len(),
-        seen.requests,
-        seen.failures.iter().take(3).collect::<Vec<_>>()
-    );
-    assert!(seen.requests > least, "the load was on: {}", seen.requests);
-}
-
 #[test]
 fn curl_is_served_by_http_1_and_http_2_and_the_service_is_told_that_it_was_https() {
     let site = Site::live();
@@ -176,7 +164,7 @@ fn promotions_under_load_lose_no_request_in_tls() {
         site.world.run(&promote).code(0).says("0 of ");
     }
     for load in loads {
-        assert_none_failed(load, 100);
+        load.stop().has_lost_none_of(100);
     }
 }
 

@@ -55,6 +55,20 @@ pub struct Seen {
     pub failures: Vec<String>,
 }
 
+impl Seen {
+    /// That more than this many were asked, and none failed.
+    pub fn has_lost_none_of(&self, least: u64) {
+        assert!(
+            self.failures.is_empty(),
+            "{} of {} requests failed: {:?}",
+            self.failures.len(),
+            self.requests,
+            self.failures.iter().take(3).collect::<Vec<_>>()
+        );
+        assert!(self.requests > least, "the load was on: {}", self.requests);
+    }
+}
+
 /// What a load speaks.
 #[derive(Debug, Clone)]
 pub enum Speaks {

@@ -190,16 +190,7 @@ async fn who_has_finished_sending_and_takes_nothing_is_given_up() {
         ..Limits::default()
     };
     let world = World::with(limits).await;
-    let instance = Instance::serving(|_| async {
-        // A stream of events, of which none comes.
-        let (pieces, events) = piecewise();
-        tokio::spawn(async move {
-            pieces.send(Bytes::from_static(b"first")).await.unwrap();
-            pieces.closed().await;
-        });
-        Response::new(events)
-    })
-    .await;
+    let instance = Instance::of_events().await;
     world.live(&[instance.address]);
     let mut stream = TcpStream::connect(world.route.live).await.unwrap();
     stream

@@ -232,6 +232,19 @@ impl Instance {
         .await
     }
 
+    /// Answers each request with a stream of events, of which none comes after the first.
+    pub async fn of_events() -> Self {
+        Self::serving(|_| async {
+            let (pieces, events) = piecewise();
+            tokio::spawn(async move {
+                pieces.send(Bytes::from_static(b"first")).await.unwrap();
+                pieces.closed().await;
+            });
+            Response::new(events)
+        })
+        .await
+    }
+
     /// How many connections it has accepted.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)

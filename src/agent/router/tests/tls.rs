@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::support::{Instance, World, key, piecewise, soon};
+use super::support::{Instance, World, key, soon};
 use crate::agent::Descriptors;
 use crate::agent::router::Options;
 use crate::model::certificate::{CertificateFiles, CertificateSource, Tls};
@@ -155,16 +155,7 @@ async fn who_has_said_good_bye_and_takes_nothing_is_given_up() {
         ..Limits::default()
     };
     let secured = Secured::with(limits, Options::default()).await;
-    let instance = Instance::serving(|_| async {
-        // A stream of events, of which none comes.
-        let (pieces, events) = piecewise();
-        tokio::spawn(async move {
-            pieces.send(Bytes::from_static(b"first")).await.unwrap();
-            pieces.closed().await;
-        });
-        Response::new(events)
-    })
-    .await;
+    let instance = Instance::of_events().await;
     secured.world.live(&[instance.address]);
     let mut stream = secured.connect().await;
     stream.write_all(GET).await.unwrap();
