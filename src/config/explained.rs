@@ -12,30 +12,20 @@ const NO_BREAK: char = '\u{a0}';
 
 /// A text that is no YAML, with what is most likely wrong with it.
 pub(super) fn unreadable(error: &serde_saphyr::Error, text: &str, file: usize) -> Problem {
-    let place = error.location().map_or(
-        Position {
-            file,
-            line: 1,
-            column: 1,
-        },
-        |location| Position {
-            file,
-            line: usize::try_from(location.line()).unwrap_or(1),
-            column: usize::try_from(location.column()).unwrap_or(1),
-        },
-    );
+    let at = |line, column| Position { file, line, column };
     if let Some(line) = text.lines().position(|line| line.starts_with("<<<<<<< ")) {
-        let place = Position {
-            file,
-            line: line + 1,
-            column: 1,
-        };
-        return Problem::new(
-            place,
-            "here begins a conflict of a merge that nobody has settled",
-        )
-        .help("keep one of the two sides, and take out the lines `<<<<<<<`, `=======`, `>>>>>>>`");
+        let message = "here begins a conflict of a merge that nobody has settled";
+        return Problem::new(at(line + 1, 1), message).help(
+            "keep one of the two sides, and take out the lines `<<<<<<<`, `=======`, `>>>>>>>`",
+        );
     }
+
+    let place = error.location().map_or(at(1, 1), |location| {
+        at(
+            usize::try_from(location.line()).unwrap_or(1),
+            usize::try_from(location.column()).unwrap_or(1),
+        )
+    });
     if let Some((message, help)) = in_own_words(error.without_snippet()) {
         return Problem::new(place, message).help(help);
     }

@@ -1,8 +1,8 @@
 //! Tasks as steps: which of them a plan runs, and between which of its other steps.
 //!
 //! What is `run` before the switch ends before any instance of the release starts, so that a
-//! release finds its schema; what is `exec` needs an instance, and comes once all are ready, as what
-//! looks at the preview does. Tasks of one moment run one after the other, by their names: two
+//! release finds its schema; what is `exec` needs an instance, and comes once all are ready, as
+//! what looks at the preview does. Tasks of one moment run one after the other, by their names: two
 //! migrations are no friends.
 
 use std::collections::BTreeMap;

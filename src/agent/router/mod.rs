@@ -2,10 +2,10 @@
 //!
 //! A service has a live and a preview listener, and may have some for further ports; what is
 //! spoken there is HTTP, in TLS where the route has certificates (`tls`), or anything else over TCP
-//! (`tcp`). Where they lead is one table per environment, behind one atomic pointer: a request reads it once, so it sees the old table or the
-//! new one and never a mix. A switch drops no client connection; the next request on it goes to the
-//! new endpoints, and what is in flight finishes on the old ones, counted, so that
-//! [`Router::drained`] can say when they may be stopped.
+//! (`tcp`). Where they lead is one table per environment, behind one atomic pointer: a request reads
+//! it once, so it sees the old table or the new one and never a mix. A switch drops no client
+//! connection; the next request on it goes to the new endpoints, and what is in flight finishes on
+//! the old ones, counted, so that [`Router::drained`] can say when they may be stopped.
 //!
 //! Built on hyper; this folder adds what a proxy needs around it. Start with `proxy` for the way of
 //! one request, then `active_table` for the switch and `upstream` for connections to instances.

@@ -147,8 +147,8 @@ pub async fn serve(
 }
 
 /// What the client speaks through: the connection itself, or TLS on it. None when there is nobody
-/// to speak to. Until its handshake is done a client has its place as one that does nothing, and makes
-/// room for others.
+/// to speak to. Until its handshake is done a client has its place as one that does nothing, and
+/// makes room for others.
 async fn begin(
     stream: TcpStream,
     peer: &Peer,
