@@ -18,7 +18,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 
 use crate::driver::check::CheckFailure;
-use crate::driver::check::shown::Shown;
+use crate::driver::check::certificates::Shown;
 use crate::model::Host;
 use crate::model::check::HttpCheck;
 

@@ -1,9 +1,9 @@
 //! Asking services from outside: single checks, and the prober that goes on through a switch.
 
+mod certificates;
 mod http;
 mod probe;
 mod run;
-mod shown;
 mod tcp;
 #[cfg(test)]
 mod tests;

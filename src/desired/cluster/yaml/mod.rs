@@ -5,7 +5,7 @@
 //! `yes` is true, and a key that is a number or a boolean becomes a text. The one difference is
 //! meant: a key that is written twice in one map is refused, and kubectl takes the last.
 
-mod place;
+mod field_line;
 mod scalar;
 
 use std::cell::Cell;
@@ -15,7 +15,7 @@ use std::fmt;
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 use serde_json::{Map, Value};
 
-pub(super) use place::line_of;
+pub(super) use field_line::line_of;
 use scalar::{Resolved, Tagged, key, resolve};
 
 /// A file of manifests may be long; it is bounded all the same.

@@ -41,7 +41,7 @@ mod spelling;
 mod taken;
 mod task;
 mod traffic;
-mod unknown;
+mod unknown_kind;
 mod wait;
 
 #[cfg(any(test, fuzzing))]

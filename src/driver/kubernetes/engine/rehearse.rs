@@ -14,7 +14,7 @@ use crate::driver::kubernetes::engine::apply::{self, refusals, refused, replacem
 use crate::driver::kubernetes::engine::complete::{Finish, bind, finish};
 use crate::driver::kubernetes::engine::holds::is_protected;
 use crate::driver::kubernetes::engine::observe::of_route;
-use crate::driver::kubernetes::engine::unknown::unknown;
+use crate::driver::kubernetes::engine::unknown_kind::unknown;
 use crate::driver::kubernetes::engine::{missing_owner, owner};
 use crate::model::object::{ObjectFault, mark};
 use crate::model::plan::DeployMode;

@@ -5,7 +5,7 @@ mod decide;
 mod delete;
 mod fields;
 mod replacement;
-mod typed;
+mod schema;
 
 pub(super) use decide::{Decision, decide, left_to_others};
 pub(super) use delete::{delete, delete_own, make_room, refuse_protected};
@@ -16,7 +16,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use self::fields::{fields, is_conflict, leave_out};
-use self::typed::schema_faults;
+use self::schema::schema_faults;
 use crate::driver::kubernetes::client::api::{Api, ApiError, How};
 use crate::driver::kubernetes::engine::Conflict;
 use crate::model::object::{ObjectFault, SECRET};

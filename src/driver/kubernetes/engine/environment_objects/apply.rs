@@ -14,7 +14,7 @@ use crate::driver::kubernetes::engine::complete::shared;
 use crate::driver::kubernetes::engine::holds::{Asked, ClaimHolder, NOTHING, bound, guard};
 use crate::driver::kubernetes::engine::observe::{fingerprint, identity};
 use crate::driver::kubernetes::engine::record::Read;
-use crate::driver::kubernetes::engine::unknown::unknown;
+use crate::driver::kubernetes::engine::unknown_kind::unknown;
 use crate::driver::kubernetes::engine::{KubernetesEngine, owner, slots};
 use crate::model::loss::Holding;
 use crate::model::object::{ObjectFault, has_number, mark};

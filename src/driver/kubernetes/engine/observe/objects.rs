@@ -16,7 +16,7 @@ use crate::driver::kubernetes::engine::compare::{applied, changes, owned};
 use crate::driver::kubernetes::engine::complete::shared;
 use crate::driver::kubernetes::engine::holds::{self, Asked, ClaimHolder, Fate, NOTHING, bound};
 use crate::driver::kubernetes::engine::owner::manager;
-use crate::driver::kubernetes::engine::unknown::unknown;
+use crate::driver::kubernetes::engine::unknown_kind::unknown;
 use crate::driver::kubernetes::engine::{KubernetesEngine, missing_owner};
 use crate::model::object::{ObjectFacts, ObjectState, is_kept, mark};
 use crate::model::plan::Change;
