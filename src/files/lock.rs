@@ -2,11 +2,11 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, flock};
 
 /// How often a lock is asked for that somebody has.
 const LOOK: Duration = Duration::from_millis(10);
@@ -67,13 +67,10 @@ pub fn lock_replaced(path: &Path, patience: Duration) -> io::Result<File> {
     }
 }
 
-/// A link is not followed, and nobody else can open what is made here: whoever can read a file can
-/// lock it. A file of a version that let others read it is closed to them.
+/// Nobody else can open what is made here: whoever can read a file can lock it. A file of a version
+/// that let others read it is closed to them.
 fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut options = OpenOptions::new();
-    options.write(true).custom_flags(flags.bits().cast_signed());
-    let file = super::open_or_make(path, &options)?;
+    let file = super::open_or_make(path, OpenOptions::new().write(true))?;
     let there = file.metadata()?;
     if !there.is_file() {
         return Err(io::Error::other("it is not a regular file"));

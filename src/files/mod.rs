@@ -136,12 +136,22 @@ pub fn give_to_owner(made: &impl AsFd, path: &Path) -> io::Result<()> {
 }
 
 /// Opens a file as options say, or makes it, for its folder's owner alone. What is there already
-/// stays whose it is.
+/// stays whose it is. A link in its place is not followed, since somebody else may have put it there,
+/// and a pipe is not waited for.
 pub fn open_or_make(path: &Path, options: &OpenOptions) -> io::Result<File> {
-    let fresh = options.clone().mode(0o600).create_new(true).open(path);
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut options = options.clone();
+    options.mode(0o600).custom_flags(flags.bits().cast_signed());
+
+    let fresh = options.clone().create_new(true).open(path);
     if matches!(&fresh, Err(error) if error.kind() == io::ErrorKind::AlreadyExists) {
         // It may go away at this moment.
-        return options.clone().mode(0o600).create(true).open(path);
+        return options.create(true).open(path).map_err(|error| {
+            if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
+                return io::Error::other("it is a link, which is not followed here; remove it");
+            }
+            error
+        });
     }
     let file = fresh?;
     give_to_owner(&file, path)?;
@@ -228,10 +238,13 @@ mod tests {
             assert_eq!(owner(path), 1000, "{path}");
         }
 
-        // Another user's file is not given away because root opens it.
+        // Another user's file is not given away because root opens it, nor opened through a link.
         fs::write(top.path().join("roots"), "").expect("written");
         open_or_make(&top.path().join("roots"), &options).expect("opened");
         assert_eq!(owner("roots"), 0);
+        std::os::unix::fs::symlink("roots", top.path().join("link")).expect("a link");
+        let error = open_or_make(&top.path().join("link"), &options).expect_err("a link");
+        assert!(error.to_string().contains("it is a link"), "{error}");
     }
 
     #[test]

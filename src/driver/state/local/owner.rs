@@ -11,7 +11,14 @@ use crate::port::store::StoreError;
 
 /// Refuses a state that another user may have written: the store's folder, the environment's in it,
 /// and the document. What is not there is nobody's.
+///
+/// Root works in other users' folders and closes a folder of state to all others: a link of one of
+/// them could lead it anywhere.
 pub(super) fn check(store: &Path, environment: &Path) -> Result<(), StoreError> {
+    if geteuid().is_root() {
+        refuse_links_of_others(environment)?;
+    }
+
     let around = match store.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
@@ -29,6 +36,19 @@ pub(super) fn check(store: &Path, environment: &Path) -> Result<(), StoreError> 
         };
         if !may_own(owner, geteuid().as_raw(), of_folder) {
             return Err(foreign(path, owner));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a path that leads through a link of another user's than root.
+fn refuse_links_of_others(path: &Path) -> Result<(), StoreError> {
+    for on_the_way in path.ancestors() {
+        let Ok(found) = on_the_way.symlink_metadata() else {
+            continue;
+        };
+        if found.is_symlink() && found.uid() != 0 {
+            return Err(foreign_link(on_the_way, found.uid()));
         }
     }
     Ok(())
@@ -52,6 +72,17 @@ fn owner(path: &Path) -> Result<Option<u32>, StoreError> {
             Ok(None)
         }
         Err(error) => Err(super::io("looking at", path)(error)),
+    }
+}
+
+fn foreign_link(path: &Path, owner: u32) -> StoreError {
+    let path = path.display().to_string();
+    StoreError::Damaged {
+        reason: format!(
+            "it is a link of another user's ({owner}), which root does not follow to a state"
+        ),
+        help: "run shipit as that user, or name the folder itself in `state.path`".to_owned(),
+        path,
     }
 }
 
@@ -112,6 +143,13 @@ mod tests {
             );
             chown(path, Some(0), None).expect("given back");
         }
+        let link = project.path().join("link");
+        std::os::unix::fs::symlink(&store, &link).expect("a link");
+        check(&link, &link.join("p")).expect("root's own link");
+        std::os::unix::fs::lchown(&link, Some(65534), None).expect("given away");
+        let error = check(&link, &link.join("p")).expect_err("nobody's link");
+        assert!(error.to_string().contains("a link of another"), "{error}");
+
         for path in [project.path(), &store, &environment, &document] {
             chown(path, Some(65534), None).expect("given away");
         }
