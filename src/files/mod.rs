@@ -3,7 +3,7 @@
 //! Replacing files so that a reader sees the old content or the new one, and a power cut loses
 //! neither ([`replace`]); reading them without being held up or filled up by what is no file
 //! ([`read`]); locks that go with their process. A path that somebody else wrote is opened by
-//! [`beneath`], and a tar read by [`archive`]. A program whose answer is what it prints is waited
+//! [`beneath`], a tar read by [`archive`], and what is packed by [`packed`]. A program whose answer is what it prints is waited
 //! for by [`program`], ends with a process that is killed by [`guard`], and what it prints meanwhile is made lines of by [`lines`]. What a command
 //! itself writes into the project's folder is told by [`outputs`].
 
@@ -17,6 +17,7 @@ mod lock;
 pub mod login;
 pub mod marked;
 pub mod outputs;
+pub mod packed;
 pub mod process;
 pub mod program;
 mod read;

@@ -5,13 +5,13 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
 use oci_spec::image::{Descriptor, ImageManifest};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::Reason;
 use crate::files::beneath::{Links, Root};
+use crate::files::packed::{Packing, unpacked};
 use crate::model::{Digest, Platform, platform};
 
 /// The largest document that is read.
@@ -82,15 +82,12 @@ impl Layout {
         work: impl FnOnce(&mut dyn Read) -> Result<(), Reason>,
     ) -> Result<Digest, Reason> {
         let mut bytes = Hashing::new(self.blob(&layer.digest)?);
-        let done = match layer.packing {
-            Packing::Gzip => {
-                // A layer may be several archives, one after the other.
-                let packed = BufReader::with_capacity(256 << 10, &mut bytes);
-                let mut plain = Hashing::new(MultiGzDecoder::new(packed));
-                let done = work(&mut plain).and_then(|()| finish(&layer.digest, &mut plain));
-                done.map(|()| Digest::from_sha256(plain.hasher))
-            }
-            Packing::None => work(&mut bytes).map(|()| layer.digest.clone()),
+        let done = {
+            let packed = BufReader::with_capacity(256 << 10, &mut bytes);
+            let plain = unpacked(packed).map_err(|error| unreadable(&layer.digest, &error))?;
+            let mut plain = Hashing::new(plain);
+            let done = work(&mut plain).and_then(|()| finish(&layer.digest, &mut plain));
+            done.map(|()| Digest::from_sha256(plain.hasher))
         };
         // Of what is given up the rest is not read.
         if done.is_err() && in_time().is_err() {
@@ -106,7 +103,10 @@ impl Layout {
         let mut file = self.blob(&layer.digest)?;
         let failed = |error: io::Error| format!("{}: {error}", layer.digest);
         let packed = file.metadata().map_err(failed)?.len();
-        if layer.packing == Packing::None || packed < 4 {
+        let mut start = Vec::new();
+        let read = (&mut file).take(4).read_to_end(&mut start);
+        read.map_err(failed)?;
+        if Packing::of(&start) != Packing::Gzip || packed < 4 {
             let unpacked = packed;
             return Ok(Size { packed, unpacked });
         }
@@ -123,8 +123,7 @@ impl Layout {
 /// Reads what stands behind the end of a tar: the checksum of what was unpacked comes after it.
 fn finish(layer: &Digest, plain: impl Read) -> Result<(), Reason> {
     let read = io::copy(&mut plain.take(MOST_PADDING), &mut io::sink());
-    read.map(drop)
-        .map_err(|error| format!("layer {}: unpacking it: {error}", layer.short()))
+    read.map(drop).map_err(|error| unreadable(layer, &error))
 }
 
 /// How large a layer is.
@@ -138,30 +137,20 @@ pub(super) struct Size {
 /// A layer that can be unpacked.
 pub(super) struct Layer {
     pub digest: Digest,
-    packing: Packing,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Packing {
-    None,
-    Gzip,
 }
 
 impl Layer {
     pub fn of(descriptor: &Descriptor) -> Result<Self, Reason> {
         let media_type = descriptor.media_type().to_string();
         // OCI says `+gzip`, Docker says `.gzip`; both say `tar` before it.
-        let packing = match media_type.rsplit(['.', '+']).next() {
-            Some("gzip") => Packing::Gzip,
-            Some("tar") => Packing::None,
-            _ => {
-                return Err(format!(
-                    "layers of the type {media_type} are not understood"
-                ));
-            }
-        };
+        let ends = media_type.rsplit(['.', '+']).next();
+        if !matches!(ends, Some("gzip" | "zstd" | "tar")) {
+            return Err(format!(
+                "layers of the type {media_type} are not understood"
+            ));
+        }
         let digest = digest(descriptor)?;
-        Ok(Self { digest, packing })
+        Ok(Self { digest })
     }
 }
 
@@ -169,6 +158,10 @@ pub(super) fn digest(descriptor: &Descriptor) -> Result<Digest, Reason> {
     let text = descriptor.digest().to_string();
     text.parse()
         .map_err(|_| format!("{text} is not a digest that is understood"))
+}
+
+fn unreadable(layer: &Digest, error: &io::Error) -> Reason {
+    format!("layer {}: unpacking it: {error}", layer.short())
 }
 
 fn expect(digest: &Digest, found: &Digest) -> Result<(), Reason> {

@@ -76,12 +76,12 @@ impl Limits {
         Budget::wanted(self.of_all, unwanted)
     }
 
-    /// What a layer of this size may become.
     /// The most bytes that an image may become.
     pub const fn bytes(&self) -> u64 {
         self.of_all.bytes
     }
 
+    /// What a layer of this size may become.
     pub fn expands_to(&self, packed: u64) -> u64 {
         if self.suspicious {
             packed.saturating_mul(EXPANSION).saturating_add(ANY)

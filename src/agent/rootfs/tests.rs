@@ -466,6 +466,21 @@ fn a_layer_of_several_archives_is_read_to_its_end() {
     assert_eq!(text(&files.join("second")), "2");
 }
 
+/// Their media type says gzip, as tools leave it that pack a layer anew.
+#[test]
+fn a_layer_is_packed_as_its_bytes_say() {
+    let machine = Machine::new();
+    let plain = tar(&[file("first", "1"), file("second", "2")]);
+    let zstd =
+        ruzstd::encoding::compress_to_vec(&plain[..], ruzstd::encoding::CompressionLevel::Fastest);
+    let id = [Digest::of(&plain)];
+    for packed in [plain, zstd] {
+        let image = machine.image_of(&[packed], &json!({}), &id);
+        let files = machine.fetch(&image).expect("a legal image");
+        assert_eq!(text(&files.join("second")), "2");
+    }
+}
+
 #[test]
 fn a_bomb_is_refused_and_leaves_nothing() {
     let machine = Machine::new();
