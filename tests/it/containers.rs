@@ -176,6 +176,36 @@ fn a_health_command_runs_inside_and_a_limit_is_one() {
     assert_eq!(memory.as_deref(), Some("268435456"));
 }
 
+/// Images of distributions have `/etc/resolv.conf` lead to what is only there when they run.
+#[test]
+fn a_link_of_an_image_that_leads_to_nothing_makes_way_for_the_machines_file() {
+    let report = "cat /etc/resolv.conf; readlink /etc/resolv.conf /etc/hosts; readlink /etc/other";
+    let Some(mut world) = reporting(report, &[]) else {
+        return;
+    };
+    let etc = world.file("app/etc");
+    std::fs::create_dir(&etc).expect("a folder");
+    for (name, target) in [
+        ("resolv.conf", "../run/systemd/resolve/stub-resolv.conf"),
+        ("hosts", "/nowhere/hosts"),
+        ("other", "../run/nothing"),
+    ] {
+        std::os::unix::fs::symlink(target, etc.join(name)).expect("a link");
+    }
+    world
+        .build
+        .push("copy: {message.txt: /app/message.txt, etc: /etc}".to_owned());
+    world.apply().code(0);
+
+    let report = std::fs::read_to_string(world.file("data/report")).expect("it ran");
+    let names = std::fs::read_to_string("/etc/resolv.conf").expect("this machine's");
+    assert_eq!(
+        report,
+        format!("{names}../run/nothing\n"),
+        "only the other one is left"
+    );
+}
+
 /// How many processes with this name run in the namespace of this one. What has ended, and the
 /// container's first process has not waited for, does not run.
 fn beside_named(first: u32, name: &str) -> usize {

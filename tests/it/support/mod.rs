@@ -274,10 +274,10 @@ impl World {
     /// How `web` is built.
     fn build(&self) -> String {
         let mut text = "    build:\n      kind: pack\n      context: app\n".to_owned();
-        let _ = writeln!(
-            text,
-            "      copy: {{message.txt: /app/message.txt}}\n      workdir: /app"
-        );
+        if !self.build.iter().any(|line| line.starts_with("copy:")) {
+            text.push_str("      copy: {message.txt: /app/message.txt}\n");
+        }
+        text.push_str("      workdir: /app\n");
         let _ = writeln!(text, "      entrypoint: [{}]", storefront().display());
         for line in &self.build {
             let _ = writeln!(text, "      {line}");

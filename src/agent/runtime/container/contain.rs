@@ -33,6 +33,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::agent::runtime::container::bind_places;
 use crate::agent::runtime::container::confined::{Confined, Idle};
 use crate::agent::runtime::container::control_groups;
 use crate::agent::runtime::container::enter;
@@ -158,6 +159,7 @@ fn make(bundle: &Path, becomes: impl Executor + 'static) -> Result<Pid, Reason> 
         Some(users) => staged(&users, user, Path::new(&files), bundle).map(Some)?,
         None => overlay(Path::new(&files), &bundle.join("rootfs"), bundle).map(|()| None)?,
     };
+    bind_places::clear(bundle)?;
 
     let mut container = builder(bundle)?
         .with_executor(becomes)

@@ -8,6 +8,7 @@ pub mod contain;
 pub mod id_map;
 
 mod attach;
+mod bind_places;
 mod confined;
 mod control_groups;
 mod enter;
