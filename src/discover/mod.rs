@@ -35,3 +35,4 @@ pub use namespace::{Objects, of_namespace};
 pub use proposal::{Proposal, Remark};
 pub use render::files;
 pub use repositories::{FoundRepository, of_repositories};
+pub use secret::is_said_of_secrets;

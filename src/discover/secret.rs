@@ -91,7 +91,9 @@ fn has_login_flag(words: &[&str]) -> bool {
     words.iter().any(is_attached) || words.windows(2).any(follows)
 }
 
-fn is_said_of_secrets(name: &str) -> bool {
+/// Whether a variable's name says that its value is a secret.
+#[must_use]
+pub fn is_said_of_secrets(name: &str) -> bool {
     let upper = name.to_uppercase();
     let joined = [
         "PASS",

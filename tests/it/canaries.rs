@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::serve::Server;
 use crate::support::canaries::{COUNT, Canaries, READERS};
 use crate::support::receivers::Receiver;
 use crate::support::sshd::{self, Sshd};
@@ -333,6 +334,71 @@ fn every_step_succeeds_and_fails_then<T>(mut cage: Cage, look: impl FnOnce(&Cana
     assert_eq!(destroy.code, Some(0), "{}", destroy.stderr);
     cage.search_everything();
     seen
+}
+
+/// The server hands half of them on to its jobs, whose pipeline and build write all of them.
+#[test]
+fn no_secret_of_a_job_is_in_anything_that_the_server_shows_or_keeps() {
+    let Cage {
+        world, canaries, ..
+    } = Cage::new();
+    let mut server = Server::of(world, "everything\n    pipeline: PIPELINE");
+    let names: Vec<String> = canaries.in_variables().map(|(name, _)| name).collect();
+    let handed_on = format!(
+        "variables: [SHIPIT_AGENT_DIR, NPM_TOKEN, {}]",
+        names.join(", ")
+    );
+    let pipeline = server.path().join("pipeline.json");
+    server.reconfigure("variables: [SHIPIT_AGENT_DIR]", &handed_on);
+    server.reconfigure("PIPELINE", &pipeline.display().to_string());
+    server.variables = canaries
+        .in_variables()
+        .map(|(name, value)| (name, value.clone()))
+        .collect();
+    let token = "npm_a-token-of-the-servers-own";
+    server
+        .variables
+        .push(("NPM_TOKEN".to_owned(), token.to_owned()));
+
+    let steps = |then: &str| {
+        let tells = format!("env; cat {} >&2; {then}", canaries.path("forms"));
+        serde_json::json!([{"step": "tells", "commands": [tells]}]).to_string()
+    };
+    fs::write(&pipeline, steps("true")).expect("written");
+    server.push_aside();
+    server.start();
+    let mut all = server.run(&["trigger", "shop"]).code(0).stdout;
+    fs::write(&pipeline, steps("exit 3")).expect("written");
+    all += &server.run(&["trigger", "shop"]).code(1).stdout;
+    fs::write(&pipeline, steps("true")).expect("written");
+    server.fail_the_build();
+    all += &server.run(&["trigger", "shop"]).code(1).stdout;
+
+    for arguments in [
+        &["jobs", "list", "--output", "json"][..],
+        &["jobs", "show", "1", "--output", "json"],
+        &["jobs", "logs", "1"],
+        &["jobs", "logs", "2"],
+        &["jobs", "logs", "3"],
+        &["deliveries", "list", "--output", "json"],
+        &["deliveries", "show", "1"],
+    ] {
+        all += &server.run(arguments).code(0).stdout;
+    }
+    all += &server.get("/metrics").1;
+    assert!(all.contains("it is ***!"), "all of it was written: {all}");
+    canaries.are_not_in("what the server shows", all.as_bytes());
+    assert!(!all.contains(token), "the server's own is shown");
+
+    let mut found = Vec::new();
+    canaries.files_with_one(server.path(), &mut found);
+    assert_eq!(found, Vec::<PathBuf>::new());
+    let kept = Command::new("grep")
+        .args(["--recursive", "--files-with-matches", token])
+        .arg(server.path())
+        .output()
+        .expect("grep starts");
+    assert_eq!(String::from_utf8_lossy(&kept.stdout), "");
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub(crate) struct Server {
     /// Where commands of other machines arrive.
     pub(crate) remote_port: u16,
     process: Option<Child>,
+    /// What it has besides among its variables.
+    pub(crate) variables: Vec<(String, String)>,
 }
 
 impl Server {
@@ -36,7 +38,7 @@ impl Server {
         Self::of(World::new(), "everything")
     }
 
-    fn of(world: World, may: &str) -> Self {
+    pub(crate) fn of(world: World, may: &str) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("s")
             .tempdir()
@@ -47,6 +49,7 @@ impl Server {
             port: free_port(),
             remote_port: free_port(),
             process: None,
+            variables: Vec::new(),
         };
         server.configure(may);
         git(
@@ -75,6 +78,22 @@ impl Server {
         );
         fs::write(self.folder.path().join("server.yaml"), text).expect("written");
         fs::write(self.folder.path().join("secret"), format!("{SECRET}\n")).expect("written");
+    }
+
+    /// Writes something else into its configuration.
+    pub(crate) fn reconfigure(&self, from: &str, to: &str) {
+        let path = self.folder.path().join("server.yaml");
+        let config = fs::read_to_string(&path).expect("it is read");
+        fs::write(&path, config.replace(from, to)).expect("written");
+    }
+
+    /// Pushes a build that writes what the one before wrote, and fails.
+    pub(crate) fn fail_the_build(&mut self) {
+        let build = &mut self.world.build[0];
+        *build = build.replace("; \"}", "; exit 9\"}");
+        assert!(build.contains("exit 9"), "{build}");
+        self.commit("v2");
+        self.push_aside();
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -123,6 +142,7 @@ impl Server {
             )
             .env("NO_COLOR", "1")
             .env("SERVERS_OWN", "for nobody that it starts")
+            .envs(self.variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -196,7 +216,7 @@ impl Server {
         document["items"].as_array().expect("a list").clone()
     }
 
-    fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
         request(
             &self.address(),
             &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
@@ -840,9 +860,7 @@ fn a_repository_gets_no_more_than_its_operator_allows() {
 fn a_pipeline_is_run_in_the_checkout_before_the_deployment() {
     let mut server = Server::of(World::new(), "everything\n    pipeline: PIPELINE");
     let pipeline = server.path().join("pipeline.json");
-    let config = fs::read_to_string(server.path().join("server.yaml")).expect("it is read");
-    let config = config.replace("PIPELINE", &pipeline.display().to_string());
-    fs::write(server.path().join("server.yaml"), config).expect("written");
+    server.reconfigure("PIPELINE", &pipeline.display().to_string());
     let steps = r#"{"parameters": {"WORD": "$(touch /tmp/never); built"}, "steps": [
         {"step": "compile", "commands": ["echo compiling", "printf %s \"$WORD\" > app/message.txt"]},
         {"step": "facts", "commands": ["test \"$SHIPIT_ENVIRONMENT\" = staging", "test \"$SHIPIT_REF\" = refs/heads/staging"]},

@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::{admit, kept};
 use crate::config::{self, Project};
+use crate::discover::is_said_of_secrets;
 use crate::driver::runner::attempt::{Attempt, JobLog};
 use crate::driver::runner::checkout::{CheckedOut, Checkout};
 use crate::driver::runner::supervise::{Supervised, Written, supervise};
 use crate::files::{self, environment, process};
-use crate::model::EnvironmentName;
 use crate::model::event::Event;
 use crate::model::job::{JobEnd, JobKind};
 use crate::model::secret::SecretValue;
@@ -26,6 +26,10 @@ use crate::redact::Redactor;
 
 /// The largest secret in a file, in bytes.
 const LARGEST_SECRET: u64 = 1 << 20;
+
+/// The shortest value of a variable of the server's that is hidden for its name alone, in bytes: a
+/// shorter one is rather a word or a number, which stands in many lines.
+const LEAST_OF_SERVER: usize = 8;
 
 /// The longest reason, in characters.
 const LONGEST_REASON: usize = 300;
@@ -124,12 +128,21 @@ struct Brought {
     redactor: Redactor,
 }
 
-/// The values of the environment's secrets that are on this machine: any program that is started
-/// here may print them. Those of other places are known to nobody before the deployment asks for
-/// them.
-fn known(project: &Project, environment: &EnvironmentName) -> Redactor {
+/// The values of the environment's secrets that are on this machine, and of the server's variables
+/// whose names say that they are secrets: any program that is started here may print them. Those of
+/// other places are known to nobody before the deployment asks for them.
+fn known(project: &Project, spec: &JobSpec) -> Redactor {
     let redactor = Redactor::default();
-    let configuration = project.environments.get(environment);
+    let of_server = variables(spec, "sh".as_ref());
+    for (name, value) in of_server.as_std().get_envs() {
+        let value = value.and_then(OsStr::to_str).unwrap_or_default();
+        let is_secret = name.to_str().is_some_and(is_said_of_secrets);
+        if is_secret && value.len() >= LEAST_OF_SERVER {
+            redactor.remember(&SecretValue::new(value.to_owned()));
+        }
+    }
+
+    let configuration = project.environments.get(&spec.lane.environment);
     for secret in configuration.iter().flat_map(|it| it.secrets.values()) {
         let of_env = secret
             .env
@@ -186,7 +199,7 @@ async fn bring(log: &mut JobLog, spec: &JobSpec) -> Result<Brought, JobEnd> {
     Ok(Brought {
         folder,
         commit,
-        redactor: known(&project, &spec.lane.environment),
+        redactor: known(&project, spec),
     })
 }
 
