@@ -366,6 +366,62 @@ fn a_host_is_shown_the_certificate_that_is_for_it_and_others_the_first() {
     assert_eq!(subject(&["-noservername"]), first);
 }
 
+/// Old clients know RSA alone.
+#[test]
+fn a_client_is_shown_the_certificate_whose_kind_of_key_it_knows() {
+    let mut site = Site::new("");
+    let made = Command::new("openssl")
+        .args([
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30",
+        ])
+        .args(["-keyout", "rsa.key", "-out", "rsa.pem", "-subj", "/CN=rsa"])
+        .args(["-addext", "subjectAltName=DNS:shop.test"])
+        .current_dir(site.world.path())
+        .output()
+        .expect("openssl starts");
+    Said::from(&made).code(0);
+    let others = "    others: [{certificate: rsa.pem, key: rsa.key}]\n";
+    site.world.staging[1].push_str(others);
+    site.world.apply().code(0);
+
+    let host = ["-servername", "shop.test"];
+    site.s_client(&host).says("Peer signature type: ecdsa");
+    let old = [&host[..], &["-sigalgs", "RSA-PSS+SHA256"]].concat();
+    site.s_client(&old).says("Peer signature type: rsa");
+}
+
+#[test]
+fn a_connection_kept_from_before_tls_ends_with_its_next_request() {
+    let mut site = Site::new("");
+    let secured = site.world.staging[1].clone();
+    let (plain, _) = secured.split_once("  tls:").expect("it has TLS");
+    site.world.staging[1] = plain.to_owned();
+    site.world.apply().code(0);
+    let mut kept = TcpStream::connect(format!("{}:8080", site.ip)).expect("it listens");
+    let ask = |kept: &mut TcpStream| {
+        kept.write_all(b"GET / HTTP/1.1\r\nhost: shop.test\r\n\r\n")
+            .expect("asked");
+    };
+    ask(&mut kept);
+    let mut answer = [0; 4096];
+    let read = kept.read(&mut answer).expect("an answer");
+    let first = String::from_utf8_lossy(&answer[..read]).to_lowercase();
+    assert!(first.starts_with("http/1.1 200"), "{first}");
+    assert!(!first.contains("connection: close"), "{first}");
+
+    site.world.staging[1] = secured;
+    site.world.apply().code(0);
+    assert_eq!(site.get(), "v1");
+    ask(&mut kept);
+    let mut last = String::new();
+    kept.read_to_string(&mut last).expect("it ends");
+    assert_eq!(
+        last.to_lowercase().matches("connection: close").count(),
+        1,
+        "{last}"
+    );
+}
+
 #[test]
 fn a_certificate_that_clients_would_refuse_is_refused_and_the_key_is_in_no_word() {
     let site = Site::new("");
@@ -396,6 +452,11 @@ fn a_certificate_that_clients_would_refuse_is_refused_and_the_key_is_in_no_word(
         "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE",
     );
     refused("no private key");
+    place(
+        &site.certificate.key,
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nc2VjcmV0\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    );
+    refused("is encrypted with a passphrase");
     let other = issued(&site.world, "other", &["shop.test"], VALID);
     place(
         &site.certificate.key,

@@ -206,6 +206,10 @@ impl AcceptLoop {
         full: Full,
     ) {
         refused::note_full(config, address, full);
+        // A client that speaks TLS could not read an answer that has none.
+        if config.tls.is_some() {
+            return tcp::reset(stream);
+        }
         if let Some(leaving) = turn_away(stream, full) {
             self.orders.tasks.spawn(leaving);
         }

@@ -141,7 +141,8 @@ pub async fn examine(
     Ok(loaded.served(source, None))
 }
 
-/// The certificates of a listener, by the host that a client names.
+/// The certificates of a listener, by the host that a client names, and by the kinds of keys that it
+/// knows: a host may have one with an elliptic curve and one with RSA.
 struct Certificates(Vec<Arc<Watched>>);
 
 impl fmt::Debug for Certificates {
@@ -155,7 +156,12 @@ impl ResolvesServerCert for Certificates {
         let current = || self.0.iter().map(|one| one.current());
         let host = hello.server_name();
         let fits = |loaded: &Arc<Loaded>| host.is_some_and(|host| loaded.certificate.covers(host));
-        let chosen = current().find(fits).or_else(|| current().next())?;
+        let schemes = hello.signature_schemes();
+        let is_known = |loaded: &Arc<Loaded>| loaded.key.key.choose_scheme(schemes).is_some();
+
+        let chosen = current()
+            .find(|loaded| fits(loaded) && is_known(loaded))
+            .or_else(|| current().find(is_known))?;
         Some(Arc::clone(&chosen.key))
     }
 }

@@ -74,9 +74,10 @@ impl Loaded {
         let (read, chain) = Certificate::read(&content(certificate)?)
             .map_err(|error| of(certificate, &error.to_string()))?;
         let shown = encoded(&chain);
+        let secret = content(key)?;
         // What the parser says could have a part of the key in it.
-        let secret = PrivateKeyDer::from_pem_slice(&content(key)?)
-            .map_err(|_| of(key, "there is no private key in PEM in it"))?;
+        let secret =
+            PrivateKeyDer::from_pem_slice(&secret).map_err(|_| of(key, why_no_key(&secret)))?;
 
         let signing = CertifiedKey::from_der(chain, secret, provider);
         let signing = signing.map_err(|error| match error {
@@ -136,7 +137,31 @@ fn stamps(files: &CertificateFiles) -> Result<[Stamp; 2], CertificateError> {
 }
 
 fn content(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    files::read(path, LARGEST).map_err(|error| unread(path, &error))
+    let bytes = files::read(path, LARGEST).map_err(|error| unread(path, &error))?;
+    // Some editors begin a text with it.
+    let bytes = match bytes.strip_prefix("\u{feff}".as_bytes()) {
+        Some(rest) => rest.to_vec(),
+        None => bytes,
+    };
+    Ok(bytes)
+}
+
+/// Why no key was found. Nothing of the file is in it.
+fn why_no_key(content: &[u8]) -> &'static str {
+    let has = |words: &str| {
+        content
+            .windows(words.len())
+            .any(|it| it == words.as_bytes())
+    };
+    if has("ENCRYPTED") {
+        return "its private key is encrypted with a passphrase, which nobody is there to type when \
+                the router starts: `openssl pkey -in KEY -out NEW` writes it without";
+    }
+    // A sequence in DER.
+    if content.first() == Some(&0x30) {
+        return "it is in DER, and PEM is wanted: `openssl pkey -inform DER -in KEY -out NEW`";
+    }
+    "there is no private key in PEM in it"
 }
 
 /// Why a file was not read: it, or a folder on the way to it, may be another user's alone.
