@@ -227,7 +227,7 @@ pub(super) async fn look_and_plan(
     let rollback_blockers = async {
         match request {
             Request::Rollback(_) => Ok(Vec::new()),
-            _ => preflight::rollback_blockers(session, &plan, facts).await,
+            _ => preflight::rollback_blockers(session, &plan, &desired, facts).await,
         }
     };
     let rehearsed = preflight::rehearse(session, &plan, &desired, facts);

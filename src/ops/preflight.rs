@@ -82,6 +82,7 @@ pub(super) fn can_have_agent(directory: &Directory) -> io::Result<()> {
 pub async fn rollback_blockers(
     session: &Session,
     plan: &Plan,
+    desired: &Desired,
     facts: &Facts,
 ) -> Result<Vec<String>, Error> {
     let Some(slot) = leaves(plan) else {
@@ -111,7 +112,10 @@ pub async fn rollback_blockers(
     let scope = session.scope();
     let (images, engine) = tokio::join!(
         futures_util::future::join_all(images),
-        session.ports.engine.rollback_blockers(&scope, slot)
+        session
+            .ports
+            .engine
+            .rollback_blockers(&scope, slot, &desired.objects)
     );
     Ok(images.into_iter().flatten().chain(engine?).collect())
 }

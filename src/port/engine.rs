@@ -338,13 +338,14 @@ pub trait Engine: Send + Sync {
     }
 
     /// Why a release in a slot could not be started again as it stands, if traffic had to go back
-    /// to it.
+    /// to it. `objects`: the environment's own, as they are by then.
     async fn rollback_blockers(
         &self,
         scope: &Scope,
         slot: Slot,
+        objects: &[Manifest],
     ) -> Result<Vec<String>, EngineError> {
-        let _ = (scope, slot);
+        let _ = (scope, slot, objects);
         Ok(Vec::new())
     }
 

@@ -86,6 +86,31 @@ fn pods_that_a_quota_has_no_room_for_are_found_by_who_may_make_pods() {
         .says("exceeded quota");
 }
 
+/// A quota of the environment's own is raised before the pods are made that need it.
+#[test]
+fn a_quota_that_the_plan_raises_has_room_and_one_that_it_leaves_has_none() {
+    let Some(mut site) = Site::new() else { return };
+    site.kubeconfig = site.cluster.admin.kubeconfig.clone();
+    let quota = |pods: u32| {
+        format!(
+            "apiVersion: v1\nkind: ResourceQuota\nmetadata: {{name: small}}\n\
+             spec: {{hard: {{pods: {pods}}}}}\n"
+        )
+    };
+    site.put("own.yaml", &quota(1));
+    site.staging.push("manifests: own.yaml".to_owned());
+    site.apply().code(0);
+
+    site.env.insert("MARK".to_owned(), "two".to_owned());
+    site.plan().code(6).says("its pods would be refused");
+
+    site.put("own.yaml", &quota(20));
+    site.plan()
+        .code(2)
+        .says("ResourceQuota/small changes before")
+        .says_not("allows 1 pods");
+}
+
 #[test]
 fn an_object_of_another_owner_is_found_by_the_plan() {
     let Some(site) = site(RESTRICTED, "") else {

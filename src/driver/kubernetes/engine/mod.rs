@@ -373,8 +373,9 @@ impl Engine for KubernetesEngine {
         &self,
         scope: &Scope,
         slot: Slot,
+        objects: &[Manifest],
     ) -> Result<Vec<String>, EngineError> {
-        slots::rollback_blockers(self, scope, slot).await
+        slots::rollback_blockers(self, scope, slot, objects).await
     }
 
     async fn diagnose(

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::driver::kubernetes::client::api::{Api, Selector};
 use crate::driver::kubernetes::engine::apply::said;
 use crate::driver::kubernetes::engine::{KubernetesEngine, observe};
-use crate::model::Slot;
+use crate::model::{Manifest, Slot};
 use crate::port::engine::{EngineError, Scope};
 
 /// Why a slot's release could not be started again.
@@ -13,6 +13,7 @@ pub(in super::super) async fn rollback_blockers(
     engine: &KubernetesEngine,
     scope: &Scope,
     slot: Slot,
+    objects: &[Manifest],
 ) -> Result<Vec<String>, EngineError> {
     // A plan asks this about the moment that its facts are of.
     let facts = match engine.kept_facts(scope) {
@@ -36,13 +37,19 @@ pub(in super::super) async fn rollback_blockers(
         .values()
         .map(|workload| workload.instances.len())
         .sum();
-    reasons.extend(quota(engine, api, slot, pods).await);
+    reasons.extend(quotas(engine, api, slot, pods, objects).await);
     Ok(reasons)
 }
 
-/// Whether the namespace's quotas have room for both slots at once. Who may not read them is not
-/// told.
-async fn quota(engine: &KubernetesEngine, api: &Api, slot: Slot, pods: usize) -> Vec<String> {
+/// Whether the namespace's quotas have room for both slots at once, with those of the environment's
+/// own as they will be. Who may not read them is not told.
+async fn quotas(
+    engine: &KubernetesEngine,
+    api: &Api,
+    slot: Slot,
+    pods: usize,
+    objects: &[Manifest],
+) -> Vec<String> {
     let namespaces = &engine.settings.namespaces.slots;
     let (own, other) = (&namespaces[&slot], &namespaces[&slot.other()]);
     let needed = if own == other { pods * 2 } else { pods };
@@ -52,11 +59,14 @@ async fn quota(engine: &KubernetesEngine, api: &Api, slot: Slot, pods: usize) ->
     };
 
     let take = |quota: Value| {
-        let hard = quota["status"]["hard"]["pods"]
-            .as_str()
-            .and_then(|text| text.parse::<usize>().ok());
-        if let Some(hard) = hard.filter(|hard| *hard < needed) {
-            let name = quota["metadata"]["name"].as_str().unwrap_or_default();
+        let name = quota["metadata"]["name"].as_str().unwrap_or_default();
+        let to_be = objects
+            .iter()
+            .find(|one| one.kind() == "ResourceQuota" && is_at(one, own, name));
+        let hard = to_be.map_or(&quota["status"]["hard"]["pods"], |one| {
+            &one.body()["spec"]["hard"]["pods"]
+        });
+        if let Some(hard) = count(hard).filter(|hard| *hard < needed) {
             reasons.push(format!(
                 "the quota {name} in {own} allows {hard} pods, and both slots need {needed}"
             ));
@@ -64,4 +74,17 @@ async fn quota(engine: &KubernetesEngine, api: &Api, slot: Slot, pods: usize) ->
     };
     let _ = api.list(&kind, Some(own), &Selector::All, take).await;
     reasons
+}
+
+/// A whole number of objects, which a manifest writes as a number or as text.
+fn count(quantity: &Value) -> Option<usize> {
+    match quantity {
+        Value::Number(number) => number.as_u64()?.try_into().ok(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+fn is_at(object: &Manifest, namespace: &str, name: &str) -> bool {
+    object.name() == name && object.key().namespace.as_deref() == Some(namespace)
 }
