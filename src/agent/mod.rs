@@ -18,6 +18,7 @@
 //!   front      nginx in front of the slots, and etcd told of a switch
 //!   log        the instances' logs and the agent's own
 //!   descriptors  how many files may be open, and what for
+//! host_probe what this machine can start, for those who ask beforehand
 //! router     the reverse proxy: connection, request, upstream
 //! ```
 //!
@@ -32,6 +33,7 @@ pub mod engine;
 mod family;
 mod front;
 mod home;
+pub mod host_probe;
 mod identity;
 mod instance;
 pub mod launch;

@@ -8,10 +8,7 @@ use std::path::{Path, PathBuf};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
-use crate::agent::launch::why_on_disk;
 use crate::agent::router::tls::CertificateError;
-use crate::agent::runtime::container;
-use crate::agent::runtime::systemd::{self, Unavailable};
 use crate::config::schema::{EnvironmentConfig, HostCluster, Runtime, StateConfig};
 use crate::files;
 use crate::model::desired::{Desired, ImageSource};
@@ -25,7 +22,9 @@ use crate::model::{Digest, Manifest, ServiceName};
 use crate::ops::preflight::{AGENT_FOLDER, can_have_agent};
 use crate::ops::session::unavailable;
 use crate::ops::{Error, Session, certificates};
+use crate::port::HostProbe;
 use crate::port::engine::{CheckResult, EngineError};
+use crate::port::host_probe::Unavailable;
 use crate::port::secret::SecretReading;
 use crate::proto::Directory;
 use crate::redact::{Hidden, SHORTEST};
@@ -274,15 +273,16 @@ async fn instances(
 ) -> Vec<CheckResult> {
     let runtime = host.runtime;
     let what = format!("instances are started by the runtime `{}`", name(runtime));
-    if let Some(Unavailable { reason, help }) = unavailable(&session.root, host) {
+    if let Some(Unavailable { reason, help }) = unavailable(session, host) {
         return vec![failing(what, &reason, &help)];
     }
 
     let mut found = vec![ok(what)];
-    found.extend(files_on_disk(environment));
-    let directory = || Directory::find(host.directory(&session.root));
+    let machine = session.ports.host.as_ref();
+    found.extend(files_on_disk(environment, machine));
+    let agent = || Directory::find(host.directory(&session.root));
     match runtime {
-        Runtime::Systemd if !systemd::lingers().await => {
+        Runtime::Systemd if !machine.units_go_on().await => {
             let what = "units go on when you log out".to_owned();
             found.push(failing(
                 what,
@@ -290,7 +290,7 @@ async fn instances(
                 "`loginctl enable-linger` switches it on",
             ));
         }
-        Runtime::Container if !container::has_limits() => {
+        Runtime::Container if !machine.containers_have_limits() => {
             found.push(ok(
                 "limits of containers are not possible here: they need root".to_owned(),
             ));
@@ -298,16 +298,15 @@ async fn instances(
         Runtime::Container => found.push(container_users(
             environment,
             host.user_namespace,
-            &directory(),
+            |volumes| machine.no_users(agent().path(), volumes),
         )),
         Runtime::Process => {
-            let reason = container::why_not(&directory());
-            let told = |reason| {
+            let told = |Unavailable { reason, .. }| {
                 ok(format!(
                     "containers without a daemon are not possible here: {reason}"
                 ))
             };
-            found.extend(reason.map(told));
+            found.extend(machine.no_containers(agent().path()).map(told));
         }
         _ => {}
     }
@@ -315,12 +314,12 @@ async fn instances(
 }
 
 /// Whether the files of instances, which may be secrets, are not held in memory.
-fn files_on_disk(environment: &EnvironmentConfig) -> Option<CheckResult> {
+fn files_on_disk(environment: &EnvironmentConfig, machine: &dyn HostProbe) -> Option<CheckResult> {
     let mut services = environment.services.values();
     if !services.any(|service| !service.files.is_empty()) {
         return None;
     }
-    let reason = why_on_disk()?;
+    let reason = machine.why_on_disk()?;
     Some(ok(format!(
         "the files of instances are written to the disk: {reason}"
     )))
@@ -330,7 +329,7 @@ fn files_on_disk(environment: &EnvironmentConfig) -> Option<CheckResult> {
 fn container_users(
     environment: &EnvironmentConfig,
     wanted: UserNamespace,
-    directory: &Directory,
+    no_users: impl Fn(&[PathBuf]) -> Option<String>,
 ) -> CheckResult {
     let what = "containers have users of their own".to_owned();
     if wanted == UserNamespace::Off {
@@ -346,7 +345,7 @@ fn container_users(
                 .map(|volume| PathBuf::from(volume.from()))
         })
         .collect();
-    let Some(reason) = container::why_no_users(directory, &volumes) else {
+    let Some(reason) = no_users(&volumes) else {
         return ok(what);
     };
 

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use crate::agent::runtime::systemd::Unavailable;
 use crate::config::schema::{BuildConfig, Runtime, Text};
 use crate::files;
 use crate::files::interpreter;
@@ -22,6 +21,7 @@ use crate::ops::session::unavailable;
 use crate::ops::{Error, Session};
 use crate::policy::protected;
 use crate::port::engine::{EngineError, Pull, Rehearsal, Rehearsed};
+use crate::port::host_probe::Unavailable;
 use crate::port::registry::signed_at;
 use crate::proto::Directory;
 
@@ -57,7 +57,7 @@ pub fn can_start(session: &Session) -> Result<(), Error> {
     let Some(host) = environment.cluster.host() else {
         return Ok(());
     };
-    let Some(Unavailable { reason, help }) = unavailable(&session.root, host) else {
+    let Some(Unavailable { reason, help }) = unavailable(session, host) else {
         return Ok(());
     };
     let what = format!(

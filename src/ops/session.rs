@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::OnceCell;
 
-use crate::agent::runtime::systemd::Unavailable;
-use crate::agent::runtime::{container, systemd};
 use crate::config::schema::{ClusterConfig, HostCluster, Runtime};
 use crate::config::{self, EnvironmentConfig, Project};
 use crate::desired::cluster::{self, Sources};
@@ -22,7 +20,8 @@ use crate::model::state::State;
 use crate::ops::error::unresolved;
 use crate::ops::{Error, sources, wiring};
 use crate::port::engine::Scope;
-use crate::port::{Ports, Scm};
+use crate::port::host_probe::Unavailable;
+use crate::port::{HostProbe, Ports, Scm};
 use crate::proto::Directory;
 use crate::redact::Redactor;
 
@@ -72,7 +71,7 @@ impl Session {
             Err(error) => return Err(error.and_left_out(&left_out(&scm).await).into()),
         };
         crate::files::environment::withhold(secret_variables(&project));
-        choose_runtimes(&root, &mut project);
+        choose_runtimes(&root, wiring::host_probe().as_ref(), &mut project);
         let mut source = scm.source().await?;
         if let Some(branch) = branch {
             source.branch = Some(branch.to_owned());
@@ -318,13 +317,13 @@ fn believe_known_hosts_alone(project: &mut Project) {
 }
 
 /// What `runtime: auto` means on this machine: a container where one can be made, else a process.
-fn choose_runtimes(root: &Path, project: &mut Project) {
+fn choose_runtimes(root: &Path, machine: &dyn HostProbe, project: &mut Project) {
     for environment in project.environments.values_mut() {
         if let ClusterConfig::Host(host) = &mut environment.cluster
             && host.runtime == Runtime::Auto
         {
-            let can = container::why_not(&Directory::find(host.directory(root))).is_none();
-            host.runtime = if can {
+            let agent = Directory::find(host.directory(root));
+            host.runtime = if machine.no_containers(agent.path()).is_none() {
                 Runtime::Container
             } else {
                 Runtime::Process
@@ -335,19 +334,17 @@ fn choose_runtimes(root: &Path, project: &mut Project) {
 
 /// Why instances cannot be started on this machine as its configuration asks for; none when they
 /// can.
-pub(super) fn unavailable(root: &Path, host: &HostCluster) -> Option<Unavailable> {
+pub(super) fn unavailable(session: &Session, host: &HostCluster) -> Option<Unavailable> {
     // What another machine can do, its agent says when it is asked to.
     if host.at.is_some() {
         return None;
     }
-    let no_container = |reason| Unavailable {
-        reason,
-        help: "`runtime: process` needs nothing, `docker` a Docker Engine".to_owned(),
-    };
+    let machine = session.ports.host.as_ref();
     match host.runtime {
-        Runtime::Systemd => systemd::unavailable(),
+        Runtime::Systemd => machine.no_units(),
         Runtime::Container => {
-            container::why_not(&Directory::find(host.directory(root))).map(no_container)
+            let agent = Directory::find(host.directory(&session.root));
+            machine.no_containers(agent.path())
         }
         Runtime::Process | Runtime::Docker | Runtime::Auto => None,
     }

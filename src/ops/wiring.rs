@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::agent::host_probe::ThisMachine;
 use crate::config::schema::{
     ClusterConfig, Conflicts, EcrRegistry, EksCluster, HostCluster, LayoutRegistry, OciRegistry,
     ReadyRule, RegistryConfig, RemoteRegistry, Runtime,
@@ -38,7 +39,7 @@ use crate::ops::state::wiring::store;
 use crate::ops::{Error, Session};
 use crate::port::engine::Scope;
 use crate::port::provider::NoProvider;
-use crate::port::{Engine, Forge, Ports, Provider, Registry};
+use crate::port::{Engine, Forge, HostProbe, Ports, Provider, Registry};
 use crate::proto::Directory;
 use crate::redact::Redactor;
 
@@ -53,6 +54,12 @@ const LARGEST: u64 = 1 << 20;
 #[must_use]
 pub fn forge(token: SecretValue) -> Box<dyn Forge> {
     Box::new(RemoteForge::new(token))
+}
+
+/// What this machine can start.
+#[must_use]
+pub fn host_probe() -> Arc<dyn HostProbe> {
+    Arc::new(ThisMachine)
 }
 
 /// The drivers for one environment.
@@ -80,6 +87,7 @@ pub fn ports(
         store: Arc::new(RedactedStore::new(store, redactor.clone())),
         checker: Arc::new(Checks::default()),
         hooks: Arc::new(Hooks::new(root.to_path_buf())),
+        host: host_probe(),
         secrets: Arc::new(RememberedSecrets::new(secrets, redactor.clone())),
         redactor: redactor.clone(),
     })

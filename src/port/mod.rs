@@ -13,6 +13,7 @@ pub mod engine;
 pub mod forge;
 pub mod hold;
 pub mod hooks;
+pub mod host_probe;
 pub mod inventory;
 pub mod notifier;
 pub mod pause;
@@ -29,6 +30,7 @@ pub use checker::Checker;
 pub use engine::Engine;
 pub use forge::Forge;
 pub use hooks::HookCaller;
+pub use host_probe::HostProbe;
 pub use notifier::Notifier;
 pub use provider::Provider;
 pub use queue::Queue;
@@ -60,6 +62,8 @@ pub struct Ports {
     pub checker: Arc<dyn Checker>,
     /// What calls the project's hooks.
     pub hooks: Arc<dyn HookCaller>,
+    /// What this machine can start.
+    pub host: Arc<dyn HostProbe>,
     /// Where secrets come from.
     pub secrets: Arc<dyn SecretSource>,
     /// What knows the secrets that were read: nothing that is told may have one in it.

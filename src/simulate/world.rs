@@ -12,6 +12,7 @@ use crate::model::release::Actor;
 use crate::model::{ContentHash, Digest, ServiceName};
 use crate::port::Ports;
 use crate::port::hold::Hold;
+use crate::port::host_probe::AnyHost;
 use crate::redact::Redactor;
 use crate::simulate::engine::MemoryEngine;
 use crate::simulate::fault::{Broken, Call, Fault, Faults, Kind};
@@ -187,6 +188,7 @@ impl Runner {
             store: all.clone(),
             checker: all.clone(),
             hooks: all.clone(),
+            host: Arc::new(AnyHost),
             secrets: all,
             redactor,
         }

@@ -134,10 +134,12 @@ fn only_the_wiring_names_a_driver() {
         "agent_elsewhere/mod.rs",
         "run_job.rs",
     ];
+    // What this machine can start is asked of a port.
     let names_one = |file: &&PathBuf| {
-        fs::read_to_string(file)
-            .expect("text")
-            .contains("crate::driver")
+        let text = fs::read_to_string(file).expect("text");
+        ["crate::driver", "crate::agent::runtime"]
+            .iter()
+            .any(|room| text.contains(room))
     };
     let wrong: Vec<_> = files
         .iter()

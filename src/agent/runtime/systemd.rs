@@ -40,6 +40,7 @@ use crate::agent::trouble::Trouble;
 use crate::model::Digest;
 use crate::model::drift::MovedField;
 use crate::port::engine::Pull;
+use crate::port::host_probe::Unavailable;
 
 /// How long systemd may take for one answer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -52,16 +53,6 @@ const TASKS: u32 = 4096;
 /// The runtime.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemdRuntime;
-
-/// Why units are not possible here, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unavailable {
-    /// What is missing.
-    pub reason: String,
-    /// What to do.
-    pub help: String,
-}
-
 /// Why units are not possible on this machine for this user; none when they are.
 #[must_use]
 pub fn unavailable() -> Option<Unavailable> {
