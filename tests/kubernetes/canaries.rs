@@ -19,8 +19,13 @@ struct Cage {
 
 impl Cage {
     fn new() -> Option<Self> {
-        let mut site = Site::new()?;
-        let canaries = Canaries::new();
+        let mut cage = Self::with(Site::new()?, Canaries::new());
+        cage.build("");
+        cage.checks("", "");
+        Some(cage)
+    }
+
+    fn with(mut site: Site, canaries: Canaries) -> Self {
         for number in 0..TOLD {
             let secret = format!("{{secret: s{number}}}");
             site.env.insert(format!("S{number}"), secret);
@@ -29,15 +34,12 @@ impl Cage {
         let kubeconfig: serde_json::Value = serde_json::from_slice(&kubeconfig).expect("JSON");
         let token = kubeconfig["users"][0]["user"]["token"].as_str();
         let token = token.expect("a token").to_owned();
-        let mut cage = Self {
+        assert!(token.len() > 20, "a token");
+        Self {
             site,
             canaries,
             token,
-        };
-        assert!(cage.token.len() > 20, "a token");
-        cage.build("");
-        cage.checks("", "");
-        Some(cage)
+        }
     }
 
     /// Writes everything that nobody may see.
@@ -88,10 +90,23 @@ impl Cage {
         self.run(&["apply", "--auto-approve", "--output", "json"]);
     }
 
+    /// A task that writes all that it has and all that is in its image, and then does this.
+    fn tells_in_a_task(&mut self, then: &str) {
+        let script = format!("busybox env; busybox cat /app/forms; busybox env >&2; {then}");
+        let command = serde_json::json!(["/bin/busybox", "sh", "-c", script]);
+        let task = format!("tasks: {{tell: {{run: {command}}}}}");
+        let promotion = "promotion: {mode: auto, probe: {rate: 0, linger: 10ms}}";
+        self.site.staging = vec![promotion.to_owned(), self.canaries.configured(), task];
+    }
+
     /// What is kept beside the cluster: the state, the journal, what is left of failures.
     fn search_everything(&self) {
+        self.search(&["state", "app", "environments"]);
+    }
+
+    fn search(&self, folders: &[&str]) {
         let mut found = Vec::new();
-        for folder in ["state", "app", "environments"] {
+        for folder in folders {
             let folder = self.site.path().join(folder);
             self.canaries.files_with_one(&folder, &mut found);
             let with_token = std::process::Command::new("grep")
@@ -131,4 +146,31 @@ fn no_secret_and_no_login_is_in_anything_that_is_printed_or_kept() {
         .insert("namespace".to_owned(), "not-ours".to_owned());
     cage.apply_says(1, "not-ours");
     cage.search_everything();
+}
+
+/// Tasks on a real node, whose output comes from the cluster: the site is one of a node's.
+pub fn tasks_tell_nothing(mut site: Site) {
+    let canaries = Canaries::new();
+    let app = site.path().join("app");
+    for (from, to) in [
+        (canaries.path("forms"), "forms"),
+        ("/bin/busybox".to_owned(), "busybox"),
+    ] {
+        std::fs::copy(from, app.join(to)).expect("copied");
+    }
+    site.build[0] = site.build[0].replace(
+        "copy: {",
+        "copy: {forms: /app/forms, busybox: /bin/busybox, ",
+    );
+    let mut cage = Cage::with(site, canaries);
+
+    cage.tells_in_a_task("true");
+    cage.apply_says(0, "it is ***!");
+    let task = cage.run(&["task", "tell", "--auto-approve"]);
+    assert_eq!(task.code, Some(0), "{}", task.stderr);
+    cage.tells_in_a_task("exit 5");
+    cage.site.message("v2");
+    cage.apply_says(1, "exit code 5");
+    cage.run(&["status", "--output", "json"]);
+    cage.search(&["state", "environments"]);
 }

@@ -175,6 +175,7 @@ fn real_pods_lose_no_request_and_their_failures_are_told() {
     under_load(&shop, &live);
     failures(&mut shop);
     drop(shop);
+    crate::canaries::tasks_tell_nothing(site(&node, "told"));
     let router = Router::start(&node);
     let mut shop = site(&node, "ingress");
     let entries = format!("entries: {{web: {{url: \"http://{}\"}}}}", router.address);
