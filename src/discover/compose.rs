@@ -9,7 +9,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::discover::compose::fill::{fill, fill_all};
-use crate::discover::compose::forms::{build, mounts, published, reason, resources};
+pub(super) use crate::discover::compose::forms::reason;
+use crate::discover::compose::forms::{Volumes, build, mounts, published, resources};
 use crate::discover::document::{
     DiscoverError, entries, items, number, pairs, text, text_at, texts, words,
 };
@@ -19,7 +20,7 @@ use crate::discover::proposal::{
     EngineProposal, ImageProposal, Proposal, SecretProposal, ServiceProposal,
 };
 use crate::discover::variables::Found;
-use crate::discover::{health, ports, volumes};
+use crate::discover::{health, ports};
 
 /// What is read of a service. The others are named as left out.
 const KNOWN: [&str; 19] = [
@@ -80,8 +81,16 @@ pub(super) fn proposal(
 
     let mut found = Found::default();
     let mut reach = Reach::default();
+    let volumes = Volumes::of(name.as_deref().unwrap_or(folder), document);
     for (called, definition) in services {
-        one(&mut proposal, &mut found, &mut reach, (called, definition));
+        let definition = (called.as_str(), definition);
+        one(&mut proposal, &mut found, &mut reach, &volumes, definition);
+    }
+    if volumes.has_own() {
+        proposal.remark(
+            "volumes are called as Docker knows them, with Compose's name of the project in front: \
+             `docker volume ls` shows whether it was another one (COMPOSE_PROJECT_NAME, -p)",
+        );
     }
     if proposal.services.is_empty() {
         let help = "add one under `services`; one with `profiles` is not started by itself";
@@ -97,6 +106,7 @@ fn one(
     proposal: &mut Proposal,
     found: &mut Found,
     reach: &mut Reach,
+    volumes: &Volumes<'_>,
     (called, definition): (&str, &Value),
 ) {
     let profiles = definition.get("profiles").map(texts).unwrap_or_default();
@@ -110,7 +120,7 @@ fn one(
 
     let mut filled = definition.clone();
     let mut missing = BTreeSet::new();
-    fill_all(&mut filled, &mut missing, &["environment"]);
+    fill_all(&mut filled, &mut missing, &["environment", "volumes"]);
     let mut service = ServiceProposal::default();
     for name in &missing {
         service.remark(format!(
@@ -128,9 +138,8 @@ fn one(
         variable(proposal, found, (called, &mut service), &name, value);
     }
     env_files(&mut service, &filled);
-    for mount in mounts(&filled) {
-        volumes::add(&mut service, &mount.as_mount());
-    }
+    mounts(&mut service, definition, volumes);
+    service.is_exclusive &= !service.volumes.is_empty();
     secrets(proposal, found, (called, &mut service), &filled);
 
     if let Some(check) = filled.get("healthcheck") {
@@ -156,6 +165,7 @@ fn image(service: &mut ServiceProposal, definition: &Value) {
         }
         (None, Some(name)) => {
             latest(service, &name);
+            service.is_exclusive = keeps_data(&name);
             ImageProposal::Named(name)
         }
         (None, None) => {
@@ -163,6 +173,34 @@ fn image(service: &mut ServiceProposal, definition: &Value) {
             ImageProposal::Unknown
         }
     };
+}
+
+/// Servers of which no two may run on one folder, by the last part of their images' names.
+const KEEP_DATA: [&str; 16] = [
+    "cassandra",
+    "clickhouse-server",
+    "couchdb",
+    "elasticsearch",
+    "etcd",
+    "influxdb",
+    "mariadb",
+    "minio",
+    "mongo",
+    "mysql",
+    "neo4j",
+    "opensearch",
+    "postgres",
+    "rabbitmq",
+    "redis",
+    "valkey",
+];
+
+/// Whether an image is one of a server that keeps data, whoever else has its volume.
+fn keeps_data(image: &str) -> bool {
+    let repository = image.split('@').next().unwrap_or_default();
+    let last = repository.rsplit('/').next().unwrap_or_default();
+    let name = last.split(':').next().unwrap_or_default();
+    KEEP_DATA.contains(&name)
 }
 
 /// That an image is whatever is the newest.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::discover::document::{DiscoverError, entries, number, pairs, text, text_at, texts};
-use crate::discover::durations::of_nanos;
+use crate::discover::durations::{of_nanos, period};
 use crate::discover::ports::{Published, Reach, assign, is_loopback};
 use crate::discover::proposal::{EngineProposal, ImageProposal, Proposal, ServiceProposal};
 use crate::discover::variables::Found;
@@ -188,6 +188,7 @@ fn one(proposal: &mut Proposal, found: &mut Found, group: &Group<'_>) -> Vec<Pub
     );
     limits(&mut service, it);
     rights(&mut service, it);
+    of_its_own(&mut service, container);
     proposal.add(&group.called, service);
     ports
 }
@@ -286,10 +287,16 @@ fn mounted(service: &mut ServiceProposal, mount: &Value) {
             "a container writes into its own layer",
         );
     }
+    if is_nameless {
+        service.remark(format!(
+            "the volume at {inside} has no name but its number: what is in it is kept as long as \
+             that stands here (`docker volume rm` and `docker run --rm` take it away)"
+        ));
+    }
     add(
         service,
         &Mount {
-            from: if is_nameless { "" } else { &from },
+            from: &from,
             inside: &inside,
             is_read_only: mount.get("RW").and_then(Value::as_bool) == Some(false),
         },
@@ -335,6 +342,43 @@ fn limits(service: &mut ServiceProposal, inspected: &Value) {
         service
             .resources
             .insert("cpu_limit", format!("{}m", cpus / 1_000_000));
+    }
+}
+
+/// What was said when the container was made and the image does not say.
+fn of_its_own(service: &mut ServiceProposal, container: &Container) {
+    let of = |path: &str| container.inspected.pointer(path);
+    for (key, name) in [("User", "user"), ("WorkingDir", "working_dir")] {
+        let said = of(&format!("/Config/{key}")).and_then(text);
+        let of_image = container.image.pointer(&format!("/Config/{key}"));
+        let said = said.filter(|it| !it.is_empty() && Some(it) != of_image.and_then(text).as_ref());
+        if let Some(said) = said {
+            service.left_out(&format!("{name} {said}"), compose::reason(name));
+        }
+    }
+    if let Some(seconds) = of("/Config/StopTimeout").and_then(number) {
+        service.stop_grace = period(&format!("{seconds}s"));
+    }
+
+    let is_set = |value: &Value| match value {
+        Value::Bool(is_so) => *is_so,
+        Value::Array(all) => !all.is_empty(),
+        Value::Object(all) => !all.is_empty(),
+        _ => false,
+    };
+    for (key, name) in [
+        ("ReadonlyRootfs", "read_only"),
+        ("ExtraHosts", "extra_hosts"),
+        ("Tmpfs", "tmpfs"),
+        ("Ulimits", "ulimits"),
+        ("Sysctls", "sysctls"),
+        ("GroupAdd", "group_add"),
+        ("Init", "init"),
+        ("Dns", "dns"),
+    ] {
+        if of(&format!("/HostConfig/{key}")).is_some_and(is_set) {
+            service.left_out(name, compose::reason(name));
+        }
     }
 }
 

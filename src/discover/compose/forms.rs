@@ -1,17 +1,20 @@
 //! What Compose writes in a short and in a long form.
 
-use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::{Map, Value};
+
+use crate::discover::compose::fill::{fill, fill_all};
 use crate::discover::document::{entries, items, number, pairs, text, text_at, texts};
 use crate::discover::ports::{Published, is_loopback, short};
 use crate::discover::proposal::{BuildProposal, ImageProposal, ServiceProposal};
 use crate::discover::secret::looks_secret;
-use crate::discover::volumes::Mount;
+use crate::discover::volumes::{self, Mount};
 use crate::model::Platform;
 use crate::model::quantity::Quantity;
 
 /// Why a key has no counterpart.
-pub(super) fn reason(key: &str) -> &'static str {
+pub(in crate::discover) fn reason(key: &str) -> &'static str {
     match key {
         "depends_on" | "links" => {
             "the services of a release start together, and each is waited for by its health check"
@@ -124,47 +127,124 @@ fn long(item: &Value) -> Vec<Published> {
 }
 
 /// A mount as it is written.
-pub(super) struct Written {
+struct Written {
     from: String,
     inside: String,
     is_read_only: bool,
 }
 
-impl Written {
-    pub fn as_mount(&self) -> Mount<'_> {
-        Mount {
-            from: &self.from,
-            inside: &self.inside,
-            is_read_only: self.is_read_only,
+/// Adds a service's mounts, or says why not.
+pub(super) fn mounts(service: &mut ServiceProposal, definition: &Value, named: &Volumes) {
+    for item in items(definition.get("volumes")) {
+        let (mut filled, mut missing) = (item.clone(), BTreeSet::new());
+        fill_all(&mut filled, &mut missing, &[]);
+        let shown = text(item).unwrap_or_else(|| item.to_string());
+        let of = format!("volume {shown}");
+        // A path with a gap in it is the path of something else.
+        if let Some(name) = missing.first() {
+            service.left_out(&of, &format!("${{{name}}} in it is not filled in"));
+            continue;
         }
+        if let Some(why) = unmountable(&filled) {
+            service.left_out(&of, why);
+            continue;
+        }
+        let Some(mount) = written(&filled) else {
+            service.left_out(&of, "it is no mount");
+            continue;
+        };
+        let Some(from) = named.name(&mount.from) else {
+            let why = "the name that `volumes` gives to it is not filled in";
+            service.left_out(&of, why);
+            continue;
+        };
+        let mount = Mount {
+            from: &from,
+            inside: &mount.inside,
+            is_read_only: mount.is_read_only,
+        };
+        volumes::add(service, &mount);
+    }
+}
+
+/// Why a mount in the long form cannot be one here.
+fn unmountable(item: &Value) -> Option<&'static str> {
+    let kind = text_at(item, "type");
+    if !matches!(kind.as_deref(), None | Some("volume" | "bind")) {
+        return Some("it is neither a volume nor a folder of the machine");
+    }
+    let subpath = item.pointer("/volume/subpath");
+    subpath.map(|_| "a part of a volume cannot be mounted")
+}
+
+/// The volumes that a file names, by the names that Docker knows them by.
+pub(super) struct Volumes<'a> {
+    project: String,
+    defined: BTreeMap<&'a str, &'a Value>,
+}
+
+impl<'a> Volumes<'a> {
+    /// Those of a project: Compose puts its name in front of each that has no other name.
+    pub fn of(project: &str, document: &'a Map<String, Value>) -> Self {
+        let is_sign = |sign: &char| sign.is_ascii_alphanumeric() || "-_".contains(*sign);
+        let project: String = project.to_lowercase().chars().filter(is_sign).collect();
+        Self {
+            project: project.trim_start_matches(['-', '_']).to_owned(),
+            defined: entries(document.get("volumes"))
+                .into_iter()
+                .map(|(name, of)| (name.as_str(), of))
+                .collect(),
+        }
+    }
+
+    /// What a mount is from: a folder, or a volume by Docker's name. None when nobody knows.
+    fn name(&self, from: &str) -> Option<String> {
+        let Some(definition) = self.defined.get(from) else {
+            return Some(from.to_owned());
+        };
+        let external = definition.get("external");
+        let name = text_at(definition, "name");
+        let name = name.or_else(|| text_at(external?, "name"));
+        if let Some(name) = name {
+            let filled = fill(&name);
+            return filled.missing.is_empty().then_some(filled.text);
+        }
+        let is_others = external.is_some_and(|it| it != &Value::Bool(false));
+        Some(if is_others {
+            from.to_owned()
+        } else {
+            format!("{}_{from}", self.project)
+        })
+    }
+
+    /// Whether Compose puts the project's name in front of one.
+    pub fn has_own(&self) -> bool {
+        let mut names = self.defined.keys();
+        names.any(|name| self.name(name).is_some_and(|real| real != *name))
     }
 }
 
 /// `[FROM:]INSIDE[:MODE]`, or a map.
-pub(super) fn mounts(definition: &Value) -> Vec<Written> {
-    let written = |item: &Value| {
-        if let Some(line) = text(item) {
-            let parts: Vec<&str> = line.splitn(3, ':').collect();
-            let (from, inside, mode) = match parts[..] {
-                [inside] => ("", inside, ""),
-                [from, inside] => (from, inside, ""),
-                [from, inside, mode] => (from, inside, mode),
-                _ => return None,
-            };
-            return Some(Written {
-                from: from.to_owned(),
-                inside: inside.to_owned(),
-                is_read_only: mode.split(',').any(|word| word == "ro"),
-            });
-        }
-        Some(Written {
-            from: text_at(item, "source").unwrap_or_default(),
-            inside: text_at(item, "target")?,
-            is_read_only: item.get("read_only").and_then(Value::as_bool) == Some(true),
-        })
-    };
-    let items = items(definition.get("volumes")).iter();
-    items.filter_map(written).collect()
+fn written(item: &Value) -> Option<Written> {
+    if let Some(line) = text(item) {
+        let parts: Vec<&str> = line.splitn(3, ':').collect();
+        let (from, inside, mode) = match parts[..] {
+            [inside] => ("", inside, ""),
+            [from, inside] => (from, inside, ""),
+            [from, inside, mode] => (from, inside, mode),
+            _ => return None,
+        };
+        return Some(Written {
+            from: from.to_owned(),
+            inside: inside.to_owned(),
+            is_read_only: mode.split(',').any(|word| word == "ro"),
+        });
+    }
+    Some(Written {
+        from: text_at(item, "source").unwrap_or_default(),
+        inside: text_at(item, "target")?,
+        is_read_only: item.get("read_only").and_then(Value::as_bool) == Some(true),
+    })
 }
 
 /// What a container may use at the most.

@@ -112,6 +112,19 @@ fn what_a_compose_file_may_say_in_some_form_is_read_or_named() {
             "/v: v",
         ),
         (
+            "{image: 'a:1', volumes: ['${DIR}/pg:/data', '${OTHER}data:/x', \
+             '${HERE:-/srv}/a:/a']}",
+            "/a: /srv/a",
+        ),
+        (
+            "{image: 'a:1', volumes: ['${DIR}/pg:/data']}",
+            "${DIR} in it is not filled in",
+        ),
+        (
+            "{image: 'a:1', volumes: [{type: volume, source: v, target: /v, volume: {subpath: s}}]}",
+            "a part of a volume cannot be mounted",
+        ),
+        (
             "{image: 'a:1', volumes: ['/a:/b/../c', 'x:relative']}",
             "it is no absolute path",
         ),

@@ -144,3 +144,46 @@ fn erb_in_lines_of_its_own_is_passed_over() {
     assert!(error.help.contains("ERB"), "{error:?}");
     assert!(!error.help.contains("Compose"), "{error:?}");
 }
+
+/// What Docker has under the file's name alone is an empty volume: the data is in another.
+#[test]
+fn a_volume_is_called_as_docker_knows_it() {
+    let of = |volumes: &str| {
+        format!(
+            "name: Shop.1\nservices: {{db: {{image: 'a:1', volumes: ['data:/data']}}}}\n\
+             volumes: {{{volumes}}}\n"
+        )
+    };
+    says(&of("data: {}"), &["/data: shop1_data", "docker volume ls"]);
+    says(&of("data:"), &["/data: shop1_data"]);
+    says(&of("data: {name: prod_pg}"), &["/data: prod_pg"]);
+    says(&of("data: {external: true}"), &["/data: data"]);
+    says(&of("data: {external: {name: pg}}"), &["/data: pg"]);
+    says(
+        &of("data: {name: '${STAGE}_pg'}"),
+        &["the name that `volumes` gives to it is not filled in"],
+    );
+}
+
+#[test]
+fn any_number_of_comments_may_stand_before_a_service() {
+    let comments = "  # old: {image: 'b:1'}\n".repeat(500);
+    says(
+        &format!("services:\n{comments}  web: {{image: 'a:1'}}\n"),
+        &["a:1"],
+    );
+}
+
+/// A dump beside a database has its volume, and two databases on one folder destroy it.
+#[test]
+fn a_database_is_never_there_twice_though_others_have_its_volume() {
+    let text = "services:\n  db: {image: 'registry.example.com/library/postgres:17', volumes: \
+                ['pg:/data']}\n  dump: {image: 'a:1', volumes: ['pg:/data']}\n";
+    let proposal = proposed(text);
+    let db = proposal.split("db:").nth(1).expect("a service");
+    let db = db.split("dump:").next().unwrap_or_default();
+    assert!(
+        db.contains("shared: true") && db.contains("strategy: recreate"),
+        "{proposal}"
+    );
+}
