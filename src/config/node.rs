@@ -244,6 +244,8 @@ fn options() -> Options {
         duplicate_keys: DuplicateKeyPolicy::Error,
         strict_booleans: true,
         with_snippet: false,
+        // As many as anybody writes: what is only read over needs no bound but the file's.
+        emit_comments: false,
         // What they would stand for is not known here, and the text below them would count.
         reject_unsupported_tags: true,
         // `12e4567` may be a text, which is read as it is written.

@@ -72,6 +72,17 @@ fn an_environment_is_the_project_with_its_own_file_laid_over_it() {
 }
 
 #[test]
+fn any_number_of_comments_may_stand_before_a_value() {
+    let overlay = format!(
+        "services:\n{}  web: {{replicas: 3}}\n",
+        "  # old:\n".repeat(500)
+    );
+    let project = project(GOOD, &overlay).expect("valid");
+    let staging = project.environments.values().next().expect("one");
+    assert_eq!(staging.services.values().next().expect("one").replicas, 3);
+}
+
+#[test]
 fn a_configuration_is_a_file_of_the_repository_and_no_line_of_another_is_shown() {
     let machine = tempfile::tempdir().expect("a folder");
     let root = machine.path().join("repository/project");

@@ -66,6 +66,7 @@ pub(super) fn read(
 fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         with_snippet: false,
+        emit_comments: false,
         budget: serde_saphyr::budget! {
             max_depth: 64,
             max_nodes: 50_000,

@@ -67,7 +67,9 @@ struct Kustomization<'a> {
 impl Kustomization<'_> {
     /// The folders that it takes in.
     fn bases(&self, text: &str) -> Result<Vec<PathBuf>, Refusal> {
-        let document: Value = serde_saphyr::from_str(text).map_err(|error| self.says(&error))?;
+        let options = serde_saphyr::options! { emit_comments: false };
+        let document: Value = serde_saphyr::from_str_with_options(text, options)
+            .map_err(|error| self.says(&error))?;
         let mut bases = Vec::new();
         for (key, value) in document.as_object().into_iter().flatten() {
             let is_loaded = LOADED.contains(&key.as_str());

@@ -84,7 +84,9 @@ pub(super) fn defined(copied: &Copied) -> BTreeSet<String> {
     for file in files {
         let text = fs::read_to_string(file.path()).unwrap_or_default();
         // What cannot be read is Helm's to complain about.
-        let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap_or_default();
+        let options = serde_saphyr::options! { emit_comments: false };
+        let documents: Vec<Value> =
+            serde_saphyr::from_multiple_with_options(&text, options).unwrap_or_default();
         for definition in &documents {
             let spec = &definition["spec"];
             let (group, kind) = (spec["group"].as_str(), spec["names"]["kind"].as_str());

@@ -2,7 +2,7 @@
 
 use granit_parser::{Event, Parser, Span, StrInput};
 
-use super::DEPTH;
+use super::{DEPTH, parser};
 
 /// Of every value in a document the path, with the line that it begins in.
 type Lines = Vec<(String, usize)>;
@@ -11,7 +11,7 @@ type Lines = Vec<(String, usize)>;
 /// none for a text that cannot be read. `field`: `.spec.containers[name="web"].image`.
 pub(in crate::desired) fn line_of(text: &str, document: usize, field: &str) -> Option<usize> {
     let mut reader = Reader {
-        parser: Parser::new_from_str(text),
+        parser: parser(text),
     };
     loop {
         let (event, span) = reader.next()?;

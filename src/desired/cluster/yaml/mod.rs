@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
-use granit_parser::{Event, Parser, ScalarStyle, Span};
+use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 use serde_json::{Map, Value};
 
 pub(super) use field_line::line_of;
@@ -125,11 +125,18 @@ pub(super) struct Document {
     pub value: Value,
 }
 
+/// A parser that reads over comments: those that it tells of have a bound of their own.
+fn parser(text: &str) -> Parser<'_, StrInput<'_>> {
+    let mut options = granit_parser::Options::default();
+    options.set_emit_comments(false);
+    Parser::new_from_str_with_options(text, options)
+}
+
 /// Reads all documents of a text, as far as the budget goes.
 pub(super) fn documents(text: &str, budget: &Budget) -> Result<Vec<Document>, YamlFault> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader {
-        parser: Parser::new_from_str(text),
+        parser: parser(text),
         anchors: HashMap::new(),
         budget,
     };
@@ -186,7 +193,7 @@ struct Node {
 }
 
 struct Reader<'a> {
-    parser: Parser<'a, granit_parser::StrInput<'a>>,
+    parser: Parser<'a, StrInput<'a>>,
     anchors: HashMap<usize, Node>,
     budget: &'a Budget,
 }
@@ -357,6 +364,12 @@ mod tests {
         documents(text, &Budget::default())
             .expect_err(text)
             .to_string()
+    }
+
+    #[test]
+    fn any_number_of_comments_may_stand_before_a_value() {
+        let text = format!("data:\n{}  key: a\n", "  # old: value\n".repeat(500));
+        assert_eq!(one(&text), json!({"data": {"key": "a"}}));
     }
 
     #[test]
