@@ -180,7 +180,7 @@ fn a_health_command_runs_inside_and_a_limit_is_one() {
 #[test]
 fn a_link_of_an_image_that_leads_to_nothing_makes_way_for_the_machines_file() {
     let report = "cat /etc/resolv.conf; readlink /etc/resolv.conf /etc/hosts; readlink /etc/other";
-    let Some(mut world) = reporting(report, &[]) else {
+    let Some(mut world) = reporting_to_all(report) else {
         return;
     };
     let etc = world.file("app/etc");
@@ -204,6 +204,45 @@ fn a_link_of_an_image_that_leads_to_nothing_makes_way_for_the_machines_file() {
         format!("{names}../run/nothing\n"),
         "only the other one is left"
     );
+}
+
+/// As with Docker: a home, and for a number that the image does not know root's group of the
+/// container, which images for any user give their folders to.
+#[test]
+fn a_container_has_a_home_and_the_group_that_images_for_any_user_count_on() {
+    let Some(mut world) = reporting_to_all("echo $HOME $(id -u):$(id -g); hostname") else {
+        return;
+    };
+    world.build.push("user: \"12345\"".to_owned());
+    world.apply().code(0);
+    let report = std::fs::read_to_string(world.file("data/report")).expect("it ran");
+    let mut lines = report.lines();
+    assert_eq!(lines.next(), Some("/ 12345:0"), "{report}");
+    assert!(
+        lines
+            .next()
+            .is_some_and(|name| name.ends_with(|c: char| c.is_ascii_hexdigit()))
+    );
+}
+
+#[test]
+fn a_container_whose_program_cannot_be_started_says_why() {
+    let Some(mut world) = world() else { return };
+    world.put("app/run.sh", "#!/bin/nothing\necho never\n");
+    let path = world.file("app/run.sh");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(path, executable).expect("executable");
+    world
+        .build
+        .push("copy: {message.txt: /app/message.txt, run.sh: /app/run.sh}".to_owned());
+    world
+        .service
+        .insert("command".to_owned(), "[/app/run.sh]".to_owned());
+    world
+        .apply()
+        .code(1)
+        .says("`/app/run.sh` cannot be started")
+        .says("/bin/nothing");
 }
 
 /// How many processes with this name run in the namespace of this one. What has ended, and the
@@ -404,6 +443,14 @@ fn users_of(pid: u32) -> Vec<u32> {
 
 /// A world whose service first writes a report of what it may do into the volume `/data`, and then
 /// goes on as ever.
+/// Everybody may write into the folder: root of a container with users of its own is nobody here.
+fn reporting_to_all(script: &str) -> Option<World> {
+    let world = reporting(script, &[])?;
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(world.file("data"), open).expect("everybody's");
+    Some(world)
+}
+
 fn reporting(script: &str, also: &[(&str, &str)]) -> Option<World> {
     let mut world = world()?;
     let data = world.path().join("data");

@@ -162,6 +162,7 @@ fn everything_that_is_printed_goes_through_the_screen() {
         "ops/agent.rs",
         "agent/log/own.rs",
         "agent/runtime/container/beside.rs",
+        "agent/runtime/container/confined.rs",
         "agent/runtime/container/contain.rs",
         "desired/render/worker.rs",
         "files/outputs.rs",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::agent::Directory;
 use crate::agent::instance::port::Ports;
 use crate::agent::instance::{Instance, Prober};
-use crate::agent::launch::{Account, InstanceFiles, Reader, account};
+use crate::agent::launch::{Account, InstanceFiles, Reader, UnlistedGroup, account};
 use crate::agent::rootfs::{ImageMeta, Unpacked};
 use crate::agent::runtime::{
     ContainerSpec, Launch, REPORTS, Running, Runtime, container, docker, process,
@@ -73,7 +73,7 @@ impl Instance {
             .unwrap_or_default();
         let account = self.account(&rootfs)?;
 
-        let mut env = self.environment(account.as_ref());
+        let mut env = self.environment(&rootfs, account.as_ref())?;
         for (name, value) in &process.env {
             let value = match value {
                 EnvValue::Plain(text) => text.clone(),
@@ -230,19 +230,33 @@ impl Instance {
         if self.spec.workload.runs_by() == Some(ContainerKind::Docker) {
             return Ok(None);
         }
-        Ok(account(rootfs, self.spec.image.user.as_deref())?)
+        let unlisted = if self.has_own_files() {
+            UnlistedGroup::Root
+        } else {
+            UnlistedGroup::Own
+        };
+        Ok(account(rootfs, self.spec.image.user.as_deref(), unlisted)?)
     }
 
     /// The variables that it has before its own. A container has an environment of its own: what
-    /// its image says is filled in by the runtime.
-    fn environment(&self, account: Option<&Account>) -> BTreeMap<String, String> {
-        let mut env = if self.has_own_files() {
-            BTreeMap::new()
-        } else {
-            clean_environment(account)
+    /// its image says, and its user's home; Docker fills in both itself.
+    fn environment(
+        &self,
+        rootfs: &Path,
+        found: Option<&Account>,
+    ) -> Result<BTreeMap<String, String>, Trouble> {
+        let mut env = match self.spec.workload.runs_by() {
+            Some(ContainerKind::Docker) => BTreeMap::new(),
+            Some(ContainerKind::Own) => {
+                let root = account(rootfs, Some("root"), UnlistedGroup::Root)?;
+                let home = found.or(root.as_ref()).map(|it| it.home.display());
+                let home = home.map(|home| ("HOME".to_owned(), home.to_string()));
+                home.into_iter().collect()
+            }
+            None | Some(ContainerKind::Systemd) => clean_environment(found),
         };
         env.extend(self.spec.image.env.clone());
-        env
+        Ok(env)
     }
 
     /// What it is told of its ports: where it has to listen, as it sees this machine.

@@ -34,7 +34,7 @@ pub use hold::{Group, Held, hold, run};
 pub use launcher::{calm, launch};
 pub use memory::Handed;
 pub use record::end_stray_commands;
-pub use user::{Account, User, account};
+pub use user::{Account, UnlistedGroup, User, account};
 
 use crate::agent::posture::Limits;
 

@@ -45,20 +45,39 @@ impl User {
     }
 }
 
+/// The group of a user by its number that the image's lists do not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnlistedGroup {
+    /// Of the same number: on the machine root's group is more than such a user should have.
+    Own,
+    /// Root's of the container, as container runtimes have it: images that are made for any user
+    /// give their folders to that group.
+    Root,
+}
+
 /// Whom an image means by its user; none when it names nobody.
-pub fn account(rootfs: &Path, named: Option<&str>) -> io::Result<Option<Account>> {
+pub fn account(
+    rootfs: &Path,
+    named: Option<&str>,
+    unlisted: UnlistedGroup,
+) -> io::Result<Option<Account>> {
     let Some(named) = named.filter(|named| !named.is_empty()) else {
         return Ok(None);
     };
     let list = |path: &str| read_within(rootfs, path).unwrap_or_default();
-    let found = resolve(named, &list("etc/passwd"), &list("etc/group"));
+    let lists = (&*list("etc/passwd"), &*list("etc/group"));
+    let found = resolve(named, lists, unlisted);
     found
         .map(Some)
         .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))
 }
 
 /// By the image's lists of users and groups (`passwd(5)`, `group(5)`).
-fn resolve(named: &str, users: &str, groups: &str) -> Result<Account, String> {
+fn resolve(
+    named: &str,
+    (users, groups): (&str, &str),
+    unlisted: UnlistedGroup,
+) -> Result<Account, String> {
     let (user, group) = named
         .split_once(':')
         .map_or((named, None), |(user, group)| (user, Some(group)));
@@ -81,7 +100,10 @@ fn resolve(named: &str, users: &str, groups: &str) -> Result<Account, String> {
             .ok_or_else(|| {
                 format!("group `{group}` is neither a number nor in the image's /etc/group")
             })?,
-        None => field(3).and_then(number).unwrap_or(uid),
+        None => field(3).and_then(number).unwrap_or(match unlisted {
+            UnlistedGroup::Own => uid,
+            UnlistedGroup::Root => 0,
+        }),
     };
     let home = field(5).filter(|home| home.starts_with('/')).unwrap_or("/");
     Ok(Account {
@@ -128,7 +150,7 @@ mod tests {
     const GROUPS: &str = "root:x:0:\nstaff:x:50:\n";
 
     fn found(named: &str) -> (u32, u32, String) {
-        let account = resolve(named, USERS, GROUPS).unwrap();
+        let account = resolve(named, (USERS, GROUPS), UnlistedGroup::Own).unwrap();
         let User { uid, gid } = account.user;
         (uid, gid, account.home.display().to_string())
     }
@@ -141,15 +163,24 @@ mod tests {
         assert_eq!(found("node:staff"), (1000, 50, "/home/node".to_owned()));
         assert_eq!(found("1000:7"), (1000, 7, "/home/node".to_owned()));
         assert_eq!(found("65532"), (65532, 65532, "/".to_owned()));
+
+        let in_container = |named| {
+            let found = resolve(named, (USERS, GROUPS), UnlistedGroup::Root);
+            found.unwrap().user.gid
+        };
+        assert_eq!(in_container("65532"), 0);
+        assert_eq!(in_container("1000"), 2000);
+        assert_eq!(in_container("65532:7"), 7);
     }
 
     #[test]
     fn a_user_that_the_image_does_not_have_is_an_error_that_names_it() {
-        let error = resolve("nobody", USERS, GROUPS).unwrap_err();
+        let error = resolve("nobody", (USERS, GROUPS), UnlistedGroup::Root).unwrap_err();
         assert!(error.contains("user `nobody`"), "{error}");
-        let error = resolve("node:wheel", USERS, GROUPS).unwrap_err();
+        let error = resolve("node:wheel", (USERS, GROUPS), UnlistedGroup::Own).unwrap_err();
         assert!(error.contains("group `wheel`"), "{error}");
-        assert_eq!(resolve("root", "", "").unwrap().user.uid, 0);
+        let root = resolve("root", ("", ""), UnlistedGroup::Own).unwrap();
+        assert_eq!(root.user, User { uid: 0, gid: 0 });
     }
 
     #[test]

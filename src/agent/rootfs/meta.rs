@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::image::ImageConfiguration;
 use rustix::process::Signal;
 
-use crate::agent::launch::account;
+use crate::agent::launch::{UnlistedGroup, account};
 use crate::agent::rootfs::Reason;
 
 /// What the image says about how it is started.
@@ -66,7 +66,7 @@ impl ImageMeta {
     /// Whether an image has the user that it says it runs as: who is found to be missing when an
     /// instance starts is found too late.
     pub(super) fn has_its_user(&self, files: &Path) -> Result<(), Reason> {
-        let found = account(files, self.user.as_deref());
+        let found = account(files, self.user.as_deref(), UnlistedGroup::Own);
         found.map(drop).map_err(|error| {
         format!(
             "it cannot run: {error}. `USER` in its Dockerfile, or `build: {{user: …}}`, names a \

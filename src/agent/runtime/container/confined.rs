@@ -6,7 +6,7 @@
 //! container, never has it.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use oci_spec::runtime::Spec;
 use rustix::process::{Signal, WaitOptions, set_parent_process_death_signal, wait};
 
 use crate::agent::runtime::container::seccomp;
+use crate::files::interpreter;
 
 /// Where programs are looked for when the service does not say.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -95,9 +96,11 @@ impl Executor for Confined {
         })?;
         // It only returns when it failed.
         let error = command.exec();
-        Err(ExecutorError::Other(format!(
-            "`{name}` cannot be started: {error}"
-        )))
+        let reason = interpreter::explained(name, Path::new("."), &error);
+        let said = format!("`{name}` cannot be started: {reason}");
+        // Its log is what is still read of it.
+        let _ = writeln!(std::io::stderr(), "shipit: {said}");
+        Err(ExecutorError::Other(said))
     }
 
     /// Before the container starts: a program that is not there is known while somebody still

@@ -32,6 +32,15 @@ pub(super) fn specification(launch: &Launch, users: Option<&ContainerUsers>) -> 
         ));
     }
 
+    // What prepares the mounts would not say which.
+    let volumes = contained.spec.volumes.iter();
+    if let Some((inside, from)) = { volumes }.find(|(_, from)| !Path::new(from).exists()) {
+        return Err(io::Error::other(format!(
+            "{from}, which is to be its volume {}, is not on this machine: make it first",
+            inside.display()
+        )));
+    }
+
     let user = launch.user.unwrap_or(User { uid: 0, gid: 0 });
     let mut mounts = mounts(&contained.spec, users);
     mounts.extend(launch.files.iter().map(|(inside, from)| {
@@ -56,7 +65,7 @@ pub(super) fn specification(launch: &Launch, users: Option<&ContainerUsers>) -> 
             },
         },
         "root": {"path": "rootfs", "readonly": false},
-        "hostname": contained.name,
+        "hostname": host_name(&contained.name),
         "mounts": mounts,
         "linux": {
             "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}],
@@ -72,6 +81,13 @@ pub(super) fn specification(launch: &Launch, users: Option<&ContainerUsers>) -> 
             ],
         },
     }))
+}
+
+/// The end of a container's name, which no other has, as far as the kernel takes one.
+fn host_name(name: &str) -> &str {
+    const LONGEST: usize = 63;
+    let start = name.len().saturating_sub(LONGEST);
+    name.get(start..).unwrap_or(name).trim_start_matches('-')
 }
 
 /// The kernel's file systems, the machine's names, and the service's volumes, in this order.
@@ -142,4 +158,19 @@ fn resources(spec: &Container) -> io::Result<Map<String, Value>> {
         resources.insert("cpu".to_owned(), limit);
     }
     Ok(resources)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_name;
+
+    #[test]
+    fn a_host_name_is_one_that_the_kernel_takes() {
+        let short = "shipit-shop-staging-blue-web-0-a1b2c3";
+        assert_eq!(host_name(short), short);
+        let long = format!("shipit-{}-blue-web-0-a1b2c3", "customer-portal".repeat(4));
+        let name = host_name(&long);
+        assert!(name.len() <= 63 && !name.starts_with('-'), "{name}");
+        assert!(name.ends_with("-blue-web-0-a1b2c3"), "{name}");
+    }
 }
