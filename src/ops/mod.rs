@@ -50,6 +50,7 @@ pub mod templates;
 mod unsteady;
 pub mod validate;
 mod versions;
+mod volumes;
 pub mod wiring;
 
 pub use error::Error;

@@ -15,7 +15,7 @@ use crate::observe::{infrastructure, observe};
 use crate::ops::actor::actor;
 use crate::ops::{
     Error, Session, behind, elsewhere, hooks, images, listeners, policy, preflight, promote,
-    refused, shared, unsteady, versions,
+    refused, shared, unsteady, versions, volumes,
 };
 use crate::plan::{self, Again};
 use crate::policy::Protection;
@@ -240,6 +240,7 @@ pub(super) async fn look_and_plan(
     plan.notes
         .extend(preflight::unsigned(session, &plan).await?);
     plan.notes.extend(preflight::as_root(session, &plan));
+    plan.notes.extend(volumes::notes(session, &plan).await);
     plan.notes
         .extend(listeners::notes(session, &plan, facts).await?);
     plan.notes.extend(session.ports.engine.warnings());
