@@ -27,7 +27,8 @@ pub(super) async fn build(
     let ports = &run.job.ports;
     let say = run.teller(step);
     let names = ports.builder.bases(&run.job.root, spec).await?;
-    let bases = bases(&names, spec, ports.registry.as_ref()).await?;
+    let found = async { Ok(bases(&names, spec, ports.registry.as_ref()).await?) };
+    let bases = unless_stopped(run, Direction::Forward, found).await?;
     let mut secrets = BTreeMap::new();
     if let BuildSpec::Dockerfile(spec) = spec {
         for (id, from) in &spec.secrets {
@@ -60,11 +61,17 @@ pub(super) async fn build(
     // By its tags the image is found by the next run, which attaches nothing: they come last. An
     // upload may take its time, so that the lock is looked at again before anybody can see its
     // result.
-    let registry = &run.acting().await?.registry;
-    let digest = registry.push(service, &image, &[], &say).await?;
-    if documents::wanted(registry.as_ref()) {
-        documents::attach(run, &request, &image, &say).await?;
-    }
+    let pushed = async {
+        let registry = &run.acting().await?.registry;
+        let digest = registry.push(service, &image, &[], &say).await?;
+        if documents::wanted(registry.as_ref()) {
+            documents::attach(run, &request, &image, &say).await?;
+        }
+        Ok(digest)
+    };
+    // A registry that is slow, or says nothing, holds nobody up who has asked to stop: what is half
+    // there has no name.
+    let digest = unless_stopped(run, Direction::Forward, pushed).await?;
     let registry = &run.acting().await?.registry;
     registry.tag(service, &digest, &tags(run, inputs)).await?;
     run.remember(service, digest.clone());
