@@ -132,11 +132,12 @@ impl Facts {
     /// is empty.
     #[must_use]
     pub fn slot_fingerprint(&self, slot: Slot) -> Option<Fingerprint> {
+        let is_live = self.traffic.reaches(slot);
         let slot = self.slots.get(&slot)?;
         let workloads: Vec<_> = slot
             .workloads
             .iter()
-            .map(|(name, w)| (name, w.fingerprint()))
+            .map(|(name, w)| (name, w.fingerprint_as(w.running || !is_live)))
             .collect();
         Some(Fingerprint::of_json(&(&slot.label, workloads)))
     }
@@ -372,10 +373,14 @@ impl WorkloadFacts {
     /// when one of them is replaced.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint_as(self.running)
+    }
+
+    fn fingerprint_as(&self, running: bool) -> Fingerprint {
         match (&self.drift[..], &self.held[..]) {
-            ([], []) => Fingerprint::of_json(&(&self.spec, self.running)),
-            (drift, []) => Fingerprint::of_json(&(&self.spec, self.running, drift)),
-            (drift, held) => Fingerprint::of_json(&(&self.spec, self.running, drift, held)),
+            ([], []) => Fingerprint::of_json(&(&self.spec, running)),
+            (drift, []) => Fingerprint::of_json(&(&self.spec, running, drift)),
+            (drift, held) => Fingerprint::of_json(&(&self.spec, running, drift, held)),
         }
     }
 

@@ -643,6 +643,29 @@ fn a_changed_world_is_named_before_anything_is_done() {
     assert!(stale.contains(&Address::Traffic), "{stale:?}");
 }
 
+/// A release that is kept stops when its time is up, and a build may take longer than that.
+#[test]
+fn a_kept_release_that_stops_meanwhile_is_what_the_plan_saw() {
+    let mut world = World::new();
+    for version in [1, 2] {
+        world.carry_out(&world.apply(&Wanted::web(version)));
+    }
+    let plan = world.apply(&Wanted::web(3));
+    assert!(
+        words(&plan).contains(&"clear slot.blue".to_owned()),
+        "{plan:?}"
+    );
+    let there = world.facts.slots.get_mut(&Slot::Blue).expect("a release");
+    for workload in there.workloads.values_mut() {
+        workload.running = !workload.running;
+    }
+    assert_eq!(stale(&plan, &world.facts), []);
+
+    let there = world.facts.slots.get_mut(&Slot::Blue).expect("a release");
+    there.label.number = there.label.number.next();
+    assert_eq!(stale(&plan, &world.facts), [Address::Slot(Slot::Blue)]);
+}
+
 #[test]
 fn an_edited_plan_is_caught() {
     let mut world = World::new();
