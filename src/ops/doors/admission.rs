@@ -42,22 +42,37 @@ const COMMAND: &str = "a command";
 const FILE: &str = "a file of this machine";
 const PASSWORD: &str = "another place or way for a password";
 
-/// What stays in a checkout from one job to the next: the state and the images of any environment.
+/// What stays in a checkout from one job to the next, as patterns of `gitignore(5)`: the state and
+/// the images of any environment.
 #[must_use]
 pub fn kept(project: &Project) -> Vec<String> {
     let mut kept = Vec::new();
     for environment in project.environments.values() {
         for path in folders(environment) {
-            let text = path.to_string_lossy().trim_start_matches("./").to_owned();
-            let is_plain = |c: char| c.is_alphanumeric() || "-_./ ".contains(c);
-            if is_inside(path) && !text.is_empty() && text.chars().all(is_plain) {
-                kept.push(text);
+            let Some(text) = path.to_str().map(|text| text.trim_start_matches("./")) else {
+                continue;
+            };
+            if is_inside(path) && !text.is_empty() && !text.contains(char::is_control) {
+                kept.push(literal(text));
             }
         }
     }
     kept.sort();
     kept.dedup();
     kept
+}
+
+/// A pattern for this path and no other.
+#[must_use]
+pub fn literal(path: &str) -> String {
+    let mut pattern = String::new();
+    for sign in path.chars() {
+        if !sign.is_alphanumeric() && !"-_./".contains(sign) {
+            pattern.push('\\');
+        }
+        pattern.push(sign);
+    }
+    pattern
 }
 
 /// The folders that an environment writes to.
@@ -486,6 +501,13 @@ mod tests {
     use super::*;
     use crate::config::load;
     use crate::model::bounds::{Allowances, Commands};
+
+    #[test]
+    fn what_stays_in_a_checkout_is_named_exactly() {
+        assert_eq!(literal("state/a-b_c.d"), "state/a-b_c.d");
+        assert_eq!(literal("state@1"), "state\\@1");
+        assert_eq!(literal("a *[b]! "), "a\\ \\*\\[b\\]\\!\\ ");
+    }
 
     const GOOD: &str = "version: 1\nproject: shop\ncluster: {runtime: container}\n\
         services:\n  web:\n    build: {kind: pack, copy: {.: /app}, entrypoint: [/app/start]}\n    \

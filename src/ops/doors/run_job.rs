@@ -10,7 +10,7 @@ use tokio::process::Command;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::admission::{admit, kept};
+use super::admission::{admit, kept, literal};
 use crate::config::{self, Project};
 use crate::discover::is_said_of_secrets;
 use crate::driver::runner::attempt::{Attempt, JobLog};
@@ -203,9 +203,10 @@ async fn bring(log: &mut JobLog, spec: &JobSpec) -> Result<Brought, JobEnd> {
     })
 }
 
-fn below(folder: &Path, paths: Vec<String>) -> Vec<String> {
+fn below(folder: &Path, patterns: Vec<String>) -> Vec<String> {
+    let folder = PathBuf::from(literal(&folder.to_string_lossy()));
     let joined = |path: String| folder.join(path).to_string_lossy().into_owned();
-    paths.into_iter().map(joined).collect()
+    patterns.into_iter().map(joined).collect()
 }
 
 fn allowed(log: &mut JobLog, spec: &JobSpec, project: &Project) -> Result<(), JobEnd> {
