@@ -380,8 +380,13 @@ fn a_client_is_shown_the_certificate_whose_kind_of_key_it_knows() {
         .output()
         .expect("openssl starts");
     Said::from(&made).code(0);
-    let others = "    others: [{certificate: rsa.pem, key: rsa.key}]\n";
-    site.world.staging[1].push_str(others);
+    let (chain, key) = (site.world.file("rsa.pem"), site.world.file("rsa.key"));
+    let others = format!(
+        "    others: [{{certificate: {}, key: {}}}]\n",
+        chain.display(),
+        key.display()
+    );
+    site.world.staging[1].push_str(&others);
     site.world.apply().code(0);
 
     let host = ["-servername", "shop.test"];
