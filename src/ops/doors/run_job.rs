@@ -15,7 +15,9 @@ use crate::config::{self, Project};
 use crate::discover::is_said_of_secrets;
 use crate::driver::runner::attempt::{Attempt, JobLog};
 use crate::driver::runner::checkout::{CheckedOut, Checkout};
+use crate::driver::runner::lane::LaneHold;
 use crate::driver::runner::supervise::{Supervised, Written, supervise};
+use crate::files::marked::Mark;
 use crate::files::{self, environment, process};
 use crate::model::event::Event;
 use crate::model::job::{JobEnd, JobKind};
@@ -46,7 +48,10 @@ pub async fn run(
     let Some(mut attempt) = Attempt::begin(folder, attempt)? else {
         return Ok(());
     };
-    let spec = attempt.spec().clone();
+    let mut spec = attempt.spec().clone();
+    if spec.mark.is_empty() {
+        Mark::random().word().clone_into(&mut spec.mark);
+    }
     let began = format!(
         "job {}, attempt {}: {} {}",
         spec.number,
@@ -58,7 +63,16 @@ pub async fn run(
         .log()
         .line(&format!("{began} at {}, for {}", spec.reference, spec.by));
 
-    let end = carried_out(&mut attempt, &spec, &interrupted).await;
+    let end = match LaneHold::take(&spec.place, Mark::of(&spec.mark)) {
+        Ok(lane) => {
+            let end = carried_out(&mut attempt, &spec, &interrupted).await;
+            if let Err(error) = lane.leave() {
+                attempt.log().line(&error.to_string());
+            }
+            end
+        }
+        Err(error) => not_begun(&error),
+    };
     let log = attempt.log();
     if !end.reason.is_empty() {
         log.line(&format!("it ended with {}: {}", end.exit, end.reason));
@@ -117,6 +131,15 @@ fn ended(exit: Exit, reason: impl Into<String>) -> JobEnd {
         reason: reason.chars().take(LONGEST_REASON).collect(),
         commit: None,
     }
+}
+
+/// How an attempt ends whose lane is not free.
+fn not_begun(error: &std::io::Error) -> JobEnd {
+    let exit = match error.kind() {
+        std::io::ErrorKind::TimedOut => Exit::Locked,
+        _ => Exit::Failed,
+    };
+    ended(exit, format!("the environment's checkout: {error}"))
 }
 
 /// What is deployed.
@@ -247,7 +270,6 @@ async fn steps(
                 .env("SHIPIT_REF", &spec.reference)
                 .env("SHIPIT_COMMIT", commit);
             let lock = attempt.share_lock().map_err(|error| error.to_string())?;
-            let within = deadline.saturating_duration_since(Instant::now());
             let log = attempt.log();
             let mut stream = redactor.stream();
             let mut tell = |lines: Vec<String>| {
@@ -255,6 +277,7 @@ async fn steps(
                     log.line(&format!("  {line}"));
                 }
             };
+            let within = deadline.saturating_duration_since(Instant::now());
             let said = supervise(command, lock, within, |line| {
                 let (Written::Out(text) | Written::Err(text)) = line;
                 tell(stream.push(text.clone()));
@@ -307,11 +330,11 @@ async fn command(
     }
 
     let lock = attempt.share_lock()?;
-    let within = deadline.saturating_duration_since(Instant::now());
     let mut told = Told {
         log: attempt.log(),
         reason: String::new(),
     };
+    let within = deadline.saturating_duration_since(Instant::now());
     let supervised = supervise(command, lock, within, |line| told.line(line)).await?;
     let reason = told.reason;
     Ok(match supervised {
