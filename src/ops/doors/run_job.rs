@@ -16,7 +16,7 @@ use crate::discover::is_said_of_secrets;
 use crate::driver::runner::attempt::{Attempt, JobLog};
 use crate::driver::runner::checkout::{CheckedOut, Checkout};
 use crate::driver::runner::lane::LaneHold;
-use crate::driver::runner::supervise::{Supervised, Written, supervise};
+use crate::driver::runner::supervise::{Stopping, Supervised, Written, supervise};
 use crate::files::marked::Mark;
 use crate::files::{self, environment, process};
 use crate::model::event::Event;
@@ -100,15 +100,18 @@ async fn carried_out(
         Ok(brought) => brought,
         Err(end) => return end,
     };
-    let deadline = Instant::now() + spec.within;
-    let ran = steps(attempt, spec, (&checkout, &commit), (deadline, &redactor)).await;
+    let until = Until {
+        deadline: Instant::now() + spec.within,
+        interrupted,
+    };
+    let ran = steps(attempt, spec, (&checkout, &commit), (until, &redactor)).await;
     let ran = match ran {
         // What was to stop before the command was there begins none.
         _ if interrupted.is_cancelled() => Ok(ended(
             Exit::Interrupted,
             "it was stopped before the deployment",
         )),
-        Ok(()) => command(attempt, spec, &checkout, deadline).await,
+        Ok(()) => command(attempt, spec, &checkout, until).await,
         Err(reason) => Ok(ended(Exit::Failed, reason)),
     };
     let end = match ran {
@@ -140,6 +143,19 @@ fn not_begun(error: &std::io::Error) -> JobEnd {
         _ => Exit::Failed,
     };
     ended(exit, format!("the environment's checkout: {error}"))
+}
+
+/// Until when the commands of an attempt may run.
+#[derive(Clone, Copy)]
+struct Until<'a> {
+    deadline: Instant,
+    interrupted: &'a CancellationToken,
+}
+
+impl Until<'_> {
+    fn left(self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
 }
 
 /// What is deployed.
@@ -251,7 +267,7 @@ async fn steps(
     attempt: &mut Attempt,
     spec: &JobSpec,
     (folder, commit): (&Path, &str),
-    (deadline, redactor): (Instant, &Redactor),
+    (until, redactor): (Until<'_>, &Redactor),
 ) -> Result<(), String> {
     let Some(pipeline) = &spec.pipeline else {
         return Ok(());
@@ -277,8 +293,9 @@ async fn steps(
                     log.line(&format!("  {line}"));
                 }
             };
-            let within = deadline.saturating_duration_since(Instant::now());
-            let said = supervise(command, lock, within, |line| {
+            let mark = Mark::of(&spec.mark);
+            let stopping = Stopping::All(&mark, until.interrupted);
+            let said = supervise(command, lock, until.left(), stopping, |line| {
                 let (Written::Out(text) | Written::Err(text)) = line;
                 tell(stream.push(text.clone()));
             });
@@ -310,7 +327,7 @@ async fn command(
     attempt: &mut Attempt,
     spec: &JobSpec,
     folder: &Path,
-    deadline: Instant,
+    until: Until<'_>,
 ) -> std::io::Result<JobEnd> {
     let mut command = variables(spec, process::program().as_ref());
     command
@@ -334,8 +351,12 @@ async fn command(
         log: attempt.log(),
         reason: String::new(),
     };
-    let within = deadline.saturating_duration_since(Instant::now());
-    let supervised = supervise(command, lock, within, |line| told.line(line)).await?;
+    // It is of this process' group, which is told to stop, and ends its own programs by itself.
+    let stopping = Stopping::Itself;
+    let supervised = supervise(command, lock, until.left(), stopping, |line| {
+        told.line(line)
+    });
+    let supervised = supervised.await?;
     let reason = told.reason;
     Ok(match supervised {
         Supervised::Ended(status) => match status.code() {
