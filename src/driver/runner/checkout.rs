@@ -90,7 +90,9 @@ impl Checkout {
         self.prepare(&self.kept_before())?;
         self.begin().await?;
         let brought = self.fetched(reference).await;
-        if brought.is_ok() || !self.is_broken().await {
+        // A ref whose commit was lost is none, too.
+        let is_done = matches!(brought, Ok(CheckedOut::At(_)));
+        if is_done || !self.is_broken().await {
             return brought;
         }
         self.begin_anew().await?;
