@@ -98,7 +98,8 @@ impl Mark {
     }
 }
 
-fn processes() -> impl Iterator<Item = Pid> {
+/// All processes that `/proc` shows.
+pub(super) fn processes() -> impl Iterator<Item = Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten();
     entries.filter_map(|entry| {
         let number: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;

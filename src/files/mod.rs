@@ -23,6 +23,7 @@ pub mod program;
 mod read;
 pub mod removal;
 pub mod temporary;
+pub mod writable;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};

@@ -165,7 +165,15 @@ impl Group {
     /// # Errors
     /// It cannot be started.
     pub fn start(command: &mut Command) -> io::Result<(Child, Self)> {
-        let mark = Mark::random();
+        Self::start_as(command, Mark::random())
+    }
+
+    /// The same with a mark that other programs of its caller's have, too: those that it left are
+    /// ended with it. Of programs that run at once each has a mark of its own.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_as(command: &mut Command, mark: Mark) -> io::Result<(Child, Self)> {
         command
             .process_group(0)
             .kill_on_drop(true)
@@ -188,6 +196,30 @@ impl Group {
         Self { first, mark: None }
     }
 
+    /// Asks all processes of the group to stop cleanly.
+    pub fn ask_to_stop(&self) {
+        if let Some(pid) = self.first {
+            kill_group(pid, Signal::TERM);
+        }
+    }
+
+    /// Ends all of it at once.
+    pub fn end(&self) {
+        if let Some(pid) = self.first {
+            kill_group(pid, Signal::KILL);
+        }
+        if let Some(mark) = &self.mark {
+            mark.end();
+        }
+    }
+
+    /// Whether any process of the group runs.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        let first = self.first.and_then(|pid| i32::try_from(pid).ok());
+        first.is_some_and(|group| marked::processes().any(|pid| runs_in(pid, group)))
+    }
+
     /// Lets what it has started go on.
     pub fn leave(mut self) {
         self.first = None;
@@ -199,14 +231,23 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(pid) = self.first {
-            kill_group(pid, Signal::KILL);
-        }
+        self.end();
         if let Some(mark) = &self.mark {
-            mark.end();
             guard::ended(mark);
         }
     }
+}
+
+/// Whether a process is of a group, and has not ended (`proc_pid_stat(5)`).
+fn runs_in(pid: Pid, group: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    let stat = stat.unwrap_or_default();
+    let Some(mut fields) = fields(&stat) else {
+        return false;
+    };
+    let state = fields.next();
+    let of = fields.nth(1).and_then(|number| number.parse().ok());
+    of == Some(group) && !matches!(state, Some("Z" | "X"))
 }
 
 /// Passes nothing on that this process was started with, besides its three streams, to whatever it

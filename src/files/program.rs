@@ -15,6 +15,7 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::marked::Mark;
 use super::process::Group;
 
 /// How long the streams of a program that has ended are waited for: what it left in the background
@@ -89,9 +90,23 @@ pub enum CaptureError {
 /// # Errors
 /// When it cannot be started, takes too long or writes too much.
 pub async fn captured(
+    command: Command,
+    input: Option<Vec<u8>>,
+    bounds: &Bounds,
+) -> Result<Captured, CaptureError> {
+    captured_as(command, input, bounds, Mark::random()).await
+}
+
+/// [`captured`] with a mark that its caller has written down, to find the program again once this
+/// process was killed. What else has the mark ends with the program.
+///
+/// # Errors
+/// As those of [`captured`].
+pub async fn captured_as(
     mut command: Command,
     input: Option<Vec<u8>>,
     bounds: &Bounds,
+    mark: Mark,
 ) -> Result<Captured, CaptureError> {
     let read = if input.is_some() {
         Stdio::piped()
@@ -103,7 +118,7 @@ pub async fn captured(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     // All of it ends with an error; what may go on does so behind an end of its own.
-    let (mut child, group) = Group::start(&mut command).map_err(CaptureError::Start)?;
+    let (mut child, group) = Group::start_as(&mut command, mark).map_err(CaptureError::Start)?;
 
     let fed = feed(child.stdin.take(), input);
     let answer = Reading::begin(child.stdout.take(), bounds.answer);

@@ -4,9 +4,11 @@
 //! process that is gone are, a few times. A running job is never cut off by a newer one. Uses
 //! `model`. Start with [`happen`].
 
+mod known;
 mod routing;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use std::time::Duration;
 
@@ -14,7 +16,8 @@ use jiff::Timestamp;
 
 use crate::model::job::{Job, JobEnd, JobEnding, JobNumber, JobRequest, JobState, Placing};
 
-pub use routing::{Route, Routed, is_glob, route};
+pub use known::{deployed, key_of_body};
+pub use routing::{Route, Routed, is_glob, is_tag, route, route_together};
 
 /// How often a job is begun at the most.
 pub const ATTEMPTS: u32 = 3;
@@ -107,6 +110,7 @@ pub fn happen(job: &Job, happening: Happening, now: Timestamp) -> Result<Job, Im
             };
         }
         (JobState::Running { cancelled_by, .. }, Happening::Ended(end)) => {
+            next.checked_out.clone_from(&end.commit);
             next.state = after(job, end, cancelled_by.as_deref(), now);
         }
         (JobState::Running { cancelled_by, .. }, Happening::WorkerGone { reason }) => {

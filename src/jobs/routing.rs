@@ -1,5 +1,8 @@
 //! Which environments a trigger is for.
 
+use std::collections::BTreeMap;
+
+use super::versions::is_newer;
 use crate::model::EnvironmentName;
 use crate::model::glob::stands_for;
 use crate::model::job::JobKind;
@@ -40,6 +43,36 @@ pub fn route(trigger: &Trigger, routes: &[Route]) -> Vec<Routed> {
         .iter()
         .filter_map(|one| routed(trigger, one))
         .collect()
+}
+
+/// What the triggers of one push, or of one look at a repository, mean: the jobs of each. Of
+/// several tags for the same environment the newest version alone is deployed there: nobody would
+/// want those before it on top.
+#[must_use]
+pub fn route_together(triggers: &[Trigger], routes: &[Route]) -> Vec<Vec<Routed>> {
+    let jobs = triggers.iter().map(|trigger| route(trigger, routes));
+    let mut jobs: Vec<Vec<Routed>> = jobs.collect();
+
+    let mut newest: BTreeMap<EnvironmentName, String> = BTreeMap::new();
+    for job in jobs.iter().flatten().filter(|job| is_tag(&job.reference)) {
+        let best = newest.entry(job.environment.clone());
+        let best = best.or_insert_with(|| job.reference.clone());
+        if is_newer(&job.reference, best) {
+            best.clone_from(&job.reference);
+        }
+    }
+
+    let is_newest = |job: &Routed| newest.get(&job.environment) == Some(&job.reference);
+    for one in &mut jobs {
+        one.retain(|job| !is_tag(&job.reference) || is_newest(job));
+    }
+    jobs
+}
+
+/// Whether a ref is a tag, by its full name.
+#[must_use]
+pub fn is_tag(reference: &str) -> bool {
+    reference.starts_with("refs/tags/")
 }
 
 fn routed(trigger: &Trigger, route: &Route) -> Option<Routed> {

@@ -31,6 +31,7 @@ fn job(number: u64) -> Job {
         created: Timestamp::UNIX_EPOCH,
         attempt: 0,
         fence: 0,
+        checked_out: None,
         state: JobState::Waiting {
             not_before: Timestamp::UNIX_EPOCH,
             reason: None,
@@ -178,6 +179,64 @@ fn a_trigger_is_routed_to_the_environments_that_are_deployed_on_it() {
     };
     assert_eq!(environments(image("1.2")), ["staging"]);
     assert!(environments(image("2.0")).is_empty());
+}
+
+#[test]
+fn of_several_tags_of_one_push_the_newest_version_is_deployed() {
+    let route_of = |name: &str, branch: Option<&str>, tag: &str| Route {
+        environment: name.parse().expect("a name"),
+        branch: branch.map(str::to_owned),
+        tag: Some(tag.to_owned()),
+        image: None,
+        then: JobKind::Apply,
+    };
+    let routes = [
+        route_of("production", Some("main"), "v*"),
+        route_of("old", None, "v1.9.*"),
+    ];
+    for (pushed, expected) in [
+        (
+            &["v1.10.0", "v1.9.0"][..],
+            &["production v1.10.0", "old v1.9.0"][..],
+        ),
+        (
+            &["v1.9.0", "v1.10.0"],
+            &["old v1.9.0", "production v1.10.0"],
+        ),
+        (&["v2.0.0", "v2.0.0-rc.1"], &["production v2.0.0"]),
+        (&["v9", "v10", "v2"], &["production v10"]),
+        (&["v2026-11", "v2026-9"], &["production v2026-11"]),
+        (&["other"], &[]),
+    ] {
+        let triggers: Vec<Trigger> = pushed
+            .iter()
+            .map(|tag| Trigger::Ref {
+                name: format!("refs/tags/{tag}"),
+                commit: "a1".to_owned(),
+                by: String::new(),
+            })
+            .collect();
+        let routed = route_together(&triggers, &routes);
+        assert_eq!(routed.len(), triggers.len());
+        let jobs = routed.iter().flatten();
+        let jobs: Vec<String> = jobs
+            .map(|job| {
+                let tag = job.reference.trim_start_matches("refs/tags/");
+                format!("{} {tag}", job.environment)
+            })
+            .collect();
+        assert_eq!(jobs, expected, "{pushed:?}");
+    }
+
+    // A branch of the same push is none of its versions.
+    let of_ref = |name: &str| Trigger::Ref {
+        name: name.to_owned(),
+        commit: "a1".to_owned(),
+        by: String::new(),
+    };
+    let both = [of_ref("refs/heads/main"), of_ref("refs/tags/v1")];
+    let routed = route_together(&both, &routes);
+    assert_eq!((routed[0].len(), routed[1].len()), (1, 1));
 }
 
 fn happenings() -> impl Strategy<Value = Happening> {

@@ -21,8 +21,8 @@ impl std::fmt::Display for DeliveryNumber {
 pub struct Delivery {
     /// The door: `storefront/gitea`, or `socket`.
     pub door: String,
-    /// What tells it apart from others of this door: the sender's id, or the hash of the body. The
-    /// second with the same key is the first again.
+    /// What tells it apart from others of this door: the sender's id, or the hash of the body with
+    /// the last job that was for something else. The second with the same key is the first again.
     pub key: String,
     /// When.
     pub received: Timestamp,

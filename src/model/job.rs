@@ -269,6 +269,10 @@ pub struct Job {
     /// The number that its lane gave for its last attempt: greater than that of any job of the lane
     /// that was begun before.
     pub fence: u64,
+    /// The commit that its last attempt has checked out: what the ref pointed at by then, which may
+    /// be another one than was named. None while it is open, and when it did not come so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked_out: Option<String>,
     /// How it stands.
     #[serde(flatten)]
     pub state: JobState,

@@ -40,6 +40,10 @@ pub struct JobSpec {
     pub folder: PathBuf,
     /// The folder of the lane: the checkout, with the state that stays in it.
     pub place: PathBuf,
+    /// A word that all programs have which work in the checkout, and nobody else: what is left of
+    /// them is found by it. Empty in what an earlier version has written.
+    #[serde(default)]
+    pub mark: String,
     /// What is run in the checkout before.
     #[serde(default)]
     pub pipeline: Option<Pipeline>,

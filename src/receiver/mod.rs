@@ -67,14 +67,23 @@ pub enum Received {
 /// What an authentic sender says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// What tells it apart: the sender's id, or the hash of the body.
-    pub key: String,
+    /// What tells it apart.
+    pub key: DeliveryKey,
     /// What the sender calls it.
     pub event: String,
     /// What has happened; empty when nothing that anybody deploys.
     pub triggers: Vec<Trigger>,
     /// Why it, or a part of it, means nothing.
     pub ignored: Vec<String>,
+}
+
+/// What tells a delivery apart from others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeliveryKey {
+    /// The sender's id, which it has again when it is sent again.
+    Id(String),
+    /// The hash of its body: its sender gives no id. Another event may have the same body.
+    Body(String),
 }
 
 /// What the payload of one sender means.
@@ -114,10 +123,12 @@ pub fn receive(door: &Door<'_>, incoming: &Incoming<'_>) -> Received {
 }
 
 /// What tells a delivery apart from others.
-fn key(kind: SenderKind, incoming: &Incoming<'_>) -> String {
+fn key(kind: SenderKind, incoming: &Incoming<'_>) -> DeliveryKey {
     let names: &[&str] = match kind {
         SenderKind::Github => &["x-github-delivery"],
         SenderKind::Gitlab | SenderKind::Generic => &["webhook-id"],
+        // Since 17.4. `X-Gitlab-Event-UUID` is the same for all events that one has caused, and
+        // `X-Gitlab-Webhook-UUID` another one when it is sent again.
         SenderKind::GitlabToken => &["idempotency-key"],
         SenderKind::Gitea => &["x-gitea-delivery"],
         SenderKind::Forgejo => &["x-forgejo-delivery", "x-gitea-delivery"],
@@ -130,8 +141,8 @@ fn key(kind: SenderKind, incoming: &Incoming<'_>) -> String {
         !key.is_empty() && key.len() <= LONGEST_KEY && key.bytes().all(|c| c.is_ascii_graphic())
     };
     match given.filter(is_plain) {
-        Some(key) => key.to_owned(),
-        None => format!("body:{}", ContentHash::of(incoming.body)),
+        Some(key) => DeliveryKey::Id(key.to_owned()),
+        None => DeliveryKey::Body(ContentHash::of(incoming.body).to_string()),
     }
 }
 

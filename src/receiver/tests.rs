@@ -266,7 +266,10 @@ fn each_sender_is_understood() {
             },
         };
         assert_eq!(message.triggers, [expected], "{:?}", sender.kind);
-        assert!(!message.key.is_empty() && !message.key.contains(char::is_whitespace));
+        let has_none = matches!(sender.kind, SenderKind::Harbor | SenderKind::Distribution);
+        let (DeliveryKey::Id(key) | DeliveryKey::Body(key)) = &message.key;
+        assert!(!key.is_empty() && !key.contains(char::is_whitespace));
+        assert_eq!(matches!(message.key, DeliveryKey::Body(_)), has_none);
     }
 }
 

@@ -889,6 +889,163 @@ fn a_pipeline_is_run_in_the_checkout_before_the_deployment() {
 }
 
 #[test]
+fn of_several_tags_of_one_push_the_newest_version_is_deployed() {
+    let mut server = Server::new();
+    server.reconfigure("{on: {branch: staging}}", "{on: {tag: \"v*\"}}");
+    server.install(&["--detach"]);
+    server.start();
+    server.world.git(&["tag", "v1.9.0"]);
+    server.commit("v2");
+    server.world.git(&["tag", "v1.10.0"]);
+    server
+        .world
+        .git(&["push", "--quiet", "origin", "v1.9.0", "v1.10.0"]);
+
+    server.run(&["jobs", "wait", "1"]).code(0);
+    let jobs = server.jobs();
+    assert_eq!(jobs.len(), 1, "{jobs:?}");
+    assert_eq!(jobs[0]["reference"], "refs/tags/v1.10.0");
+    assert_eq!(server.world.get(), "v2");
+}
+
+#[test]
+fn a_sender_without_ids_is_heard_when_a_branch_goes_back_and_forth() {
+    let mut server = Server::new();
+    server.reconfigure("kind: gitea", "kind: gitlab_token");
+    server.push_aside();
+    server.start();
+    let hook = |server: &Server, commit: &str| -> Value {
+        let body = format!(
+            r#"{{"object_kind":"push","ref":"refs/heads/staging","after":"{commit}","user_username":"kim"}}"#
+        );
+        let token = format!("x-gitlab-event: Push Hook\r\nx-gitlab-token: {SECRET}\r\n");
+        let (status, text) = server.post("/hooks/shop/gitea", &token, body.as_bytes());
+        assert_eq!(status, 202, "{text}");
+        let taken: Value = serde_json::from_str(&text).expect("a document");
+        let job = taken["jobs"][0]["number"].to_string();
+        server.run(&["jobs", "wait", &job]).code(0);
+        taken
+    };
+    let first = server.world.git(&["rev-parse", "HEAD"]);
+    hook(&server, &first);
+    let second = server.commit("v2");
+    server.push_aside();
+    hook(&server, &second);
+    assert_eq!(server.world.get(), "v2");
+
+    for (commit, message) in [(&first, "v1"), (&second, "v2")] {
+        let to = format!("+{commit}:refs/heads/staging");
+        server.world.git(&["push", "--quiet", "origin", &to]);
+        assert_eq!(hook(&server, commit)["is_repeated"], false);
+        assert_eq!(server.world.get(), message);
+    }
+    assert_eq!(server.jobs().len(), 4);
+}
+
+#[test]
+fn a_checkout_that_a_killed_git_has_left_is_worked_with() {
+    let mut server = Server::new();
+    server.push_aside();
+    server.start();
+    server.run(&["trigger", "shop"]).code(0);
+
+    let checkout = server.path().join("data/lanes/shop/staging/checkout");
+    let repository = checkout.join(".git");
+    for name in ["index.lock", "config.lock", "refs/remotes/origin/x.lock"] {
+        fs::write(repository.join(name), "").expect("written");
+    }
+    server.commit("v2");
+    server.push_aside();
+    server.run(&["trigger", "shop"]).code(0);
+    assert_eq!(server.world.get(), "v2");
+
+    // What a loss of power leaves: a name without its content.
+    for (name, message) in [("HEAD", "v3"), ("index", "v4")] {
+        fs::write(repository.join(name), "x").expect("written");
+        server.commit(message);
+        server.push_aside();
+        server.run(&["trigger", "shop"]).code(0);
+        assert_eq!(server.world.get(), message);
+    }
+    // The state was not lost with the repository.
+    let checkout = checkout.display().to_string();
+    let history = [
+        "history", "--env", "staging", "-C", &checkout, "--output", "json",
+    ];
+    let history = server.run(&history).code(0).stdout;
+    for job in ["shipit serve job 1", "shipit serve job 4"] {
+        assert!(history.contains(job), "{history}");
+    }
+}
+
+#[test]
+fn a_branch_may_have_a_name_below_that_of_an_earlier_one() {
+    let mut server = Server::new();
+    server.reconfigure("branch: staging", "branch: \"{feature,feature/x}\"");
+    server.start();
+    let deploy = |server: &Server, branch: &str| {
+        let to = format!("+HEAD:refs/heads/{branch}");
+        server.world.git(&["push", "--quiet", "origin", &to]);
+        server
+            .run(&["trigger", "shop", "--ref", branch])
+            .code(0)
+            .says("succeeded");
+        let gone = format!(":refs/heads/{branch}");
+        server.world.git(&["push", "--quiet", "origin", &gone]);
+    };
+    deploy(&server, "feature");
+    server.commit("v2");
+    deploy(&server, "feature/x");
+    assert_eq!(server.world.get(), "v2");
+    deploy(&server, "feature");
+}
+
+#[test]
+fn what_a_step_leaves_keeps_no_later_job_from_its_work() {
+    let mut server = Server::of(World::new(), "everything\n    pipeline: PIPELINE");
+    let pipeline = server.path().join("pipeline.json");
+    server.reconfigure("PIPELINE", &pipeline.display().to_string());
+    let left = server.path().join("left");
+    let script = format!(
+        "mkdir -p go/module@v1; touch go/module@v1/file; chmod -R a-w go; \
+         setsid sleep 600 </dev/null >/dev/null 2>&1 & echo $! >{}",
+        left.display()
+    );
+    let step = |script: &str| {
+        let steps = serde_json::json!([{"step": "leave", "commands": [script]}]);
+        fs::write(&pipeline, steps.to_string()).expect("written");
+    };
+    let is_over = || {
+        let pid = fs::read_to_string(&left).unwrap_or_default();
+        let pid = pid.trim().parse().expect("a number");
+        shipit::files::process::started(pid).is_none()
+    };
+    step(&script);
+    server.push_aside();
+    server.start();
+    for message in ["v2", "v3"] {
+        server.commit(message);
+        server.push_aside();
+        server.run(&["trigger", "shop"]).code(0);
+        assert_eq!(server.world.get(), message);
+        until("what the step left has ended", is_over);
+    }
+
+    // A job that is cancelled takes with it all that its step has started.
+    fs::remove_file(&left).expect("it was there");
+    step(&format!("sleep 600 & echo $! >{}; wait", left.display()));
+    let mut trigger = server.command(&["trigger", "shop"]);
+    let trigger = trigger.spawn().expect("shipit starts");
+    until("the step has begun", || {
+        fs::read_to_string(&left).is_ok_and(|text| text.ends_with('\n'))
+    });
+    server.run(&["jobs", "cancel", "3"]).code(0);
+    let said = trigger.wait_with_output().expect("it ends");
+    assert_eq!(said.status.code(), Some(130));
+    until("what the step has started has ended", is_over);
+}
+
+#[test]
 fn a_job_is_cancelled_cleanly_whether_it_waits_or_runs() {
     let mut world = World::new();
     // It never becomes ready.

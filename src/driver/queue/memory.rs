@@ -68,6 +68,7 @@ impl Kept {
             created: now,
             attempt: 0,
             fence: 0,
+            checked_out: None,
             state: JobState::Waiting {
                 not_before: now,
                 reason: None,

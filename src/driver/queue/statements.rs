@@ -107,6 +107,7 @@ fn place(
             created: now,
             attempt: 0,
             fence: 0,
+            checked_out: None,
             state: JobState::Waiting {
                 not_before: now,
                 reason: None,

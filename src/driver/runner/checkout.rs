@@ -1,13 +1,17 @@
 //! The checkout of a lane: fetched from the URL that `server.yaml` names, and from no other, with
 //! nothing in it that a repository could have Git start.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::process::Command;
 
-use crate::files::program::{Bounds, Keep, LeftBehind, captured};
-use crate::files::{self, environment};
+use super::lane;
+use crate::files::marked::Mark;
+use crate::files::program::{Bounds, Captured, Keep, LeftBehind, captured, captured_as};
+use crate::files::{self, environment, writable};
 use crate::port::runner::{JobSpec, RunnerError};
 
 /// How long a call may take that fetches nothing.
@@ -39,11 +43,16 @@ const SETTINGS: [&str; 5] = [
     "gc.auto=0",
 ];
 
+/// What stays in the checkout may have this many bytes of names.
+const KEPT: u64 = 1 << 20;
+
 /// The checkout of a lane.
 #[derive(Debug)]
 pub struct Checkout {
     folder: PathBuf,
     url: String,
+    /// What its programs are found by; none where they are nobody else's to find.
+    mark: Option<Mark>,
 }
 
 /// What was checked out.
@@ -62,6 +71,7 @@ impl Checkout {
         Self {
             folder: spec.place.join("checkout"),
             url: spec.url.clone(),
+            mark: Some(Mark::of(&spec.mark)).filter(|mark| !mark.word().is_empty()),
         }
     }
 
@@ -71,18 +81,85 @@ impl Checkout {
         &self.folder
     }
 
-    /// Fetches all branches and tags, and checks out what a ref points at.
+    /// Fetches all branches and tags, and checks out what a ref points at. Whoever calls has the
+    /// lane: what a Git that was killed has left is deleted, and what it has broken made anew.
     ///
     /// # Errors
     /// The remote cannot be asked, or the files not be written.
     pub async fn bring(&self, reference: &str) -> Result<CheckedOut, RunnerError> {
-        std::fs::create_dir_all(&self.folder).map_err(|error| RunnerError {
-            what: format!("making {}", self.folder.display()),
-            reason: error.to_string(),
-        })?;
-        if !self.folder.join(".git").is_dir() {
+        self.prepare(&self.kept_before())?;
+        self.begin().await?;
+        let brought = self.fetched(reference).await;
+        // A ref whose commit was lost is none, too.
+        let is_done = matches!(brought, Ok(CheckedOut::At(_)));
+        if is_done || !self.is_broken().await {
+            return brought;
+        }
+        self.begin_anew().await?;
+        self.fetched(reference).await
+    }
+
+    fn repository(&self) -> PathBuf {
+        self.folder.join(".git")
+    }
+
+    /// Sees to what a job has left that nobody could work with: Git's locks, and folders that
+    /// nobody may write to.
+    fn prepare(&self, kept: &[String]) -> Result<(), RunnerError> {
+        let opened = fs::create_dir_all(&self.folder).and_then(|()| {
+            let stays = |path: &Path| kept.iter().any(|kept| path == Path::new(kept));
+            writable::open_up(&self.folder, &stays)
+        });
+        opened.map_err(failed("preparing", &self.folder))?;
+        match lane::unlock(&self.repository()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("unlocking", &self.repository())(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What stayed of the last job, below the checkout.
+    fn kept_before(&self) -> Vec<String> {
+        let text = files::read_text(&self.excluded(), KEPT).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| line.strip_prefix('/'));
+        lines.map(str::to_owned).collect()
+    }
+
+    fn excluded(&self) -> PathBuf {
+        self.repository().join("info/exclude")
+    }
+
+    /// Makes the repository, where there is none or it was not made to its end.
+    async fn begin(&self) -> Result<(), RunnerError> {
+        let is_there = |name: &&str| self.repository().join(name).is_file();
+        if !["HEAD", "config"].iter().all(is_there) {
             self.git(&["init", "--quiet", "--template="], LIMIT).await?;
         }
+        Ok(())
+    }
+
+    /// Whether what Git has stored is not whole, as after a loss of power.
+    async fn is_broken(&self) -> bool {
+        let check = [
+            "fsck",
+            "--connectivity-only",
+            "--no-dangling",
+            "--no-progress",
+        ];
+        let said = self.said(&check, None, (FETCH_LIMIT, MOST)).await;
+        said.is_ok_and(|said| !said.status.success())
+    }
+
+    /// Makes the repository anew. The files of the checkout stay, and with them its state.
+    async fn begin_anew(&self) -> Result<(), RunnerError> {
+        let kept = self.kept_before();
+        fs::remove_dir_all(self.repository()).map_err(failed("deleting", &self.repository()))?;
+        self.begin().await?;
+        self.keep(&kept)
+    }
+
+    async fn fetched(&self, reference: &str) -> Result<CheckedOut, RunnerError> {
         self.git(&["config", "remote.origin.url", &self.url], LIMIT)
             .await?;
         let (branches, tags) = (
@@ -119,12 +196,31 @@ impl Checkout {
         let Ok(commit) = self.git(&resolve, LIMIT).await else {
             return Ok(CheckedOut::NoRef);
         };
-        let checkout = match branch {
-            Some(branch) => vec!["checkout", "--quiet", "--force", "-B", branch, &commit],
-            None => vec!["checkout", "--quiet", "--force", "--detach", &commit],
-        };
-        self.git(&[&checkout[..], &["--"]].concat(), LIMIT).await?;
+        let checkout = ["checkout", "--quiet", "--force", "--detach", &commit, "--"];
+        self.git(&checkout, LIMIT).await?;
+        self.name_branch(branch, &commit).await?;
         Ok(CheckedOut::At(commit))
+    }
+
+    /// Has the branch checked out that a commit is of, by which shipit knows whose rules count; and
+    /// no other one here. One of an earlier job may have a name below which the new one's is.
+    async fn name_branch(&self, branch: Option<&str>, commit: &str) -> Result<(), RunnerError> {
+        let list = ["for-each-ref", "--format=delete %(refname)", "refs/heads"];
+        let earlier = self.git_that_says(&list, None, (LIMIT, MOST_REFS)).await?;
+        if !earlier.is_empty() {
+            let input = format!("{earlier}\n").into_bytes();
+            let delete = ["update-ref", "--no-deref", "--stdin"];
+            self.git_that_says(&delete, Some(input), (LIMIT, MOST))
+                .await?;
+        }
+
+        if let Some(branch) = branch {
+            let name = format!("refs/heads/{branch}");
+            self.git(&["update-ref", "--no-deref", &name, commit], LIMIT)
+                .await?;
+            self.git(&["symbolic-ref", "HEAD", &name], LIMIT).await?;
+        }
+        Ok(())
     }
 
     /// Deletes what an earlier job left among the files of the configuration in a folder.
@@ -148,6 +244,7 @@ impl Checkout {
     /// # Errors
     /// It cannot be deleted, or Git cannot be told.
     pub async fn clean(&self, kept: &[String]) -> Result<(), RunnerError> {
+        self.prepare(kept)?;
         let patterns: Vec<String> = kept
             .iter()
             .map(|path| format!("--exclude=/{path}"))
@@ -155,44 +252,59 @@ impl Checkout {
         let mut arguments = vec!["clean", "--quiet", "-ffdx"];
         arguments.extend(patterns.iter().map(String::as_str));
         self.git(&arguments, LIMIT).await?;
+        self.keep(kept)
+    }
 
+    /// Has Git take no notice of what stays.
+    fn keep(&self, kept: &[String]) -> Result<(), RunnerError> {
         let ignored: Vec<String> = kept.iter().map(|path| format!("/{path}\n")).collect();
-        let file = self.folder.join(".git/info/exclude");
-        files::replace(&file, ignored.concat().as_bytes()).map_err(|error| RunnerError {
-            what: format!("writing {}", file.display()),
-            reason: error.to_string(),
-        })
+        let file = self.excluded();
+        files::replace(&file, ignored.concat().as_bytes()).map_err(failed("writing", &file))
     }
 
     async fn git(&self, arguments: &[&str], within: Duration) -> Result<String, RunnerError> {
-        self.git_that_says(arguments, within, MOST).await
+        self.git_that_says(arguments, None, (within, MOST)).await
     }
 
-    /// The same with its own bound for what it prints, in bytes.
+    /// The same with what it reads, and its own bound for what it prints, in bytes.
     async fn git_that_says(
         &self,
         arguments: &[&str],
-        within: Duration,
-        most: usize,
+        input: Option<Vec<u8>>,
+        bounds: (Duration, usize),
     ) -> Result<String, RunnerError> {
-        let failed = |reason: String| RunnerError {
+        let said = self.said(arguments, input, bounds).await?;
+        if said.status.success() {
+            return Ok(String::from_utf8_lossy(&said.answer).trim().to_owned());
+        }
+        Err(RunnerError {
             what: format!("git {}", arguments[0]),
-            reason,
-        };
+            reason: String::from_utf8_lossy(&said.beside).trim().to_owned(),
+        })
+    }
+
+    /// What Git says, and how it ended.
+    async fn said(
+        &self,
+        arguments: &[&str],
+        input: Option<Vec<u8>>,
+        (within, most): (Duration, usize),
+    ) -> Result<Captured, RunnerError> {
         let bounds = Bounds {
             within,
             answer: Keep::Whole(most),
             beside: 4 << 10,
             left_behind: LeftBehind::Ends,
         };
-        let said = captured(self.command(arguments), None, &bounds).await;
-        let said = said.map_err(|error| failed(error.to_string()))?;
-        if said.status.success() {
-            return Ok(String::from_utf8_lossy(&said.answer).trim().to_owned());
-        }
-        Err(failed(
-            String::from_utf8_lossy(&said.beside).trim().to_owned(),
-        ))
+        let command = self.command(arguments);
+        let said = match &self.mark {
+            Some(mark) => captured_as(command, input, &bounds, mark.clone()).await,
+            None => captured(command, input, &bounds).await,
+        };
+        said.map_err(|error| RunnerError {
+            what: format!("git {}", arguments[0]),
+            reason: error.to_string(),
+        })
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -205,6 +317,8 @@ impl Checkout {
             .args(arguments)
             // A repository's files name no other way than the one that is configured.
             .env("GIT_ALLOW_PROTOCOL", protocol(&self.url))
+            // One that is not whole is no reason to take another one further up.
+            .env("GIT_CEILING_DIRECTORIES", above(&self.folder))
             .env("GIT_LFS_SKIP_SMUDGE", "1")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_NO_REPLACE_OBJECTS", "1")
@@ -222,6 +336,7 @@ pub async fn refs(folder: &Path, url: &str) -> Result<Vec<(String, String)>, Run
     let remote = Checkout {
         folder: folder.to_owned(),
         url: url.to_owned(),
+        mark: None,
     };
     let ask = [
         "ls-remote",
@@ -232,10 +347,23 @@ pub async fn refs(folder: &Path, url: &str) -> Result<Vec<(String, String)>, Run
         "--",
         url,
     ];
-    let said = remote.git_that_says(&ask, LIMIT, MOST_REFS).await?;
+    let said = remote.git_that_says(&ask, None, (LIMIT, MOST_REFS)).await?;
     let lines = said.lines().filter_map(|line| line.split_once('\t'));
     let refs = lines.map(|(object, name)| (name.to_owned(), object.to_owned()));
     Ok(refs.collect())
+}
+
+fn failed(doing: &str, path: &Path) -> impl Fn(io::Error) -> RunnerError {
+    let what = format!("{doing} {}", path.display());
+    move |error| RunnerError {
+        what: what.clone(),
+        reason: error.to_string(),
+    }
+}
+
+/// The folder that a folder is in.
+fn above(folder: &Path) -> &Path {
+    folder.parent().unwrap_or(folder)
 }
 
 /// How Git reaches a URL.

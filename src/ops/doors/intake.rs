@@ -1,21 +1,27 @@
 //! What comes through the doors: webhooks, pushes that a Git hook tells of, and commands.
 
+use std::collections::BTreeSet;
+
 use http::HeaderMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::counts::count;
 use super::{Asker, DoorError, Doors};
-use crate::jobs::{Routed, is_glob, route};
+use crate::jobs::{Route, Routed, is_glob, key_of_body, route, route_together};
 use crate::model::client::Verb;
 use crate::model::delivery::{Delivery, DeliveryNumber, Verdict};
-use crate::model::job::{JobNumber, JobRequest, Lane, Requester, Via};
+use crate::model::job::{Job, JobNumber, JobRequest, Lane, Requester, Via};
 use crate::model::trigger::{Trigger, is_object_id, is_reference, is_zero};
 use crate::model::{ContentHash, EnvironmentName, ProjectName};
-use crate::receiver::{Door, Incoming, Message, Received};
+use crate::port::queue::JobQuery;
+use crate::receiver::{DeliveryKey, Door, Incoming, Message, Received};
 
 /// The longest name of a person, in characters.
 const LONGEST_NAME: usize = 100;
+
+/// How many of the newest jobs of a lane are looked through for where a ref was since.
+const NEWEST: usize = 1_000;
 
 /// The most refs of one push.
 const MOST_REFS: usize = 1_000;
@@ -159,7 +165,7 @@ pub async fn push(doors: &Doors, push: &Push) -> Result<Taken, DoorError> {
         return Err(unknown_project(doors, &push.project));
     }
     let mut message = Message {
-        key: push.key.clone(),
+        key: DeliveryKey::Id(push.key.clone()),
         event: "push".to_owned(),
         triggers: Vec::new(),
         ignored: Vec::new(),
@@ -185,30 +191,25 @@ pub async fn push(doors: &Doors, push: &Push) -> Result<Taken, DoorError> {
     take(doors, &push.project, door, message, &body).await
 }
 
-/// Takes a ref that moved, and that nobody told of.
+/// Takes a ref that moved, and that nobody told of, with the jobs that it means.
 ///
 /// # Errors
 /// The queue cannot store it.
 pub(super) async fn polled(
     doors: &Doors,
     project: &ProjectName,
-    moved: &PushedRef,
-    key: &str,
+    (moved, key): (&PushedRef, &str),
+    jobs: &[Routed],
 ) -> Result<Taken, DoorError> {
-    let trigger = Trigger::Ref {
-        name: moved.name.clone(),
-        commit: moved.new.to_ascii_lowercase(),
-        by: String::new(),
+    let by = Requester {
+        name: String::new(),
+        via: Via::Poll,
     };
-    let message = Message {
-        key: key.to_owned(),
-        event: "push".to_owned(),
-        triggers: vec![trigger],
-        ignored: Vec::new(),
-    };
-    let door = (format!("{project}/poll"), Via::Poll);
+    let requests = jobs.iter().map(|one| requested(project, one.clone(), &by));
+    let requests = requests.collect();
     let body = serde_json::to_vec(moved).unwrap_or_default();
-    take(doors, project, door, message, &body).await
+    let delivery = delivery(format!("{project}/poll"), key.to_owned(), "push", &body);
+    store(doors, delivery, requests, Vec::new()).await
 }
 
 /// A name that a program says, as far as it can stand in a line.
@@ -332,10 +333,10 @@ async fn take(
 ) -> Result<Taken, DoorError> {
     let routes = doors.routes(project);
     let (mut requests, mut ignored) = (Vec::new(), message.ignored);
-    for trigger in &message.triggers {
-        let found = route(trigger, &routes);
+    let routed = route_together(&message.triggers, &routes);
+    for (trigger, found) in message.triggers.iter().zip(routed) {
         if found.is_empty() {
-            ignored.push(nowhere(trigger));
+            ignored.push(nowhere(trigger, &routes));
         }
         let (Trigger::Ref { by, .. } | Trigger::Image { by, .. }) = trigger;
         let by = Requester {
@@ -344,12 +345,38 @@ async fn take(
         };
         requests.extend(found.into_iter().map(|one| requested(project, one, &by)));
     }
-    let delivery = delivery(door, message.key, &message.event, body);
+    let key = match message.key {
+        DeliveryKey::Id(id) => id,
+        DeliveryKey::Body(hash) => {
+            let jobs = of_lanes(doors, &requests).await?;
+            key_of_body(&hash, &requests, &jobs, Timestamp::now())
+        }
+    };
+    let delivery = delivery(door, key, &message.event, body);
     store(doors, delivery, requests, ignored).await
 }
 
-fn nowhere(trigger: &Trigger) -> String {
+/// The newest jobs of the lanes of requests.
+async fn of_lanes(doors: &Doors, requests: &[JobRequest]) -> Result<Vec<Job>, DoorError> {
+    let lanes: BTreeSet<&Lane> = requests.iter().map(|request| &request.lane).collect();
+    let mut jobs = Vec::new();
+    for lane in lanes {
+        let query = JobQuery {
+            lane: Some(lane.clone()),
+            last: NEWEST,
+            ..JobQuery::default()
+        };
+        jobs.extend(doors.queue.jobs(query).await?);
+    }
+    Ok(jobs)
+}
+
+/// Why nothing is deployed on a trigger.
+fn nowhere(trigger: &Trigger, routes: &[Route]) -> String {
     match trigger {
+        Trigger::Ref { name, .. } if !route(trigger, routes).is_empty() => {
+            format!("{name}: a tag of a newer version was pushed with it")
+        }
         Trigger::Ref { name, .. } => format!("no environment is deployed on {name}"),
         Trigger::Image {
             repository, tag, ..

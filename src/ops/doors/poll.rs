@@ -13,15 +13,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::intake::{PushedRef, polled};
 use super::{DoorError, Doors};
 use crate::files;
-use crate::jobs::{Route, route};
+use crate::jobs::{Route, Routed, deployed, is_tag, route_together};
+use crate::model::ProjectName;
+use crate::model::job::{Job, JobEnding, JobState};
 use crate::model::trigger::{Trigger, is_object_id, is_reference};
-use crate::model::{EnvironmentName, ProjectName};
 use crate::port::pause;
 use crate::port::queue::JobQuery;
 
@@ -42,99 +42,73 @@ const GRACE: Duration = Duration::from_secs(15);
 struct Seen {
     /// Of which repository.
     url: String,
-    /// When something had moved last.
+    /// When the last look began that saw something move.
     moved: Timestamp,
     /// The commit or the tag object that each ref pointed at when it was last there: one that goes
     /// and comes back is no push.
     refs: BTreeMap<String, String>,
 }
 
-/// A ref that points elsewhere than it did.
+/// A ref that points elsewhere than was known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Moved {
     pushed: PushedRef,
     /// What tells this move apart from one back and forth.
     key: String,
+    /// What it means.
+    jobs: Vec<Routed>,
 }
 
 impl Seen {
-    /// What an environment is deployed on and moved until a later look. A ref that is gone deploys
-    /// nothing. Of several tags that are new for the same environments the newest version counts:
-    /// nobody would want those before it deployed on top.
-    fn moved(&self, refs: &BTreeMap<String, String>, routes: &[Route]) -> Vec<Moved> {
-        let mut newest: BTreeMap<Vec<EnvironmentName>, &String> = BTreeMap::new();
-        let mut moved = Vec::new();
-        let changed = refs.iter();
-        for (name, object) in changed.filter(|(name, object)| self.refs.get(*name) != Some(*object))
-        {
-            let environments = environments(name, routes);
-            if environments.is_empty() {
-                continue;
-            }
-            if is_tag(name) {
-                let best = newest.entry(environments).or_insert(name);
-                if is_newer(name, best) {
-                    *best = name;
-                }
-            } else {
-                moved.push(self.moved_to(name, object));
-            }
-        }
-        let tags = newest
-            .values()
-            .map(|name| self.moved_to(name, &refs[*name]));
-        moved.extend(tags);
-        moved.truncate(MOST);
-        moved
-    }
-
-    fn moved_to(&self, name: &str, object: &str) -> Moved {
-        Moved {
-            key: format!("{name} {object} after {}", self.moved),
-            pushed: PushedRef {
-                name: name.to_owned(),
-                new: object.to_owned(),
-            },
-        }
-    }
-}
-
-fn is_tag(name: &str) -> bool {
-    name.starts_with("refs/tags/")
-}
-
-/// Whether a tag is of a newer version than another one: by semver where both are one, else by
-/// their numbers and words, so that `v10` is newer than `v9`.
-fn is_newer(one: &str, other: &str) -> bool {
-    let version = |name: &str| {
-        let tag = name.trim_start_matches("refs/tags/");
-        Version::parse(tag.strip_prefix('v').unwrap_or(tag)).ok()
-    };
-    match (version(one), version(other)) {
-        (Some(one), Some(other)) => one > other,
-        _ => parts(one) > parts(other),
-    }
-}
-
-/// A name as words and numbers, in turns.
-fn parts(name: &str) -> Vec<(String, u64)> {
-    let is_digit = |c: char| c.is_ascii_digit();
-    let mut rest = name;
-    let mut parts = Vec::new();
-    while !rest.is_empty() {
-        let (word, after) = rest.split_at(rest.find(is_digit).unwrap_or(rest.len()));
-        let end = after.find(|c| !is_digit(c)).unwrap_or(after.len());
-        let (number, after) = after.split_at(end);
-        // One too long for a number is newer than all that are none.
-        let number = if number.is_empty() {
-            0
-        } else {
-            number.parse().unwrap_or(u64::MAX)
+    /// What an environment is deployed on and points elsewhere than was known: by this look, or by
+    /// the jobs that somebody has asked for since. A ref that is gone deploys nothing. Of several
+    /// tags that are new for an environment the newest version counts. The jobs are those of the
+    /// project, the newest first.
+    fn moved(&self, refs: &BTreeMap<String, String>, routes: &[Route], jobs: &[Job]) -> Vec<Moved> {
+        let told = self.told_since(jobs);
+        let is_elsewhere = |name: &String, object: &String| {
+            let is_told = |known: &&str| *known != object.as_str();
+            self.refs.get(name) != Some(object) || told.get(name.as_str()).is_some_and(is_told)
         };
-        parts.push((word.to_owned(), number));
-        rest = after;
+        let elsewhere = refs.iter();
+        let elsewhere = elsewhere.filter(|(name, object)| is_elsewhere(name, object));
+        let triggers: Vec<Trigger> = elsewhere
+            .map(|(name, object)| Trigger::Ref {
+                name: name.clone(),
+                commit: object.clone(),
+                by: String::new(),
+            })
+            .collect();
+
+        let routed = route_together(&triggers, routes).into_iter();
+        let moved = routed.filter_map(|jobs| {
+            let (name, object) = (jobs.first()?.reference.clone(), jobs[0].commit.clone()?);
+            Some(Moved {
+                key: format!("{name} {object} after {}", self.moved),
+                pushed: PushedRef { name, new: object },
+                jobs,
+            })
+        });
+        moved.take(MOST).collect()
     }
-    parts
+
+    /// Where branches pointed by the jobs that were under way since the last look: one that moves
+    /// and comes back between two looks was deployed elsewhere meanwhile. A sender may name the
+    /// commit of a tag and not its object, so tags are not compared.
+    fn told_since<'a>(&self, jobs: &'a [Job]) -> BTreeMap<&'a str, &'a str> {
+        let is_since = |job: &&Job| match &job.state {
+            JobState::Ended { at, .. } => *at >= self.moved,
+            JobState::Waiting { .. } | JobState::Running { .. } => true,
+        };
+        let mut told = BTreeMap::new();
+        let of_branches = jobs.iter().filter(|job| !is_tag(&job.request.reference));
+        for job in of_branches.filter(is_since) {
+            if let Some(commit) = deployed(job) {
+                told.entry(job.request.reference.as_str()).or_insert(commit);
+            }
+        }
+        told
+    }
 }
 
 /// The refs that can be deployed at all.
@@ -142,17 +116,6 @@ fn of_interest(refs: Vec<(String, String)>) -> BTreeMap<String, String> {
     let mut refs: BTreeMap<String, String> = refs.into_iter().collect();
     refs.retain(|name, object| is_reference(name) && is_object_id(object));
     refs
-}
-
-/// The environments that are deployed on a ref.
-fn environments(name: &str, routes: &[Route]) -> Vec<EnvironmentName> {
-    let trigger = Trigger::Ref {
-        name: name.to_owned(),
-        commit: String::new(),
-        by: String::new(),
-    };
-    let jobs = route(&trigger, routes).into_iter();
-    jobs.map(|job| job.environment).collect()
 }
 
 /// How long to wait until the next look of one that is about as often as this.
@@ -172,10 +135,11 @@ pub async fn look(doors: &Doors, project: &ProjectName) -> Result<usize, DoorErr
     };
     let began = Timestamp::now();
     let refs = doors.runner.refs(&configured.source.url).await?;
+    let answered = Timestamp::now();
     let refs = of_interest(refs);
     let file = file(&doors.config.data, project);
     let remember = |refs: BTreeMap<String, String>| {
-        let (url, moved) = (configured.source.url.clone(), Timestamp::now());
+        let (url, moved) = (configured.source.url.clone(), began);
         let seen = serde_json::to_vec(&Seen { url, moved, refs });
         let written = seen.map_err(io::Error::from);
         let written = written.and_then(|seen| files::replace(&file, &seen));
@@ -189,56 +153,69 @@ pub async fn look(doors: &Doors, project: &ProjectName) -> Result<usize, DoorErr
     };
     let mut all = seen.refs.clone();
     all.extend(refs.clone());
-    if all == seen.refs {
+    let known = newest(doors, project).await?;
+    let mut moved = seen.moved(&refs, &doors.routes(project), &known);
+    if moved.is_empty() && all == seen.refs {
         return Ok(0);
     }
 
-    let mut moved = seen.moved(&refs, &doors.routes(project));
     if !moved.is_empty() && !configured.receivers.is_empty() {
         tokio::time::sleep(GRACE).await;
     }
-    without_jobs(doors, project, &mut moved, (seen.moved, began)).await?;
+    without_jobs(&mut moved, &newest(doors, project).await?, answered);
     // What is stored twice, because this ends in between, is one delivery by its key.
     for one in &moved {
-        polled(doors, project, &one.pushed, &one.key).await?;
+        polled(doors, project, (&one.pushed, &one.key), &one.jobs).await?;
     }
     remember(all)?;
     Ok(moved.len())
 }
 
-/// Leaves out those that a job is for: one for the same commit since something had moved last, the
-/// newest one of the ref for it, or any of the ref since this look began, which fetches it anyway.
-async fn without_jobs(
-    doors: &Doors,
-    project: &ProjectName,
-    moved: &mut Vec<Moved>,
-    (before, began): (Timestamp, Timestamp),
-) -> Result<(), DoorError> {
+/// The newest jobs of a project, the newest first.
+async fn newest(doors: &Doors, project: &ProjectName) -> Result<Vec<Job>, DoorError> {
     let newest = JobQuery {
         last: NEWEST,
         ..JobQuery::default()
     };
-    let jobs = doors.queue.jobs(newest).await?;
-    moved.retain(|one| {
-        let of_ref = jobs.iter().filter(|job| {
-            job.request.lane.project == *project && job.request.reference == one.pushed.name
-        });
-        let mut is_newest = true;
-        for job in of_ref {
-            if job.created >= began {
-                return false;
-            }
-            let Some(commit) = &job.request.commit else {
-                continue;
-            };
-            if *commit == one.pushed.new && (is_newest || job.created >= before) {
-                return false;
-            }
-            is_newest = false;
+    let mut jobs = doors.queue.jobs(newest).await?;
+    jobs.retain(|job| job.request.lane.project == *project);
+    Ok(jobs)
+}
+
+/// Leaves out what a job is for already: the newest one of the ref in its environment, or any that
+/// was asked for since the repository has answered, which fetches the ref anyway.
+fn without_jobs(moved: &mut Vec<Moved>, jobs: &[Job], answered: Timestamp) {
+    for one in moved.iter_mut() {
+        one.jobs.retain(|routed| !has_job(routed, jobs, answered));
+    }
+    moved.retain(|one| !one.jobs.is_empty());
+}
+
+fn has_job(routed: &Routed, jobs: &[Job], answered: Timestamp) -> bool {
+    let is_of_ref = |job: &&Job| {
+        job.request.lane.environment == routed.environment
+            && job.request.reference == routed.reference
+    };
+    // An older tag that was pushed later has taken its place: nobody has deployed the newest.
+    let is_replaced = |job: &&Job| is_tag(&job.request.reference) && is_superseded(job);
+    let mut of_ref = jobs
+        .iter()
+        .filter(is_of_ref)
+        .filter(|job| !is_replaced(job));
+    let tells = |job: &&Job| job.created >= answered || deployed(job).is_some();
+    of_ref
+        .find(tells)
+        .is_some_and(|job| job.created >= answered || deployed(job) == routed.commit.as_deref())
+}
+
+const fn is_superseded(job: &Job) -> bool {
+    matches!(
+        job.state,
+        JobState::Ended {
+            ending: JobEnding::Superseded { .. },
+            ..
         }
-        true
-    });
-    Ok(())
+    )
 }
 
 fn file(data: &Path, project: &ProjectName) -> PathBuf {
@@ -271,7 +248,7 @@ fn failed(doing: &str, file: &Path) -> impl Fn(io::Error) -> DoorError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::job::JobKind;
+    use crate::model::job::{JobKind, JobNumber, JobRequest, Lane, Requester, Via};
 
     const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
@@ -327,12 +304,12 @@ mod tests {
             ("refs/tags/v2", B),
             ("refs/tags/v3", "no object"),
         ]);
-        let moved = first.moved(&now, &routes());
+        let moved = first.moved(&now, &routes(), &[]);
         assert_eq!(
             names(&moved),
             [("refs/heads/staging", B), ("refs/tags/v2", B)]
         );
-        let gone = first.moved(&refs(&[]), &routes());
+        let gone = first.moved(&refs(&[]), &routes(), &[]);
         assert_eq!(gone, [], "one that is gone deploys nothing");
     }
 
@@ -340,8 +317,8 @@ mod tests {
     fn what_was_there_before_a_rule_is_nobodys_push() {
         let there = [("refs/heads/staging", A), ("refs/tags/v1", A)];
         let before = seen(1, &there);
-        assert_eq!(before.moved(&refs(&there), &routes()), []);
-        assert_eq!(before.moved(&refs(&there), &[]), []);
+        assert_eq!(before.moved(&refs(&there), &routes(), &[]), []);
+        assert_eq!(before.moved(&refs(&there), &[], &[]), []);
     }
 
     #[test]
@@ -354,7 +331,7 @@ mod tests {
         ] {
             let named: Vec<String> = tags.iter().map(|tag| format!("refs/tags/{tag}")).collect();
             let there: Vec<(&str, &str)> = named.iter().map(|name| (name.as_str(), B)).collect();
-            let moved = seen(1, &[]).moved(&refs(&there), &routes());
+            let moved = seen(1, &[]).moved(&refs(&there), &routes(), &[]);
             let newest = format!("refs/tags/{newest}");
             assert_eq!(names(&moved), [(newest.as_str(), B)]);
         }
@@ -364,7 +341,7 @@ mod tests {
     fn a_move_is_told_apart_from_the_same_one_before() {
         let key = |second, from, to| {
             let before = seen(second, &[("refs/heads/staging", from)]);
-            let moved = before.moved(&refs(&[("refs/heads/staging", to)]), &routes());
+            let moved = before.moved(&refs(&[("refs/heads/staging", to)]), &routes(), &[]);
             moved.into_iter().next().map(|moved| moved.key)
         };
         assert_ne!(key(1, A, B), key(3, A, B), "it went back in between");
@@ -373,5 +350,110 @@ mod tests {
             key(1, A, B),
             "one who was interrupted comes to the same"
         );
+    }
+
+    /// An ended job of an environment, the first number the first.
+    fn job(number: u32, (environment, reference): (&str, &str), commit: &str) -> Job {
+        let at = Timestamp::from_second(i64::from(number)).expect("a time");
+        Job {
+            number: JobNumber(u64::from(number)),
+            request: JobRequest {
+                lane: Lane {
+                    project: "shop".parse().expect("a name"),
+                    environment: environment.parse().expect("a name"),
+                },
+                kind: JobKind::Apply,
+                reference: reference.to_owned(),
+                commit: Some(commit.to_owned()),
+                by: Requester {
+                    name: String::new(),
+                    via: Via::GitHook,
+                },
+                retry_of: None,
+            },
+            created: at,
+            attempt: 1,
+            fence: 1,
+            checked_out: None,
+            state: JobState::Ended {
+                at,
+                ending: JobEnding::Succeeded,
+            },
+        }
+    }
+
+    const STAGING: (&str, &str) = ("staging", "refs/heads/staging");
+
+    #[test]
+    fn a_branch_that_came_back_between_two_looks_is_deployed_again() {
+        let there = [("refs/heads/staging", B)];
+        let before = seen(5, &there);
+        let moved = |jobs: &[Job]| {
+            let mut moved = before.moved(&refs(&there), &routes(), jobs);
+            without_jobs(
+                &mut moved,
+                jobs,
+                Timestamp::from_second(100).expect("a time"),
+            );
+            moved.len()
+        };
+        let (first, second) = (job(1, STAGING, B), job(7, STAGING, A));
+        assert_eq!(moved(&[first.clone()]), 0);
+        assert_eq!(moved(&[second.clone(), first.clone()]), 1);
+        // One that was asked for before, and for B, has found A.
+        let mut found = job(7, STAGING, B);
+        found.checked_out = Some(A.to_owned());
+        assert_eq!(moved(&[found, first.clone()]), 1);
+        // What was known at the last look deploys nothing, as ever.
+        assert_eq!(moved(&[job(4, STAGING, A), first.clone()]), 0);
+        // Somebody has told of it.
+        assert_eq!(moved(&[job(8, STAGING, B), second, first]), 0);
+    }
+
+    #[test]
+    fn what_has_a_job_is_not_done_again_unless_it_was_only_for_another_time() {
+        let before = seen(5, &[("refs/heads/staging", A)]);
+        let now = refs(&[("refs/heads/staging", B)]);
+        let answered = Timestamp::from_second(50).expect("a time");
+        let left = |jobs: &[Job]| {
+            let mut moved = before.moved(&now, &routes(), jobs);
+            without_jobs(&mut moved, jobs, answered);
+            moved.len()
+        };
+        assert_eq!(left(&[]), 1);
+        assert_eq!(left(&[job(6, STAGING, B)]), 0);
+        let back = [job(7, STAGING, A), job(6, STAGING, B)];
+        assert_eq!(left(&back), 1, "the newest one is for what it was before");
+        assert_eq!(
+            left(&[job(51, STAGING, A)]),
+            0,
+            "it fetches the ref by itself"
+        );
+        let elsewhere = ("production", "refs/heads/staging");
+        assert_eq!(left(&[job(6, elsewhere, B)]), 1);
+    }
+
+    #[test]
+    fn a_newer_tag_that_an_older_one_has_superseded_is_deployed() {
+        let now = refs(&[("refs/tags/v1.9.0", A), ("refs/tags/v1.10.0", B)]);
+        let mut newer = job(6, ("production", "refs/tags/v1.10.0"), B);
+        let older = job(7, ("production", "refs/tags/v1.9.0"), A);
+        let left = |newer: &Job| {
+            let jobs = [older.clone(), newer.clone()];
+            let mut moved = seen(5, &[]).moved(&now, &routes(), &jobs);
+            without_jobs(
+                &mut moved,
+                &jobs,
+                Timestamp::from_second(50).expect("a time"),
+            );
+            let left = moved.into_iter().map(|one| one.pushed.name);
+            left.collect::<Vec<_>>()
+        };
+        assert!(left(&newer).is_empty());
+        newer.state = JobState::Ended {
+            at: newer.created,
+            ending: JobEnding::Superseded { by: JobNumber(7) },
+        };
+        assert_eq!(left(&newer), ["refs/tags/v1.10.0"]);
     }
 }

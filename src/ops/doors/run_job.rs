@@ -15,7 +15,9 @@ use crate::config::{self, Project};
 use crate::discover::is_said_of_secrets;
 use crate::driver::runner::attempt::{Attempt, JobLog};
 use crate::driver::runner::checkout::{CheckedOut, Checkout};
-use crate::driver::runner::supervise::{Supervised, Written, supervise};
+use crate::driver::runner::lane::LaneHold;
+use crate::driver::runner::supervise::{Stopping, Supervised, Written, supervise};
+use crate::files::marked::Mark;
 use crate::files::{self, environment, process};
 use crate::model::event::Event;
 use crate::model::job::{JobEnd, JobKind};
@@ -46,7 +48,10 @@ pub async fn run(
     let Some(mut attempt) = Attempt::begin(folder, attempt)? else {
         return Ok(());
     };
-    let spec = attempt.spec().clone();
+    let mut spec = attempt.spec().clone();
+    if spec.mark.is_empty() {
+        Mark::random().word().clone_into(&mut spec.mark);
+    }
     let began = format!(
         "job {}, attempt {}: {} {}",
         spec.number,
@@ -58,7 +63,16 @@ pub async fn run(
         .log()
         .line(&format!("{began} at {}, for {}", spec.reference, spec.by));
 
-    let end = carried_out(&mut attempt, &spec, &interrupted).await;
+    let end = match LaneHold::take(&spec.place, Mark::of(&spec.mark)) {
+        Ok(lane) => {
+            let end = carried_out(&mut attempt, &spec, &interrupted).await;
+            if let Err(error) = lane.leave() {
+                attempt.log().line(&error.to_string());
+            }
+            end
+        }
+        Err(error) => not_begun(&error),
+    };
     let log = attempt.log();
     if !end.reason.is_empty() {
         log.line(&format!("it ended with {}: {}", end.exit, end.reason));
@@ -86,15 +100,18 @@ async fn carried_out(
         Ok(brought) => brought,
         Err(end) => return end,
     };
-    let deadline = Instant::now() + spec.within;
-    let ran = steps(attempt, spec, (&checkout, &commit), (deadline, &redactor)).await;
+    let until = Until {
+        deadline: Instant::now() + spec.within,
+        interrupted,
+    };
+    let ran = steps(attempt, spec, (&checkout, &commit), (until, &redactor)).await;
     let ran = match ran {
         // What was to stop before the command was there begins none.
         _ if interrupted.is_cancelled() => Ok(ended(
             Exit::Interrupted,
             "it was stopped before the deployment",
         )),
-        Ok(()) => command(attempt, spec, &checkout, deadline).await,
+        Ok(()) => command(attempt, spec, &checkout, until).await,
         Err(reason) => Ok(ended(Exit::Failed, reason)),
     };
     let end = match ran {
@@ -116,6 +133,28 @@ fn ended(exit: Exit, reason: impl Into<String>) -> JobEnd {
         exit: exit.code(),
         reason: reason.chars().take(LONGEST_REASON).collect(),
         commit: None,
+    }
+}
+
+/// How an attempt ends whose lane is not free.
+fn not_begun(error: &std::io::Error) -> JobEnd {
+    let exit = match error.kind() {
+        std::io::ErrorKind::TimedOut => Exit::Locked,
+        _ => Exit::Failed,
+    };
+    ended(exit, format!("the environment's checkout: {error}"))
+}
+
+/// Until when the commands of an attempt may run.
+#[derive(Clone, Copy)]
+struct Until<'a> {
+    deadline: Instant,
+    interrupted: &'a CancellationToken,
+}
+
+impl Until<'_> {
+    fn left(self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
     }
 }
 
@@ -229,7 +268,7 @@ async fn steps(
     attempt: &mut Attempt,
     spec: &JobSpec,
     (folder, commit): (&Path, &str),
-    (deadline, redactor): (Instant, &Redactor),
+    (until, redactor): (Until<'_>, &Redactor),
 ) -> Result<(), String> {
     let Some(pipeline) = &spec.pipeline else {
         return Ok(());
@@ -248,7 +287,6 @@ async fn steps(
                 .env("SHIPIT_REF", &spec.reference)
                 .env("SHIPIT_COMMIT", commit);
             let lock = attempt.share_lock().map_err(|error| error.to_string())?;
-            let within = deadline.saturating_duration_since(Instant::now());
             let log = attempt.log();
             let mut stream = redactor.stream();
             let mut tell = |lines: Vec<String>| {
@@ -256,7 +294,9 @@ async fn steps(
                     log.line(&format!("  {line}"));
                 }
             };
-            let said = supervise(command, lock, within, |line| {
+            let mark = Mark::of(&spec.mark);
+            let stopping = Stopping::All(&mark, until.interrupted);
+            let said = supervise(command, lock, until.left(), stopping, |line| {
                 let (Written::Out(text) | Written::Err(text)) = line;
                 tell(stream.push(text.clone()));
             });
@@ -288,7 +328,7 @@ async fn command(
     attempt: &mut Attempt,
     spec: &JobSpec,
     folder: &Path,
-    deadline: Instant,
+    until: Until<'_>,
 ) -> std::io::Result<JobEnd> {
     let mut command = variables(spec, process::program().as_ref());
     command
@@ -308,12 +348,16 @@ async fn command(
     }
 
     let lock = attempt.share_lock()?;
-    let within = deadline.saturating_duration_since(Instant::now());
     let mut told = Told {
         log: attempt.log(),
         reason: String::new(),
     };
-    let supervised = supervise(command, lock, within, |line| told.line(line)).await?;
+    // It is of this process' group, which is told to stop, and ends its own programs by itself.
+    let stopping = Stopping::Itself;
+    let supervised = supervise(command, lock, until.left(), stopping, |line| {
+        told.line(line)
+    });
+    let supervised = supervised.await?;
     let reason = told.reason;
     Ok(match supervised {
         Supervised::Ended(status) => match status.code() {

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::counts::count;
 use super::{DoorError, Doors, setup};
+use crate::files::marked::Mark;
 use crate::jobs::{Happening, happen};
 use crate::model::job::{Job, JobNumber, JobState};
 use crate::port::queue::{Change, JobQuery};
@@ -125,6 +126,7 @@ async fn begin(doors: &Doors, job: &Job) -> Result<(), DoorError> {
         url: project.source.url.clone(),
         folder: project.source.folder.clone(),
         place,
+        mark: Mark::random().word().to_owned(),
         pipeline,
         may: project.may.clone(),
         within: config.runner.within.get(),
