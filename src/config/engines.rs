@@ -1,14 +1,13 @@
 //! Which keys of a project and of a service go with the engine that it runs on: a key that would
 //! have no effect is refused, not ignored.
 
-use std::path::Path;
-
 use crate::config::findings::{Findings, TAKE_OUT};
 use crate::config::schema::{
     ChartCrds, ChartHooks, ClusterConfig, EnvironmentConfig, HostCluster, Manifests,
     RegistryConfig, Runtime, ServiceConfig, StateConfig, TrafficConfig,
 };
 use crate::model::Slot;
+use crate::model::volume::one_holds_the_other;
 
 const ONLY_A_CLUSTER: &str = "only a Kubernetes cluster has this";
 
@@ -141,15 +140,6 @@ fn volumes(findings: &mut Findings<'_>, runtime: Runtime, name: &str, service: &
             );
         }
     }
-}
-
-/// Whether two volumes are the same, or one folder lies in the other, however they are written.
-pub(super) fn one_holds_the_other(one: &str, other: &str) -> bool {
-    if !one.starts_with('/') || !other.starts_with('/') {
-        return one == other;
-    }
-    let (one, other) = (Path::new(one), Path::new(other));
-    one.starts_with(other) || other.starts_with(one)
 }
 
 /// What a variable may be called in a shell, and in a unit.

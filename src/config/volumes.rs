@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::engines::one_holds_the_other;
 use crate::config::findings::Findings;
 use crate::config::node::Node;
 use crate::config::problem::Problem;
 use crate::config::schema::{ClusterConfig, EnvironmentConfig, HostCluster, Runtime};
 use crate::model::EnvironmentName;
+use crate::model::volume::one_holds_the_other;
 
 /// A volume for one instance at a time, and who mounts it.
 struct Mount<'a> {

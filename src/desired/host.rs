@@ -1,5 +1,8 @@
 //! What a service is on a host: where its listeners are, and what its instances run in.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
 use crate::config::EnvironmentConfig;
 use crate::config::schema::{HostTraffic, Publish, Runtime, ServiceConfig, TrafficConfig};
 use crate::desired::cluster::Sources;
@@ -59,6 +62,12 @@ fn publication(
         }),
         ca: publish.ca.clone(),
     })
+}
+
+/// The folders whose volume several instances may have at once.
+fn shared(service: &ServiceConfig) -> BTreeSet<PathBuf> {
+    let shared = service.volumes.iter().filter(|(_, it)| it.is_shared());
+    shared.map(|(inside, _)| inside.clone()).collect()
 }
 
 /// The container or unit that an instance runs in, on a host that has the runtime for it.
@@ -123,6 +132,7 @@ pub(super) fn container(
             .iter()
             .map(|(inside, volume)| (inside.clone(), volume.from().to_owned()))
             .collect(),
+        shared: shared(service),
         users: host.user_namespace,
     }))
 }

@@ -1,6 +1,5 @@
 //! Back: the reverse plan, as far as its steps were begun, one after the other.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +7,8 @@ use crate::execute::step::perform;
 use crate::execute::{Begun, Run, log};
 use crate::model::event::Event;
 use crate::model::journal::Direction;
-use crate::model::plan::{Action, Step};
+use crate::model::plan::{Action, Plan, Step};
+use crate::model::workload::Workload;
 use crate::model::{Address, ServiceName, Slot};
 use crate::rollout::{Back, CutOff};
 
@@ -34,15 +34,15 @@ pub(super) async fn carry_out(run: &Arc<Run>, begun: &Begun) -> Result<Back, Cut
     }
 
     let mut failures = Vec::new();
-    let mut running = BTreeSet::new();
-    for step in steps {
-        if let Some(reason) = runs_elsewhere(&step, &running) {
+    let mut left = Vec::new();
+    for step in &steps {
+        if let Some(reason) = runs_elsewhere(step, &left) {
             failures.push(reason);
             continue;
         }
-        if let Some(reason) = undo(run, &step).await? {
+        if let Some(reason) = undo(run, step).await? {
             failures.push(reason);
-            running.extend(not_stopped(&step));
+            left.extend(not_stopped(run.plan(), step));
         }
     }
     Ok(if failures.is_empty() {
@@ -53,26 +53,69 @@ pub(super) async fn carry_out(run: &Arc<Run>, begun: &Begun) -> Result<Back, Cut
 }
 
 /// What goes on running where it could not be stopped.
-fn not_stopped(step: &Step) -> Option<(Slot, ServiceName)> {
-    match (&step.action, &step.address) {
-        (Action::Stop, Address::Workload(slot, service)) => Some((*slot, service.clone())),
-        _ => None,
-    }
+struct Left<'a> {
+    slot: Slot,
+    service: &'a ServiceName,
+    /// What it is; not known of what this plan neither started nor places.
+    workload: Option<&'a Workload>,
 }
 
-/// Why a service is not started: it never runs twice at once, and could not be stopped where it
-/// runs.
-fn runs_elsewhere(step: &Step, running: &BTreeSet<(Slot, ServiceName)>) -> Option<String> {
-    match (&step.action, &step.address) {
-        (Action::Deploy { running: true, .. }, Address::Workload(slot, service)) => {
-            let other = (slot.other(), service.clone());
-            let (address, other) = (&step.address, running.get(&other)?.0);
-            Some(format!(
-                "{address}: it is not started, for it could not be stopped in {other}"
-            ))
-        }
+fn not_stopped<'a>(plan: &'a Plan, step: &'a Step) -> Option<Left<'a>> {
+    let (
+        Action::Stop | Action::Undeploy | Action::Deploy { running: false, .. },
+        Address::Workload(slot, service),
+    ) = (&step.action, &step.address)
+    else {
+        return None;
+    };
+    let mut same = plan.steps.iter().rev();
+    let started = same.find_map(|one| match &one.action {
+        Action::Deploy {
+            workload,
+            running: true,
+            ..
+        } if one.address == step.address => Some(workload),
         _ => None,
-    }
+    });
+    let placed = plan.target.as_ref().filter(|target| target.slot == *slot);
+    Some(Left {
+        slot: *slot,
+        service,
+        workload: started.or_else(|| placed?.workloads.get(service)),
+    })
+}
+
+/// Why a service is not started: it never runs beside what could not be stopped.
+fn runs_elsewhere(step: &Step, left: &[Left<'_>]) -> Option<String> {
+    let (
+        Action::Deploy {
+            running: true,
+            workload,
+            ..
+        },
+        Address::Workload(slot, service),
+    ) = (&step.action, &step.address)
+    else {
+        return None;
+    };
+    let excludes = |left: &&Left<'_>| {
+        let is_itself = (left.slot, left.service) == (*slot, service);
+        let is_other = left.slot != *slot && left.service == service;
+        !is_itself && left.workload.map_or(is_other, |it| it.excludes(workload))
+    };
+    let other = left.iter().find(excludes)?;
+    let address = &step.address;
+    Some(if other.service == service {
+        format!(
+            "{address}: it is not started, for it could not be stopped in {}",
+            other.slot
+        )
+    } else {
+        format!(
+            "{address}: it is not started, for {}, which has its volume, could not be stopped in {}",
+            other.service, other.slot
+        )
+    })
 }
 
 /// Why a step could not be taken back, if it could not. During the rollback a journal that cannot

@@ -235,20 +235,35 @@ impl Facts {
     }
 
     /// The services of the live release that never run beside what comes next: the one or the other
-    /// says so, or they stand stopped for that very reason. What the live release does not have has
-    /// nothing to wait for.
+    /// says so, something of it gets their volume, or they stand stopped for that very reason.
     #[must_use]
     pub fn exclusive(&self, next: &BTreeMap<ServiceName, Workload>) -> BTreeSet<ServiceName> {
         let Some((_, live)) = self.live() else {
             return BTreeSet::new();
         };
-        let is_exclusive = |(name, there): &(&ServiceName, &WorkloadFacts)| {
+        let is_exclusive = |(_, there): &(&ServiceName, &WorkloadFacts)| {
             there.spec.is_exclusive()
                 || !there.running
-                || next.get(*name).is_some_and(Workload::is_exclusive)
+                || next.values().any(|next| next.excludes(&there.spec))
         };
         let live = live.workloads.iter().filter(is_exclusive);
         live.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The services of what comes next that wait until those stop. What has nothing of the live
+    /// release to wait for starts at once.
+    #[must_use]
+    pub fn waiting(&self, next: &BTreeMap<ServiceName, Workload>) -> BTreeSet<ServiceName> {
+        let Some((_, live)) = self.live() else {
+            return BTreeSet::new();
+        };
+        let stops = self.exclusive(next);
+        let waits = |(name, next): &(&ServiceName, &Workload)| {
+            let mut live = live.workloads.values();
+            stops.contains(*name) || live.any(|live| next.excludes(&live.spec))
+        };
+        let waiting = next.iter().filter(waits);
+        waiting.map(|(name, _)| name.clone()).collect()
     }
 
     /// The release in the active slot.

@@ -78,6 +78,7 @@ pub mod ticket;
 pub mod trigger;
 pub mod trusted_proxies;
 pub mod verdict;
+pub mod volume;
 pub mod window;
 pub mod workload;
 

@@ -16,6 +16,7 @@ use crate::model::resource::Resource;
 use crate::model::route::Route;
 use crate::model::source::Source;
 use crate::model::task::{ReleaseTask, Task};
+use crate::model::volume::Mount;
 use crate::model::workload::Workload;
 use crate::model::{
     Address, ContentHash, Digest, EnvironmentName, Fingerprint, LiveTraffic, Manifest, Period,
@@ -192,6 +193,9 @@ pub struct Placed {
     /// Its services that never run beside what the plan places: they are stopped before it starts.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub exclusive: BTreeSet<ServiceName>,
+    /// What its services that run have mounted; those without anything are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mounts: BTreeMap<ServiceName, Vec<Mount>>,
 }
 
 /// The release that a plan places or moves.

@@ -9,6 +9,7 @@ use crate::model::plan::DeployMode;
 use crate::model::port::PortName;
 use crate::model::promotion::ServiceStrategy;
 use crate::model::secret::SecretRef;
+use crate::model::volume::{Mount, contended};
 use crate::model::{Address, Digest, Manifest, Period, ServiceName, Slot};
 
 /// A value that may only be known once a step has run.
@@ -204,22 +205,56 @@ pub struct Container {
     /// Folder in the container → volume or folder of the machine.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub volumes: BTreeMap<PathBuf, String>,
+    /// The folders among them whose volume several instances may have at once. Of any other volume
+    /// there is one instance at a time, whatever its service is called.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub shared: BTreeSet<PathBuf>,
     /// The runtime `container`: whose users its users are.
     #[serde(default, skip_serializing_if = "UserNamespace::is_preferred")]
     pub users: UserNamespace,
 }
 
 impl Workload {
-    /// Whether two releases of it never run at once.
+    /// Whether two releases of it never run at once: it says so itself, or has a volume that is
+    /// not shared.
     #[must_use]
     pub fn is_exclusive(&self) -> bool {
         self.strategy == Some(ServiceStrategy::Recreate)
+            || self.mounts().iter().any(|mount| !mount.shared)
+    }
+
+    /// Whether it never runs at once with this one, of whatever release and in whatever slot.
+    #[must_use]
+    pub fn excludes(&self, other: &Self) -> bool {
+        let is_same = self.service == other.service;
+        is_same && (self.is_exclusive() || other.is_exclusive()) || self.contended(other).is_some()
+    }
+
+    /// A volume of its own that keeps it from running at once with this one.
+    #[must_use]
+    pub fn contended(&self, other: &Self) -> Option<Mount> {
+        contended(&self.mounts(), &other.mounts()).cloned()
+    }
+
+    /// What it has mounted; nothing on a cluster, which has the rules of its claims.
+    #[must_use]
+    pub fn mounts(&self) -> Vec<Mount> {
+        let container = self.process().and_then(|it| it.container.as_ref());
+        let volumes = container.into_iter().flat_map(|container| {
+            let volumes = container.volumes.iter();
+            volumes.map(move |(inside, from)| Mount {
+                from: from.clone(),
+                shared: container.shared.contains(inside),
+            })
+        });
+        volumes.collect()
     }
 
     /// How it replaces what runs in a live slot. `environment`: how others do it there.
     #[must_use]
-    pub const fn mode(&self, environment: DeployMode) -> DeployMode {
+    pub fn mode(&self, environment: DeployMode) -> DeployMode {
         match self.strategy {
+            _ if self.is_exclusive() => DeployMode::Recreate,
             None => environment,
             Some(ServiceStrategy::Rolling) => DeployMode::Rolling,
             Some(ServiceStrategy::Recreate) => DeployMode::Recreate,

@@ -209,10 +209,13 @@ fn active(facts: &Facts, target: Option<&Target>) -> Option<Placed> {
     let (slot, there) = facts.live()?;
     let none = BTreeMap::new();
     let next = target.map_or(&none, |target| &target.workloads);
+    let mounts = there.workloads.iter().filter(|(_, live)| live.running);
+    let mounts = mounts.map(|(name, live)| (name.clone(), live.spec.mounts()));
     Some(Placed {
         slot,
         release: there.label.number,
         exclusive: facts.exclusive(next),
+        mounts: mounts.filter(|(_, mounts)| !mounts.is_empty()).collect(),
     })
 }
 

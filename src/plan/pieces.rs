@@ -12,13 +12,13 @@ use crate::plan::draft::Proposal;
 pub(super) fn restore(facts: &Facts, slot: Slot, there: &SlotFacts) -> Vec<Proposal> {
     let specs = there.workloads.iter();
     let specs = specs.map(|(name, old)| (name.clone(), old.spec.clone()));
-    let mut stopped = facts.exclusive(&specs.collect());
+    let mut stopped = facts.waiting(&specs.collect());
     if facts.traffic.reaches(slot) {
         stopped.clear();
     }
     let placed = there.workloads.iter().map(move |(name, old)| {
         let action = if stopped.contains(name) {
-            stands(old, there, false)
+            stands(old, DeployMode::Fresh, there)
         } else {
             as_it_was(old, DeployMode::Fresh, there)
         };
@@ -39,15 +39,21 @@ pub(super) fn ends_as_it_did(slot: Slot, there: &SlotFacts) -> Option<Proposal> 
 
 /// Lets a workload that stands stopped in its slot run as it stands there.
 pub(super) fn runs_again(old: &WorkloadFacts, there: &SlotFacts) -> Action {
-    stands(old, there, true)
-}
-
-fn stands(old: &WorkloadFacts, there: &SlotFacts, running: bool) -> Action {
     Action::Deploy {
         workload: old.spec.clone(),
         mode: DeployMode::Fresh,
         label: Some(there.label.clone()),
-        running,
+        running: true,
+    }
+}
+
+/// Places a workload as it stands in its slot now, but stopped.
+pub(super) fn stands(old: &WorkloadFacts, mode: DeployMode, there: &SlotFacts) -> Action {
+    Action::Deploy {
+        workload: old.spec.clone(),
+        mode,
+        label: Some(there.label.clone()),
+        running: false,
     }
 }
 

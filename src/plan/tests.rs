@@ -10,6 +10,7 @@ mod tampering;
 pub(crate) mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -48,6 +49,8 @@ pub(crate) struct Wanted {
     pub(crate) strategy: Rollout,
     /// What services say of themselves.
     pub(crate) own: BTreeMap<&'static str, ServiceStrategy>,
+    /// Volumes, and who has them.
+    pub(crate) volumes: Vec<(&'static str, Holder)>,
     pub(crate) mode: Mode,
     /// Where listeners are.
     pub(crate) places: Places,
@@ -67,6 +70,7 @@ impl Wanted {
             log_level: 0,
             strategy: Rollout::BlueGreen,
             own: BTreeMap::new(),
+            volumes: Vec::new(),
             mode: Mode::Auto,
             tasks: BTreeMap::new(),
         }
@@ -77,6 +81,7 @@ impl Wanted {
             let name: ServiceName = name.parse().expect("a name");
             let mut service = service(&name, self.log_level, self.places);
             service.workload.strategy = self.own.get(name.as_str()).copied();
+            mount(&mut service.workload, &self.volumes);
             (name, service)
         });
         Desired {
@@ -104,6 +109,35 @@ impl Wanted {
             services: services.collect(),
             tasks: self.tasks.clone(),
         }
+    }
+}
+
+/// Who has a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// This service, and nobody at the same time.
+    Only(&'static str),
+    /// Every service that runs as processes.
+    Shared,
+}
+
+/// Gives a workload its volumes.
+fn mount(workload: &mut Workload, volumes: &[(&'static str, Holder)]) {
+    let WorkloadKind::Process(process) = &mut workload.kind else {
+        return;
+    };
+    for (from, holder) in volumes {
+        let inside = PathBuf::from(format!("/mnt/{from}"));
+        match holder {
+            Holder::Only(service) if *service != workload.service.as_str() => continue,
+            Holder::Only(_) => {}
+            Holder::Shared => {
+                let container = process.container.get_or_insert_default();
+                container.shared.insert(inside.clone());
+            }
+        }
+        let container = process.container.get_or_insert_default();
+        container.volumes.insert(inside, (*from).to_owned());
     }
 }
 
@@ -1200,6 +1234,21 @@ fn founds() -> impl Strategy<Value = Vec<ObjectFacts>> {
     })
 }
 
+/// Volumes that come, go and move; of a folder now and then only a part.
+fn volumes() -> impl Strategy<Value = Vec<(&'static str, Holder)>> {
+    let holder = || {
+        prop_oneof![
+            2 => Just(Holder::Only("api")),
+            2 => Just(Holder::Only("web")),
+            1 => Just(Holder::Shared),
+        ]
+    };
+    let folder = prop_oneof![Just("/srv/data"), Just("/srv/data/part")];
+    let named = proptest::option::of((Just("data"), holder()));
+    let folder = proptest::option::weighted(0.3, (folder, holder()));
+    (named, folder).prop_map(|(named, folder)| named.into_iter().chain(folder).collect())
+}
+
 fn wanted() -> impl Strategy<Value = Wanted> {
     let name = prop_oneof![Just("api"), Just("web"), Just("worker")];
     let strategy = prop_oneof![4 => Just(Rollout::BlueGreen), 1 => Just(Rollout::Rolling), 1 => Just(Rollout::Recreate)];
@@ -1218,18 +1267,21 @@ fn wanted() -> impl Strategy<Value = Wanted> {
         (strategy, own),
         mode,
         places,
-        (founds(), tasks::some()),
+        (founds(), tasks::some(), volumes()),
     )
         .prop_map(
-            |(services, log_level, (strategy, own), mode, places, (objects, tasks))| Wanted {
-                services,
-                log_level,
-                strategy,
-                own,
-                mode,
-                places,
-                tasks,
-                objects,
+            |(services, log_level, (strategy, own), mode, places, (objects, tasks, volumes))| {
+                Wanted {
+                    services,
+                    log_level,
+                    strategy,
+                    own,
+                    volumes,
+                    mode,
+                    places,
+                    tasks,
+                    objects,
+                }
             },
         )
 }

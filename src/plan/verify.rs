@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::loss::{Holding, can_hold};
 use crate::model::plan::{Action, DeployMode, FORMAT, Plan, Step, StepId};
+use crate::model::release::Label;
 use crate::model::task::{TaskClass, TaskMoment};
+use crate::model::volume::contended;
 use crate::model::workload::{Known, Workload};
 use crate::model::{Address, LiveTraffic, Manifest, ServiceName, Slot};
 use crate::plan::graph::waves;
@@ -35,6 +37,9 @@ pub enum PlanFault {
     /// A step would let a service run twice that never runs beside another release of it.
     #[error("step {0} starts {1} while another release of it runs, and that must never be")]
     RunsTwice(StepId, Address),
+    /// A step would let two services have a volume at once that is not shared.
+    #[error("step {0} starts {1} while {2} runs, which has its volume, and that must never be")]
+    VolumeTwice(StepId, Address, ServiceName),
     /// A step deletes or replaces what can hold something, and the plan does not say what goes with
     /// it.
     #[error("step {0} deletes or replaces {1}, and the plan does not say what goes with it")]
@@ -80,6 +85,7 @@ pub fn verify(plan: &Plan) -> Vec<PlanFault> {
         faults.extend(unready_switch(step, &before[&step.id]));
         faults.extend(live_touched(plan, step, &before[&step.id]));
         faults.extend(runs_twice(plan, step, &before[&step.id].stopped));
+        faults.extend(volume_twice(plan, step, &before[&step.id]));
         faults.extend(has_no_rollback(plan, step, &undone));
         faults.extend(task_fault(plan, step, &before[&step.id]));
     }
@@ -174,6 +180,9 @@ struct Before {
     placed: BTreeSet<Address>,
     /// What was stopped, or taken out.
     stopped: BTreeSet<(Slot, ServiceName)>,
+    /// What of the release that was there does not run any more: it was stopped, taken out, or
+    /// replaced.
+    ended: BTreeSet<(Slot, ServiceName)>,
     /// Where traffic went, once a switch is done.
     traffic: Option<Moved>,
 }
@@ -192,6 +201,7 @@ impl Before {
         }
         self.placed.extend(other.placed.iter().cloned());
         self.stopped.extend(other.stopped.iter().cloned());
+        self.ended.extend(other.ended.iter().cloned());
         self.traffic = other.traffic.or(self.traffic);
     }
 
@@ -205,13 +215,26 @@ impl Before {
                 let known = self.ready.entry(*slot).or_insert(started);
                 *known = (*known).max(started);
             }
-            (Action::Deploy { running: true, .. }, Address::Workload(slot, service)) => {
+            (
+                Action::Deploy {
+                    running: true,
+                    label,
+                    ..
+                },
+                Address::Workload(slot, service),
+            ) => {
                 let known = self.started.entry(*slot).or_insert(step.id);
                 *known = (*known).max(step.id);
-                self.stopped.remove(&(*slot, service.clone()));
+                let key = (*slot, service.clone());
+                self.stopped.remove(&key);
+                match label {
+                    None => self.ended.insert(key),
+                    Some(_) => self.ended.remove(&key),
+                };
             }
             (Action::Stop | Action::Undeploy, Address::Workload(slot, service)) => {
                 self.stopped.insert((*slot, service.clone()));
+                self.ended.insert((*slot, service.clone()));
             }
             (Action::Switch { to, .. }, _) => self.traffic = Some(Moved(*to)),
             _ => {}
@@ -314,21 +337,59 @@ fn runs_twice(
     (runs_there || rolls).then(|| PlanFault::RunsTwice(step.id, step.address.clone()))
 }
 
-/// The rollback starts a service where it was only once it has stopped where the plan started it.
+/// What has a volume that a live service has for itself, or the other way round, starts only behind
+/// the end of that one, whatever the two are called. A release does not exclude its own services:
+/// its configuration was refused otherwise.
+fn volume_twice(plan: &Plan, step: &Step, before: &Before) -> Option<PlanFault> {
+    let (slot, service, started) = started(step)?;
+    let active = plan.active.as_ref()?;
+    let target = plan.target.as_ref().map(|target| target.release);
+    let is_same_release = started.label.is_some() || target == Some(active.release);
+    if active.slot == slot && is_same_release {
+        return None;
+    }
+
+    let own = started.workload.mounts();
+    let mut live = active.mounts.iter();
+    let (other, _) = live.find(|(name, mounts)| {
+        let is_itself = active.slot == slot && *name == service;
+        let has_ended = before.ended.contains(&(active.slot, (*name).clone()));
+        !is_itself && !has_ended && contended(mounts, &own).is_some()
+    })?;
+    let address = step.address.clone();
+    Some(PlanFault::VolumeTwice(step.id, address, other.clone()))
+}
+
+/// The rollback starts a service where it was only once it has stopped where the plan started it,
+/// and so has what has its volume.
 fn runs_twice_during_the_rollback(plan: &Plan) -> Vec<PlanFault> {
-    let mut running: BTreeMap<(Slot, &ServiceName), &Workload> =
-        plan.steps.iter().filter_map(started).collect();
+    let forward = plan.steps.iter().filter_map(started);
+    let mut running: BTreeMap<(Slot, &ServiceName), Started<'_>> = forward
+        .map(|(slot, service, started)| ((slot, service), started))
+        .collect();
     let mut faults = Vec::new();
     for step in &plan.reverse {
-        if let Some(((slot, service), workload)) = started(step) {
-            let other = running.get(&(slot.other(), service));
-            if other.is_some_and(|other| other.is_exclusive() || workload.is_exclusive()) {
-                faults.push(PlanFault::RunsTwice(step.id, step.address.clone()));
-            }
-            running.insert((slot, service), workload);
+        if let Some((slot, service, one)) = started(step) {
+            let mut others = running.iter().filter(|(at, _)| **at != (slot, service));
+            let other = others.find(|((_, name), other)| {
+                // The services of one release go together.
+                let may_meet = *name != service && one.label == other.label;
+                !may_meet && one.workload.excludes(other.workload)
+            });
+            faults.extend(other.map(|((_, other), _)| {
+                let address = step.address.clone();
+                if *other == service {
+                    PlanFault::RunsTwice(step.id, address)
+                } else {
+                    PlanFault::VolumeTwice(step.id, address, (*other).clone())
+                }
+            }));
+            running.insert((slot, service), one);
         }
-        if let (Action::Stop | Action::Undeploy, Address::Workload(slot, service)) =
-            (&step.action, &step.address)
+        if let (
+            Action::Stop | Action::Undeploy | Action::Deploy { running: false, .. },
+            Address::Workload(slot, service),
+        ) = (&step.action, &step.address)
         {
             running.remove(&(*slot, service));
         }
@@ -336,17 +397,28 @@ fn runs_twice_during_the_rollback(plan: &Plan) -> Vec<PlanFault> {
     faults
 }
 
+/// What a step starts.
+struct Started<'a> {
+    workload: &'a Workload,
+    /// The release that it is of; the plan's target without it.
+    label: Option<&'a Label>,
+}
+
 /// What a step starts, and where.
-const fn started(step: &Step) -> Option<((Slot, &ServiceName), &Workload)> {
+const fn started(step: &Step) -> Option<(Slot, &ServiceName, Started<'_>)> {
     match (&step.action, &step.address) {
         (
             Action::Deploy {
                 running: true,
                 workload,
+                label,
                 ..
             },
             Address::Workload(slot, service),
-        ) => Some(((*slot, service), workload)),
+        ) => {
+            let label = label.as_ref();
+            Some((*slot, service, Started { workload, label }))
+        }
         _ => None,
     }
 }

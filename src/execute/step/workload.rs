@@ -79,8 +79,8 @@ fn the_label(run: &Run, label: Option<&Label>) -> Result<Label, StepError> {
 }
 
 /// What a step on a workload expects to find. During the rollback, and behind a step of the same
-/// plan that put it there, it is whatever is there: this run put it there, or did not come to it,
-/// and the lock keeps everybody else away.
+/// plan that put it there or stopped it, it is whatever is there: this run put it there, or did not
+/// come to it, and the lock keeps everybody else away.
 async fn expected(
     run: &Run,
     step: &Step,
@@ -89,9 +89,11 @@ async fn expected(
     service: &ServiceName,
 ) -> Result<Option<Fingerprint>, StepError> {
     let own = run.plan().steps.iter().take_while(|one| one.id != step.id);
-    let is_deployed =
-        |one: &Step| matches!(one.action, Action::Deploy { .. }) && one.address == step.address;
-    if direction == Direction::Forward && !own.into_iter().any(is_deployed) {
+    let is_changed = |one: &Step| {
+        let changes = matches!(one.action, Action::Deploy { .. } | Action::Stop);
+        changes && one.address == step.address
+    };
+    if direction == Direction::Forward && !own.into_iter().any(is_changed) {
         return Ok(step.expects.clone());
     }
     Ok(facts(run).await?.workload_fingerprint(slot, service))

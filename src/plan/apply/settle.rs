@@ -173,15 +173,18 @@ impl Apply<'_> {
         let mut back = Vec::new();
         let mut started = Vec::new();
         for (name, there) in other.workloads.iter().filter(|(_, there)| !there.running) {
-            let address = |slot| Address::Workload(slot, name.clone());
-            let reason = "stops again before the other starts";
-            back.push(Proposal::new(address(slot), Action::Stop, reason));
+            let address = Address::Workload(slot.other(), name.clone());
             let again = runs_again(there, other);
-            started.push(Proposal::new(
-                address(slot.other()),
-                again,
-                "starts where it was",
-            ));
+            started.push(Proposal::new(address, again, "starts where it was"));
+        }
+        let live = facts.slots.get(&slot).into_iter();
+        for (name, live) in live.flat_map(|there| &there.workloads) {
+            let mut stopped = other.workloads.iter().filter(|(_, it)| !it.running);
+            if stopped.any(|(other, it)| other == name || it.spec.excludes(&live.spec)) {
+                let address = Address::Workload(slot, name.clone());
+                let reason = "stops again before the other starts";
+                back.push(Proposal::new(address, Action::Stop, reason));
+            }
         }
         if !started.is_empty() {
             back.extend(started);

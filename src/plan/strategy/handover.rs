@@ -1,4 +1,5 @@
-//! Services that never run in two slots at once, on their way from the live slot to the other one.
+//! What never runs at once with what comes, on the way from the live slot to the other one: other
+//! releases of a service, and services of any name that have the same volume.
 //!
 //! All of them stop in the live slot, then they start in the other one, and live traffic moves when
 //! that is ready as a whole: a slot gets traffic with everything that its release has, whichever
@@ -28,7 +29,9 @@ pub struct Handover<'a> {
     /// What stands in it already; none when this plan deploys it.
     there: Option<&'a SlotFacts>,
     /// The live services that stop first.
-    services: BTreeSet<ServiceName>,
+    stops: BTreeSet<ServiceName>,
+    /// The services that start once those have stopped.
+    waiting: BTreeSet<ServiceName>,
     /// How long what starts has to become ready.
     within: Period,
 }
@@ -45,7 +48,8 @@ impl<'a> Handover<'a> {
     /// To a release that this plan deploys.
     pub fn to_new(facts: &'a Facts, to: Slot, next: &Workloads, within: Period) -> Self {
         Self {
-            services: facts.exclusive(next),
+            stops: facts.exclusive(next),
+            waiting: facts.waiting(next),
             next: next.clone(),
             there: None,
             facts,
@@ -71,7 +75,7 @@ impl<'a> Handover<'a> {
 
     /// Whether a service stands stopped in the slot until its turn comes.
     pub fn waits(&self, service: &ServiceName) -> bool {
-        self.services.contains(service)
+        self.waiting.contains(service)
     }
 
     /// Whether the slot is ready, but for what has to wait.
@@ -80,8 +84,8 @@ impl<'a> Handover<'a> {
         there.is_up() && own.all(|(name, workload)| workload.running || self.waits(name))
     }
 
-    /// Stops what must not run twice where it has live traffic, starts it in the slot, and waits
-    /// for it. All stop before the first one starts: no old one works with a new one.
+    /// Stops what must not run twice where it has live traffic, starts in the slot what waits for
+    /// that, and waits until it is ready. All stop before the first one starts: no old one works with a new one.
     pub fn run(&self, draft: &mut Draft, ready: StepId) -> HandedOver {
         let stopped = self.stop(draft, ready);
         let started = self.start(draft, &[&[ready], &stopped[..]].concat());
@@ -104,28 +108,17 @@ impl<'a> Handover<'a> {
             return Vec::new();
         };
         let mut stopped = Vec::new();
-        for name in &self.services {
+        for name in &self.stops {
             let old = &there.workloads[name];
             let address = Address::Workload(live, name.clone());
-            let reason = if self.next.contains_key(name) {
-                format!(
-                    "never runs twice at once: stops before it starts in {}",
-                    self.to
-                )
-            } else {
-                format!(
-                    "is not in the release in {}: stops before the switch",
-                    self.to
-                )
-            };
-            let stop = Proposal::new(address.clone(), Action::Stop, reason)
+            let stop = Proposal::new(address.clone(), Action::Stop, self.why_it_stops(old))
                 .expecting(Some(old.fingerprint()))
                 .after(&[ready]);
 
             let mut undos = Vec::new();
-            if self.runs_already(name) {
+            for other in self.run_already(&old.spec) {
                 let reason = "stops before the other starts";
-                let address = Address::Workload(self.to, name.clone());
+                let address = Address::Workload(self.to, other.clone());
                 undos.push(Proposal::new(address, Action::Stop, reason));
             }
             let reason = "starts where it was";
@@ -139,10 +132,26 @@ impl<'a> Handover<'a> {
         stopped
     }
 
-    /// Whether a run that died has started it already.
-    fn runs_already(&self, service: &ServiceName) -> bool {
-        let there = self.there.and_then(|there| there.workloads.get(service));
-        there.is_some_and(|there| there.running)
+    fn why_it_stops(&self, old: &WorkloadFacts) -> String {
+        let to = self.to;
+        let name = &old.spec.service;
+        if let Some((next, volume)) = gets_volume(&self.next, &old.spec) {
+            format!("{next} in {to} has its volume {volume}: stops before that starts")
+        } else if self.next.contains_key(name) {
+            format!("never runs twice at once: stops before it starts in {to}")
+        } else {
+            format!("is not in the release in {to}: stops before the switch")
+        }
+    }
+
+    /// What a run that died has started already in place of a live service.
+    fn run_already(&self, old: &Workload) -> Vec<&ServiceName> {
+        let there = self.there.into_iter().flat_map(|there| &there.workloads);
+        let running = there.filter(|(name, it)| {
+            let replaces = **name == old.service || it.spec.excludes(old);
+            it.running && replaces
+        });
+        running.map(|(name, _)| name).collect()
     }
 
     fn start(&self, draft: &mut Draft, needs: &[StepId]) -> Vec<StepId> {
@@ -157,7 +166,11 @@ impl<'a> Handover<'a> {
                 label: self.there.map(|there| there.label.clone()),
                 running: true,
             };
-            let reason = format!("starts: it has stopped in {}", self.to.other());
+            let live = self.to.other();
+            let reason = match self.had_volume(workload) {
+                Some((old, _)) => format!("starts: {old} has stopped in {live}"),
+                None => format!("starts: it has stopped in {live}"),
+            };
             let start = Proposal::new(address.clone(), action, reason)
                 .expecting(stands.map(WorkloadFacts::fingerprint))
                 .after(needs);
@@ -182,20 +195,36 @@ impl<'a> Handover<'a> {
                 Mode::Auto => String::new(),
                 Mode::Manual => format!(", when {} is promoted", self.to),
             };
-            format!(
-                "{name} never runs twice at once: it stops in {live} before it starts in {}{when}; \
-                 {gap}",
-                self.to
-            )
+            let to = self.to;
+            match self.had_volume(next) {
+                Some((old, volume)) => format!(
+                    "{name} has the volume {volume} of {old}: {old} stops in {live} before {name} \
+                     starts in {to}{when}; {gap}"
+                ),
+                None => format!(
+                    "{name} never runs twice at once: it stops in {live} before it starts in \
+                     {to}{when}; {gap}"
+                ),
+            }
         });
         notes.collect()
+    }
+
+    /// The live service of another name that has a volume of this one, and which.
+    fn had_volume(&self, next: &Workload) -> Option<(&ServiceName, String)> {
+        let (_, there) = self.facts.live()?;
+        let mut others = there.workloads.iter();
+        others.find_map(|(name, old)| {
+            let volume = next.contended(&old.spec)?;
+            (*name != next.service).then_some((name, volume.from))
+        })
     }
 
     /// Whether anything of the live release runs on once traffic has left it.
     pub fn leaves_anything(&self) -> bool {
         let live = self.facts.live().map(|(_, there)| &there.workloads);
         let mut live = live.into_iter().flatten();
-        live.any(|(name, workload)| workload.running && !self.waits(name))
+        live.any(|(name, workload)| workload.running && !self.stops.contains(name))
     }
 }
 
@@ -213,19 +242,21 @@ pub fn stop_elsewhere(
     let other = facts.slots.get(&slot.other());
     let mut stopped = Vec::new();
     for (name, workload) in there.workloads.iter().filter(|(_, it)| it.running) {
-        let other = other.and_then(|other| other.workloads.get(name));
-        let stands_rightly = other.is_none_or(|other| may_run_beside(workload, other));
-        let may_stay = next.get(name).is_none_or(|next| {
-            let is_plain = !next.is_exclusive() && !workload.spec.is_exclusive();
-            is_plain && stands_rightly
-        });
-        if may_stay {
+        let stands_rightly = stands_rightly(workload, other);
+        let excludes = |next: &Workload| next.excludes(&workload.spec);
+        let is_left = next.contains_key(name) && !stands_rightly;
+        if !is_left && !next.values().any(excludes) {
             continue;
         }
 
         let address = Address::Workload(slot, name.clone());
         let to = slot.other();
-        let reason = format!("never runs twice at once: stops before it starts in {to}");
+        let reason = match gets_volume(next, &workload.spec) {
+            Some((next, volume)) => {
+                format!("{next} in {to} has its volume {volume}: stops before that starts")
+            }
+            None => format!("never runs twice at once: stops before it starts in {to}"),
+        };
         let stop = Proposal::new(address.clone(), Action::Stop, reason)
             .expecting(Some(workload.fingerprint()));
         let mut undos = Vec::new();
@@ -239,11 +270,26 @@ pub fn stop_elsewhere(
     stopped
 }
 
-/// Whether two releases of a service run side by side, as both of them can.
-fn may_run_beside(one: &WorkloadFacts, other: &WorkloadFacts) -> bool {
-    [one, other]
-        .iter()
-        .all(|it| it.running && !it.spec.is_exclusive())
+/// The service of another name that gets a volume of this one, and which.
+pub(super) fn gets_volume<'a>(
+    next: &'a Workloads,
+    old: &Workload,
+) -> Option<(&'a ServiceName, String)> {
+    next.iter().find_map(|(name, next)| {
+        let volume = old.contended(next)?;
+        (*name != old.service).then_some((name, volume.from))
+    })
+}
+
+/// Whether what runs in a slot may run beside all that the other slot has. What is stopped there
+/// under the same name was stopped for it.
+fn stands_rightly(workload: &WorkloadFacts, other: Option<&SlotFacts>) -> bool {
+    let mut others = other.into_iter().flat_map(|other| &other.workloads);
+    others.all(|(name, other)| {
+        let is_same = *name == workload.spec.service;
+        let is_beside = !is_same || workload.running && other.running;
+        is_beside && !workload.spec.excludes(&other.spec)
+    })
 }
 
 /// Starts in the live slot what a run that died has left stopped there.

@@ -1,4 +1,5 @@
-//! In place of the live release: service by service in the live slot, without a switch.
+//! In place of the live release: service by service in the live slot, without a switch. A service
+//! whose volume another one gets stops before the first of them is replaced.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +8,9 @@ use crate::model::plan::{Action, DeployMode, StepId};
 use crate::model::workload::Workload;
 use crate::model::{Address, ServiceName, Slot};
 use crate::plan::draft::{Draft, Proposal};
-use crate::plan::pieces::{as_it_was, place};
+use crate::plan::pieces::{as_it_was, place, stands};
 use crate::plan::strategy::New;
+use crate::plan::strategy::handover::gets_volume;
 
 /// The live slot, and how what is in it is replaced.
 pub struct Live<'a> {
@@ -30,21 +32,63 @@ impl Live<'_> {
         match (old, self.next.get(service)) {
             // One that a run that died has left stopped has nothing to go on beside.
             (Some(old), _) if old.spec.is_exclusive() || !old.running => DeployMode::Recreate,
+            (Some(old), _) if self.stops(old) => DeployMode::Recreate,
             (_, Some(new)) => new.mode(self.mode),
             (Some(old), None) => old.spec.mode(self.mode),
             (None, None) => self.mode,
         }
     }
 
+    /// Whether a service runs, and has a volume that another one gets.
+    fn stops(&self, old: &WorkloadFacts) -> bool {
+        old.running && gets_volume(self.next, &old.spec).is_some()
+    }
+
+    /// Stops every service whose volume another one gets, before anything is replaced.
+    fn stop(&self, draft: &mut Draft, needs: &[StepId]) -> Vec<StepId> {
+        let mut stopped = Vec::new();
+        for (name, old) in self.there.workloads.iter().filter(|(_, it)| it.running) {
+            let Some((next, volume)) = gets_volume(self.next, &old.spec) else {
+                continue;
+            };
+            let address = Address::Workload(self.slot, name.clone());
+            let reason = format!("{next} gets its volume {volume}: stops before that starts");
+            let stop = Proposal::new(address.clone(), Action::Stop, reason)
+                .expecting(Some(old.fingerprint()))
+                .after(needs);
+            let back = as_it_was(old, DeployMode::Recreate, self.there);
+            let undo = Proposal::new(address, back, "starts where it was");
+            stopped.push(draft.add_with_undo(stop, undo));
+        }
+        stopped
+    }
+
+    /// Places one of the old services as it is. One whose volume another one gets stands stopped
+    /// until that one is gone.
+    fn back(&self, old: &WorkloadFacts, mode: DeployMode) -> Action {
+        if self.stops(old) {
+            stands(old, DeployMode::Recreate, self.there)
+        } else {
+            as_it_was(old, mode, self.there)
+        }
+    }
+
     /// What a reader has to know of services that do not follow the others.
     pub fn notes(&self) -> Vec<String> {
+        let moved = self.there.workloads.iter().filter(|(_, it)| it.running);
+        let moved = moved.filter_map(|(name, old)| {
+            let (next, volume) = gets_volume(self.next, &old.spec)?;
+            Some(format!(
+                "{next} gets the volume {volume} of {name}: {name} stops before {next} starts"
+            ))
+        });
         let stops = self.there.workloads.keys().filter(|name| {
             let goes_on = self.next.contains_key(*name);
             goes_on && self.mode != self.mode_of(name) && self.mode_of(name) == DeployMode::Recreate
         });
         let note =
             |name| format!("{name} never runs twice at once: it stops before it starts again");
-        stops.map(note).collect()
+        stops.map(note).chain(moved).collect()
     }
 
     /// What takes a service out again that was added to the slot. Adding it gave the slot the new
@@ -55,7 +99,7 @@ impl Live<'_> {
         let remove = Proposal::new(address, Action::Undeploy, "undeployed again");
         let relabel = self.there.workloads.iter().next().map(|(name, old)| {
             let address = Address::Workload(self.slot, name.clone());
-            let action = as_it_was(old, self.mode_of(name), self.there);
+            let action = self.back(old, self.mode_of(name));
             Proposal::new(address, action, "carries its old number again")
         });
         std::iter::once(remove).chain(relabel).collect()
@@ -71,7 +115,8 @@ pub fn replace(
     added_back: impl Fn(ServiceName) -> Vec<Proposal>,
     needs: Vec<StepId>,
 ) -> Vec<StepId> {
-    let mut before = needs;
+    let stopped = live.stop(draft, &needs);
+    let mut before = [needs, stopped].concat();
     for new in release {
         let name = new.workload.service.clone();
         let address = Address::Workload(live.slot, name.clone());
@@ -84,7 +129,7 @@ pub fn replace(
         let undo = match old {
             None => added_back(name),
             Some(old) => {
-                let back = as_it_was(old, mode, live.there);
+                let back = live.back(old, mode);
                 vec![Proposal::new(address, back, "as it was")]
             }
         };
@@ -106,6 +151,6 @@ pub fn undeploy(
     let new = Proposal::new(address.clone(), Action::Undeploy, reason)
         .expecting(Some(old.fingerprint()))
         .after(needs);
-    let back = as_it_was(old, old.spec.mode(DeployMode::Rolling), live.there);
+    let back = live.back(old, old.spec.mode(DeployMode::Rolling));
     draft.add_with_undo(new, Proposal::new(address, back, "as it was"));
 }

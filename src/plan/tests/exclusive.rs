@@ -5,18 +5,20 @@ use super::*;
 use crate::model::plan::DeployMode;
 use crate::plan::abort;
 
-/// A service that runs in both slots, and that one of them says must not.
+/// A service that runs beside one that it must not run with: another release of it, or one of any
+/// name that has its volume.
 fn twice(facts: &Facts) -> Option<ServiceName> {
-    let [blue, green] = Slot::ALL.map(|slot| facts.slots.get(&slot));
-    let (blue, green) = blue.zip(green)?;
-    let both = blue.workloads.iter().find(|(name, one)| {
-        let other = green.workloads.get(*name);
-        other.is_some_and(|other| {
-            let is_exclusive = one.spec.is_exclusive() || other.spec.is_exclusive();
-            one.running && other.running && is_exclusive
-        })
+    let slots = facts.slots.iter();
+    let workloads = slots.flat_map(|(slot, there)| {
+        let running = there.workloads.iter().filter(|(_, it)| it.running);
+        running.map(move |(name, it)| ((*slot, name), &it.spec))
     });
-    both.map(|(name, _)| name.clone())
+    let running: Vec<_> = workloads.collect();
+    let meets = running.iter().find(|(at, one)| {
+        let mut others = running.iter().filter(|(other, _)| other != at);
+        others.any(|(_, other)| one.excludes(other))
+    });
+    meets.map(|((_, name), _)| (*name).clone())
 }
 
 /// Whether a step starts a release of a service beside the one that runs in the same slot.
@@ -342,6 +344,168 @@ fn a_rollback_that_comes_to_its_end_leaves_it_running_where_traffic_is() {
             let live = facts.live().expect("something is live").1;
             assert!(live.is_ready(), "died at {died}, and back from {begun}");
         }
+    }
+}
+
+/// `db`, which has a volume for itself, called so or otherwise, beside `web`.
+fn storing(name: &'static str, version: u8) -> Wanted {
+    Wanted {
+        services: BTreeMap::from([(name, version), ("web", version)]),
+        volumes: vec![("data", Holder::Only(name))],
+        ..Wanted::web(version)
+    }
+}
+
+fn in_place(strategy: Rollout, wanted: Wanted) -> Wanted {
+    Wanted { strategy, ..wanted }
+}
+
+#[test]
+fn a_service_that_is_renamed_stops_before_its_volume_is_mounted_again() {
+    let mut world = World::new();
+    world.carry_out(&world.apply(&storing("db", 1)));
+    let plan = world.apply(&storing("store", 2));
+    is_sound(&plan, &world.facts);
+    assert_eq!(
+        moves(&plan),
+        [
+            "deploy (stopped) workload.green/store",
+            "deploy workload.green/web",
+            "wait until ready slot.green",
+            "stop workload.blue/db",
+            "deploy workload.green/store",
+            "wait until ready slot.green",
+            "switch blue → green traffic",
+            "check after (0) traffic",
+            "retain for 10m slot.blue",
+        ]
+    );
+    let note = "store has the volume data of db: db stops in blue before store starts in \
+                green; requests to it are held in between";
+    assert!(plan.notes.contains(&note.to_owned()), "{:?}", plan.notes);
+    let stop = plan.steps.iter().find(|step| step.action == Action::Stop);
+    assert_eq!(
+        stop.expect("a step").reason,
+        "store in green has its volume data: stops before that starts"
+    );
+
+    world.carry_out(&plan);
+    let back = rollback(
+        &storing("store", 2).desired(),
+        &world.facts,
+        &world.state,
+        None,
+    );
+    let back = back.expect("a plan");
+    is_sound(&back, &world.facts);
+    assert_eq!(
+        moves(&back)[1..3],
+        ["stop workload.green/store", "deploy workload.blue/db"]
+    );
+}
+
+#[test]
+fn a_renamed_service_that_waits_for_its_promotion_does_not_run() {
+    let manual = |name, version| Wanted {
+        mode: Mode::Manual,
+        ..storing(name, version)
+    };
+    let mut world = World::new();
+    world.carry_out(&world.apply(&storing("db", 1)));
+    world.carry_out(&world.apply(&manual("store", 2)));
+    let green = &world.facts.slots[&Slot::Green].workloads;
+    assert!(!green[&"store".parse::<ServiceName>().expect("a name")].running);
+    assert!(world.apply(&manual("store", 2)).is_empty());
+
+    let desired = manual("store", 2).desired();
+    let plan = promote(&desired, &world.facts, &world.state, Slot::Green).expect("a plan");
+    is_sound(&plan, &world.facts);
+    let stop = moves(&plan)
+        .iter()
+        .position(|it| it == "stop workload.blue/db");
+    let start = moves(&plan)
+        .iter()
+        .position(|it| it == "deploy workload.green/store");
+    assert!(stop.expect("a stop") < start.expect("a start"));
+}
+
+#[test]
+fn in_place_a_service_stops_before_another_one_gets_its_volume() {
+    for strategy in [Rollout::Rolling, Rollout::Recreate] {
+        let mut world = World::new();
+        world.carry_out(&world.apply(&in_place(strategy, storing("db", 1))));
+        let plan = world.apply(&in_place(strategy, storing("store", 2)));
+        is_sound(&plan, &world.facts);
+        assert_eq!(moves(&plan)[0], "stop workload.blue/db");
+        let note = "store gets the volume data of db: db stops before store starts";
+        assert!(plan.notes.contains(&note.to_owned()), "{:?}", plan.notes);
+        world.carry_out(&plan);
+
+        // Two services exchange their volumes.
+        let both = |data: &'static str, more: &'static str| Wanted {
+            services: BTreeMap::from([("api", 3), ("web", 3)]),
+            volumes: vec![("data", Holder::Only(data)), ("more", Holder::Only(more))],
+            ..in_place(strategy, Wanted::web(3))
+        };
+        let mut world = World::new();
+        world.carry_out(&world.apply(&both("api", "web")));
+        let plan = world.apply(&both("web", "api"));
+        is_sound(&plan, &world.facts);
+        the_way_back_restores_the_world(&plan, &world.facts).expect("all of it");
+        let stops = moves(&plan);
+        assert_eq!(
+            stops[..2],
+            ["stop workload.blue/api", "stop workload.blue/web"]
+        );
+    }
+}
+
+#[test]
+fn a_shared_volume_stops_nobody() {
+    let shared = |name, version| Wanted {
+        volumes: vec![("data", Holder::Shared)],
+        ..storing(name, version)
+    };
+    let mut world = World::new();
+    world.carry_out(&world.apply(&shared("db", 1)));
+    let plan = world.apply(&shared("store", 2));
+    assert!(!moves(&plan).iter().any(|step| step.starts_with("stop")));
+}
+
+#[test]
+fn an_edited_plan_that_would_mount_a_volume_twice_is_caught() {
+    let mut world = World::new();
+    world.carry_out(&world.apply(&storing("db", 1)));
+    let beside = world.apply(&storing("store", 2));
+    let mut world = World::new();
+    let rolling = |wanted| in_place(Rollout::Rolling, wanted);
+    world.carry_out(&world.apply(&rolling(storing("db", 1))));
+    let in_place = world.apply(&rolling(storing("store", 2)));
+
+    for plan in [beside, in_place] {
+        let stop = plan.steps.iter().find(|step| step.action == Action::Stop);
+        let stop = stop.expect("a step").id;
+        let mut early = plan.clone();
+        for step in &mut early.steps {
+            step.needs.retain(|need| *need != stop);
+        }
+        let is_twice = |fault: &PlanFault| matches!(fault, PlanFault::VolumeTwice(_, _, other) if other.as_str() == "db");
+        assert!(verify(&early).iter().any(is_twice), "{:?}", words(&early));
+
+        // Behind the rollback of the one, and not before.
+        let mut back = plan;
+        let is_of_new = |step: &Step| {
+            let of =
+                matches!(&step.address, Address::Workload(_, name) if name.as_str() == "store");
+            of && matches!(step.action, Action::Stop | Action::Undeploy)
+        };
+        back.reverse.retain(|step| !is_of_new(step));
+        let ids: Vec<StepId> = back.reverse.iter().map(|step| step.id).collect();
+        for step in &mut back.reverse {
+            step.needs.retain(|need| ids.contains(need));
+        }
+        let is_twice = |fault: &PlanFault| matches!(fault, PlanFault::VolumeTwice(_, _, other) if other.as_str() == "store");
+        assert!(verify(&back).iter().any(is_twice), "{:?}", words(&back));
     }
 }
 
