@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::model::Role;
-use crate::model::facts::Overview;
+use crate::model::facts::{Facts, Overview, WorkloadFacts};
 use crate::model::outcome::Url;
+use crate::model::{Role, ServiceName, Slot};
 use crate::ops::{Error, Session, behind, certificates};
 use crate::output::status::StatusView;
 
@@ -42,6 +42,9 @@ pub async fn status(session: &Session) -> Result<StatusView, Error> {
     } else if lock.is_none() {
         notes.extend(behind::compared(session, &state, &Overview::from(&facts)).await?);
     }
+    if lock.is_none() {
+        notes.extend(stopped(&facts));
+    }
     notes.extend(certificates::notes(&facts, Timestamp::now()));
     let (live, preview, load_balancers) = tokio::join!(
         engine.urls(&scope, Role::Active),
@@ -59,6 +62,20 @@ pub async fn status(session: &Session) -> Result<StatusView, Error> {
         lock,
         notes,
     })
+}
+
+/// What has live traffic and was left stopped by a run that came to no end.
+fn stopped(facts: &Facts) -> Vec<String> {
+    let live = facts.live().into_iter();
+    let workloads = live.flat_map(|(slot, there)| there.workloads.iter().map(move |it| (slot, it)));
+    let stopped = workloads.filter(|(_, (_, workload))| !workload.running);
+    let note = |(slot, (name, _)): (Slot, (&ServiceName, &WorkloadFacts))| {
+        format!(
+            "{name} is stopped in {slot}, which has live traffic: `shipit apply` starts it, and so \
+             does `shipit promote {slot}`"
+        )
+    };
+    stopped.map(note).collect()
 }
 
 /// Without the certificates, which the facts have.

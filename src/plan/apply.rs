@@ -163,9 +163,7 @@ impl Apply<'_> {
             self.draft.notes.push(next);
             let waiting = self.listeners.notes_of_waiting();
             self.draft.notes.extend(waiting);
-            if let Some(live) = self.observed.facts.traffic.slot() {
-                self.start_again(live, &[]);
-            }
+            self.start_again(&[]);
             return None;
         }
 
@@ -371,11 +369,11 @@ impl Apply<'_> {
         match self.desired.promotion.mode {
             Mode::Manual => {
                 self.say_that_it_waits();
-                let live = self.observed.facts.traffic.slot();
-                if let Some(live) = live.filter(|_| !handover.is_of_new()) {
-                    self.start_again(live, &[checked]);
-                } else {
+                if handover.is_of_new() {
+                    // Of what stood in the slot nothing runs any more.
                     start_again(&mut self.draft, &self.observed.facts, &[checked]);
+                } else {
+                    self.start_again(&[checked]);
                 }
             }
             Mode::Auto => {

@@ -148,6 +148,9 @@ impl Look<'_> {
             }
             for (service, workload) in &there.workloads {
                 let of = Address::Workload(*slot, service.clone());
+                if self.facts.traffic.reaches(*slot) {
+                    self.saw(self.stopped(&of, workload));
+                }
                 self.saw(on_disk(&of, workload));
                 self.saw(files(&of, "its unit", &workload.unit_files));
                 for drift in &workload.drift {
@@ -155,6 +158,14 @@ impl Look<'_> {
                 }
             }
         }
+    }
+
+    /// What has live traffic and does not run: a run stopped it and came to no end.
+    fn stopped(&self, of: &Address, workload: &WorkloadFacts) -> Option<Moved> {
+        let words = |word: &str| Some(word.to_owned());
+        let field = self.field("state", words("running"), words("stopped"));
+        let about = "it has live traffic: `shipit apply` starts it";
+        (!workload.running).then(|| changed(of, about, field))
     }
 
     /// A slot against the record of the release that it has.

@@ -13,7 +13,7 @@ use crate::plan::PlanError;
 use crate::plan::draft::{Draft, Subject};
 use crate::plan::listeners::close_former;
 use crate::plan::strategy::beside::AfterSwitch;
-use crate::plan::strategy::handover::{Handover, stop_elsewhere};
+use crate::plan::strategy::handover::{Handover, bring_back, stop_elsewhere};
 use crate::plan::strategy::{beside, wait_until_ready};
 use crate::plan::tasks::{Before, Tasks};
 
@@ -24,7 +24,8 @@ pub fn waiting(facts: &Facts, state: &State) -> Option<Slot> {
     state.waiting_slot(facts.traffic, |slot| Some(there(slot)?.label.number))
 }
 
-/// Makes the plan of `promote blue|green`: live traffic for the release that stands in `slot`.
+/// Makes the plan of `promote blue|green`: live traffic for the release that stands in `slot`. In a
+/// slot that has it already, what a run that died has left stopped there starts again.
 ///
 /// # Errors
 /// When the slot is empty or cannot take traffic, or when the strategy has no preview slot.
@@ -45,6 +46,7 @@ pub fn promote(
             ));
         }
         draft.same(Address::Traffic, format!("{slot} has live traffic"));
+        bring_back(&mut draft, facts, desired.ready_within, &[]);
         return Ok(draft.finish(&subject, Intent::Promote(slot), None));
     }
     if let Deployment::InPlace(..) = desired.strategy.deployment(facts.traffic) {

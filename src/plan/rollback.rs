@@ -14,14 +14,14 @@ use crate::model::state::State;
 use crate::model::{Address, ReleaseNumber, Slot};
 use crate::plan::draft::{Draft, Proposal, Subject};
 use crate::plan::strategy::beside::AfterSwitch;
-use crate::plan::strategy::handover::{Handover, stop_elsewhere};
+use crate::plan::strategy::handover::{Handover, bring_back, stop_elsewhere};
 use crate::plan::strategy::in_place::Live;
 use crate::plan::strategy::{New, beside, in_place, verify, wait_until_ready};
 use crate::plan::tasks::passed;
 use crate::plan::{PlanError, workload_changes};
 
 /// Makes the plan of `rollback`: to `to`, or to the release that had live traffic last before this
-/// one.
+/// one. Of the live release itself, what a run that died has left stopped starts again.
 ///
 /// # Errors
 /// When there is no such release, or it never had live traffic.
@@ -43,6 +43,7 @@ pub fn rollback(
             release.number
         ));
         draft.same(Address::Traffic, "nothing to go back from");
+        bring_back(&mut draft, facts, desired.ready_within, &[]);
         return Ok(draft.finish(&subject, intent, None));
     }
 

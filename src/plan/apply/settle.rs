@@ -6,13 +6,13 @@ use crate::model::facts::WorkloadFacts;
 use crate::model::plan::{Action, DeployMode, StepId, Target};
 use crate::model::release::ReleaseStatus;
 use crate::model::{Address, LiveTraffic, Slot};
-use crate::plan::apply::{Apply, Workloads};
+use crate::plan::apply::Apply;
 use crate::plan::draft::Proposal;
 use crate::plan::listeners::drifted;
 use crate::plan::origin::origin;
 use crate::plan::pieces::{as_it_was, place, runs_again, wait};
-use crate::plan::strategy::handover::{start_again, stop_elsewhere};
-use crate::plan::strategy::{beside, wait_until_ready};
+use crate::plan::strategy::beside;
+use crate::plan::strategy::handover::bring_back;
 
 impl Apply<'_> {
     /// The live release is the desired one: only listeners may differ, and what a dead run left
@@ -53,7 +53,7 @@ impl Apply<'_> {
             return None;
         }
 
-        let started = self.start_again(slot, &routes);
+        let started = self.start_again(&routes);
         let reason =
             format!("release {number} got live traffic and its run ended before this was checked");
         let checks = Action::Check {
@@ -97,7 +97,7 @@ impl Apply<'_> {
     /// secrets that this run brings.
     fn revive(&mut self, slot: Slot, routes: &[StepId]) -> Target {
         let there = self.observed.facts.slots[&slot].clone();
-        let mut before = self.start_again(slot, routes);
+        let mut before = self.start_again(routes);
         for (name, old) in there
             .workloads
             .iter()
@@ -137,28 +137,9 @@ impl Apply<'_> {
 
     /// Starts what a run that died has left stopped in the live slot, and waits for it. Returns
     /// what everything after it waits for.
-    pub(super) fn start_again(&mut self, slot: Slot, needs: &[StepId]) -> Vec<StepId> {
-        let facts = &self.observed.facts;
-        let live = facts.live().into_iter();
-        let live = live.flat_map(|(_, there)| &there.workloads);
-        let stopped = live.filter(|(_, there)| !there.running);
-        let stopped = stopped.map(|(name, there)| (name.clone(), there.spec.clone()));
-        let stopped: Workloads = stopped.collect();
-        let alone = stop_elsewhere(&mut self.draft, facts, slot.other(), &stopped);
-        let needs = [needs, &alone].concat();
-        let started = start_again(&mut self.draft, facts, &needs);
-        if started.is_empty() {
-            return needs;
-        }
-        let within = self.desired.ready_within;
-        let reason = "what was started again, too";
-        vec![wait_until_ready(
-            &mut self.draft,
-            slot,
-            within,
-            reason,
-            &started,
-        )]
+    pub(super) fn start_again(&mut self, needs: &[StepId]) -> Vec<StepId> {
+        let (facts, within) = (&self.observed.facts, self.desired.ready_within);
+        bring_back(&mut self.draft, facts, within, needs)
     }
 
     /// What moves traffic away from a release that nobody saw verified, when something that runs is

@@ -56,6 +56,18 @@ fn moved(world: &World) -> Vec<String> {
 }
 
 #[test]
+fn what_has_live_traffic_and_stands_stopped_has_moved() {
+    let mut world = live();
+    let there = world.facts.slots.values_mut().next().expect("a slot");
+    for workload in there.workloads.values_mut() {
+        workload.running = false;
+        workload.instances.clear();
+    }
+    let said = moved(&world);
+    assert_eq!(said, ["workload.blue/web Changed state: running → stopped"]);
+}
+
+#[test]
 fn what_is_as_it_was_left_has_not_moved() {
     let report = seen(&live(), Observed::default(), LastRun::Ended);
     assert!(!report.has_moved(), "{report:?}");

@@ -292,6 +292,29 @@ fn stands_rightly(workload: &WorkloadFacts, other: Option<&SlotFacts>) -> bool {
     })
 }
 
+/// Starts in the live slot what a run that died has left stopped there, with nothing beside it that
+/// must not be, and waits for it. Returns what everything after it waits for.
+pub fn bring_back(
+    draft: &mut Draft,
+    facts: &Facts,
+    within: Period,
+    needs: &[StepId],
+) -> Vec<StepId> {
+    let Some((live, there)) = facts.live() else {
+        return needs.to_vec();
+    };
+    let stopped = there.workloads.iter().filter(|(_, it)| !it.running);
+    let stopped = stopped.map(|(name, it)| (name.clone(), it.spec.clone()));
+    let alone = stop_elsewhere(draft, facts, live.other(), &stopped.collect());
+    let needs = [needs, &alone].concat();
+    let started = start_again(draft, facts, &needs);
+    if started.is_empty() {
+        return needs;
+    }
+    let reason = "what was started again, too";
+    vec![wait_until_ready(draft, live, within, reason, &started)]
+}
+
 /// Starts in the live slot what a run that died has left stopped there.
 pub fn start_again(draft: &mut Draft, facts: &Facts, needs: &[StepId]) -> Vec<StepId> {
     let Some((live, there)) = facts.live() else {

@@ -326,6 +326,34 @@ fn a_run_that_was_killed_in_the_gap_is_finished_or_given_up_by_the_next() {
 }
 
 #[test]
+fn to_promote_what_is_live_starts_what_a_killed_run_has_stopped_there() {
+    let plan = live_world().apply(&both(2));
+    for begun in 0..plan.steps.len() {
+        let mut world = live_world();
+        killed(&mut world, &plan, begun, None);
+        let Some((live, number)) = world.live() else {
+            continue;
+        };
+        let desired = both(2).desired();
+        let promoted = promote(&desired, &world.facts, &world.state, live);
+        let number = ReleaseNumber(number);
+        let back = rollback(&desired, &world.facts, &world.state, Some(number));
+        for next in [promoted, back].into_iter().flatten() {
+            is_sound(&next, &world.facts);
+            let mut world = World {
+                facts: world.facts.clone(),
+                state: world.state.clone(),
+                built: BTreeMap::new(),
+            };
+            let is_stopped = !runs(&world).contains(&live);
+            assert_eq!(!next.is_empty(), is_stopped, "killed after {begun}");
+            world.carry_out(&next);
+            assert_eq!(runs(&world), [live], "killed after {begun}");
+        }
+    }
+}
+
+#[test]
 fn a_rollback_that_comes_to_its_end_leaves_it_running_where_traffic_is() {
     let plan = live_world().apply(&both(2));
     for died in 0..plan.steps.len() {
