@@ -46,6 +46,7 @@ pub mod show;
 mod sources;
 pub mod state;
 pub mod status;
+mod taken_over;
 pub mod templates;
 mod unsteady;
 pub mod validate;

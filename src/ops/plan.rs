@@ -15,7 +15,7 @@ use crate::observe::{infrastructure, observe};
 use crate::ops::actor::actor;
 use crate::ops::{
     Error, Session, behind, elsewhere, hooks, images, listeners, policy, preflight, promote,
-    refused, shared, unsteady, versions, volumes,
+    refused, shared, taken_over, unsteady, versions, volumes,
 };
 use crate::plan::{self, Again};
 use crate::policy::Protection;
@@ -235,6 +235,8 @@ pub(super) async fn look_and_plan(
     plan.rollback_blockers.extend(blockers);
     plan.notes.extend(unchecked);
     plan.notes.extend(behind);
+    plan.notes
+        .extend(taken_over::note(session, &plan, facts).await?);
     let of_secrets = versions::notes(session, &plan, facts).await;
     plan.notes.extend(of_secrets);
     plan.notes

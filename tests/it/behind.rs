@@ -117,3 +117,19 @@ fn what_an_own_run_has_prepared_is_not_missing() {
     }
     world.run(&["status", "--env", "staging"]).says("green");
 }
+
+#[test]
+fn a_state_that_is_new_says_whose_release_it_goes_on_from() {
+    let world = World::live();
+    let (state, aside) = (world.file("state/staging"), world.file("first"));
+    fs::rename(&state, &aside).expect("another folder has no state");
+
+    world.message("v2");
+    world
+        .apply()
+        .code(0)
+        .says("this state has no release yet, and release 1")
+        .says("release 2 takes its place");
+    world.message("v3");
+    world.apply().code(0).says_not("has no release yet");
+}
