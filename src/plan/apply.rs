@@ -16,7 +16,7 @@ use crate::model::state::State;
 use crate::model::workload::Workload;
 use crate::model::{Address, ReleaseNumber, ServiceName, Slot};
 use crate::plan::draft::{Draft, Subject};
-use crate::plan::listeners::{Listeners, close_gone};
+use crate::plan::listeners::{Listeners, close_gone, close_left};
 use crate::plan::losses::remarks;
 use crate::plan::strategy::beside::AfterSwitch;
 use crate::plan::strategy::handover::{Handover, start_again, stop_elsewhere};
@@ -150,7 +150,10 @@ impl Apply<'_> {
         if waits && self.desired.promotion.mode == Mode::Manual && is_ready {
             let needs = self.objects();
             let routes = self.listen(&needs);
-            self.prune(&[needs, routes].concat());
+            let behind = [needs, routes].concat();
+            self.prune(&behind);
+            let facts = &self.observed.facts;
+            close_left(&mut self.draft, self.desired, facts, &behind);
             for name in self.workloads.keys() {
                 self.draft.same(
                     Address::Workload(slot, name.clone()),
@@ -369,6 +372,8 @@ impl Apply<'_> {
         match self.desired.promotion.mode {
             Mode::Manual => {
                 self.say_that_it_waits();
+                let facts = &self.observed.facts;
+                close_left(&mut self.draft, self.desired, facts, &[checked]);
                 if handover.is_of_new() {
                     // Of what stood in the slot nothing runs any more.
                     start_again(&mut self.draft, &self.observed.facts, &[checked]);

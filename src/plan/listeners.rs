@@ -350,12 +350,37 @@ pub(super) fn close_gone(
     facts: &Facts,
     needs: &[StepId],
 ) -> Vec<StepId> {
-    let is_desired = |name: &ServiceName| {
-        let service = desired.services.get(name);
-        service.is_some_and(|service| service.route.is_some())
-    };
+    let gone = |name: &ServiceName| !is_routed(desired, name);
+    close(draft, facts, gone, needs)
+}
+
+/// The same while the release waits for its promotion: what the live release has goes on until
+/// then. What is left was opened for a release that waited before this one.
+pub(super) fn close_left(
+    draft: &mut Draft,
+    desired: &Desired,
+    facts: &Facts,
+    needs: &[StepId],
+) -> Vec<StepId> {
+    let live = facts.live().map(|(_, there)| &there.workloads);
+    let is_live = |name: &ServiceName| live.is_some_and(|live| live.contains_key(name));
+    let left = |name: &ServiceName| !is_routed(desired, name) && !is_live(name);
+    close(draft, facts, left, needs)
+}
+
+fn is_routed(desired: &Desired, name: &ServiceName) -> bool {
+    let service = desired.services.get(name);
+    service.is_some_and(|service| service.route.is_some())
+}
+
+fn close(
+    draft: &mut Draft,
+    facts: &Facts,
+    which: impl Fn(&ServiceName) -> bool,
+    needs: &[StepId],
+) -> Vec<StepId> {
     let mut closed = Vec::new();
-    for (name, route) in facts.routes.iter().filter(|(name, _)| !is_desired(name)) {
+    for (name, route) in facts.routes.iter().filter(|(name, _)| which(name)) {
         let address = Address::Route(name.clone());
         let reason = "nothing listens there any more";
         let new = Proposal::new(address.clone(), Action::StopListening, reason).after(needs);

@@ -477,3 +477,40 @@ fn a_protected_object_of_an_entry_point_is_a_loss_of_every_plan_that_closes_it()
     let same = apply(&desired, &world.observed(&both), &world.state);
     assert!(same.losses.iter().all(|loss| !loss.is_protected));
 }
+
+#[test]
+fn what_was_opened_for_a_release_that_waited_closes_when_another_one_waits_in_its_place() {
+    let mut world = World::new();
+    world.carry_out(&world.apply(&Wanted::web(1)));
+    let waits = |names: &[&'static str], version| Wanted {
+        services: names.iter().map(|name| (*name, version)).collect(),
+        mode: Mode::Manual,
+        ..Wanted::web(version)
+    };
+    world.carry_out(&world.apply(&waits(&["web", "api"], 2)));
+    let name: ServiceName = "api".parse().expect("a name");
+    let api = world.facts.routes[&name].clone();
+
+    let plan = world.apply(&waits(&["web"], 3));
+    is_sound(&plan, &world.facts);
+    let closes = |plan: &Plan| words(plan).contains(&"stop_listening route.api".to_owned());
+    assert!(closes(&plan), "{:?}", words(&plan));
+    assert!(plan.losses.iter().all(|loss| !loss.is_loss()));
+
+    // So it is where the release waits already, as a run before this version has left it.
+    world.carry_out(&plan);
+    assert!(world.apply(&waits(&["web"], 3)).is_empty());
+    world.facts.routes.insert(api.service.clone(), api);
+    let plan = world.apply(&waits(&["web"], 3));
+    is_sound(&plan, &world.facts);
+    assert!(closes(&plan), "{:?}", words(&plan));
+
+    // What the live release has goes on until the promotion.
+    let mut world = World::new();
+    let (both, version) = (["web", "api"], 1);
+    world.carry_out(&world.apply(&Wanted {
+        mode: Mode::Auto,
+        ..waits(&both, version)
+    }));
+    assert!(!closes(&world.apply(&waits(&["web"], 2))));
+}
