@@ -74,6 +74,7 @@ pub(super) async fn began(run: &Run) -> Result<(), JournalError> {
             hash,
             approval: Some(run.job.approval.clone()),
             outside_window: run.job.outside_window.clone(),
+            fence: Some(run.job.permit.fence),
         },
     )
     .await

@@ -40,7 +40,7 @@ use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 pub use lock::{lock_replaced, lock_within, try_lock};
-pub use read::{read, read_if_there, read_text};
+pub use read::{first_line, read, read_if_there, read_text};
 
 /// Replaces a file's content: written beside it, synced, renamed over it, the folder synced. Only
 /// its owner can read it.

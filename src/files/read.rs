@@ -2,7 +2,7 @@
 //! file.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -25,6 +25,17 @@ pub fn read_if_there(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         other => other.map(Some),
     }
+}
+
+/// The first line of it, without its end.
+pub fn first_line(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    let file = BufReader::new(open(path, limit)?);
+    file.take(limit).read_until(b'\n', &mut line)?;
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    }
+    Ok(line)
 }
 
 /// The same as a text.

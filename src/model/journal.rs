@@ -38,6 +38,10 @@ pub enum What {
         /// Why it may touch live traffic outside of its windows; none where nobody said so.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         outside_window: Option<String>,
+        /// The fencing number of its lock, which counts up from run to run whatever a clock says;
+        /// none in a journal of a version that did not write it down.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fence: Option<u64>,
     },
     /// A step is about to act.
     Intent {
@@ -110,7 +114,28 @@ pub struct Journal {
     pub entries: Vec<JournalEntry>,
 }
 
+/// The fence in a journal's first line, without reading what else is in it.
+#[must_use]
+pub fn fence_of(line: &[u8]) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Opening {
+        fence: Option<u64>,
+    }
+    serde_json::from_slice::<Opening>(line).ok()?.fence
+}
+
 impl Journal {
+    /// What journals are put in order by. Their names say when they began, by a clock that may have
+    /// been set back since: the fence of their locks comes first. Those without one are older.
+    #[must_use]
+    pub fn order(&self) -> (Option<u64>, &str) {
+        let fence = self.entries.first().and_then(|entry| match entry.what {
+            What::Began { fence, .. } => fence,
+            _ => None,
+        });
+        (fence, &self.run)
+    }
+
     /// The plan that it carries out.
     #[must_use]
     pub fn plan(&self) -> Option<&Plan> {

@@ -29,8 +29,8 @@ pub fn actor() -> Actor {
     }
 }
 
-/// The name of a run that begins now. Names sort as their runs began, also within a second: the
-/// last journal is found by them.
+/// The name of a run that begins now. Names sort as their runs began, also within a second, as far
+/// as the clock is right.
 fn run_name(now: Timestamp) -> String {
     let time = now.strftime("%Y%m%dT%H%M%S%6f");
     let random = uuid::Uuid::new_v4().simple().to_string();

@@ -126,6 +126,7 @@ mod tests {
             plan: Box::new(plan),
             approval: None,
             outside_window: None,
+            fence: None,
         };
         let ended = ending.map(|ending| What::Ended {
             ending,

@@ -113,12 +113,14 @@ impl Redactor {
                 hash,
                 approval,
                 outside_window,
+                fence,
             } => What::Began {
                 actor,
                 plan,
                 hash,
                 approval,
                 outside_window: outside_window.map(|reason| self.text(&reason)),
+                fence,
             },
             What::Task {
                 step,

@@ -31,7 +31,7 @@ use crate::driver::state::versioned::Versioned;
 use crate::model::EnvironmentName;
 use crate::model::ReleaseNumber;
 use crate::model::command::CommandRecord;
-use crate::model::journal::{Journal, JournalEntry};
+use crate::model::journal::{Journal, JournalEntry, fence_of};
 use crate::model::notice::OutboxEntry;
 use crate::model::release::Actor;
 use crate::model::state::{LockHolder, State};
@@ -188,6 +188,20 @@ impl ObjectStore {
         }
     }
 
+    /// The folders of the journals in their order ([`Journal::order`]), oldest first.
+    async fn runs(&self, environment: &EnvironmentName) -> Result<Vec<String>, StoreError> {
+        let objects = &self.objects;
+        let folders = objects.folders(&self.key(environment, "journal/")).await?;
+        let fences = folders.iter().map(|folder| async move {
+            let first = objects.get(&format!("{folder}00001")).await?;
+            Ok::<_, StoreError>(first.and_then(|first| fence_of(&first.bytes)))
+        });
+        let fences = try_join_all(fences).await?;
+        let mut runs: Vec<_> = fences.into_iter().zip(folders).collect();
+        runs.sort();
+        Ok(runs.into_iter().map(|(_, folder)| folder).collect())
+    }
+
     /// What these objects are, in their order, one that is gone meanwhile left out.
     async fn all(&self, keys: Vec<String>) -> Result<Vec<Vec<u8>>, StoreError> {
         let objects = &self.objects;
@@ -235,7 +249,7 @@ impl Numbered for ObjectStore {
     ) -> Result<(), StoreError> {
         let objects = &self.objects;
         let own = self.key(environment, &format!("journal/{own}/"));
-        let runs = objects.folders(&self.key(environment, "journal/")).await?;
+        let runs = self.runs(environment).await?;
         let runs = runs.iter().filter(|run| **run != own);
         for run in runs.rev().skip(others) {
             for key in objects.list(run).await? {
@@ -370,18 +384,14 @@ impl StateStore for ObjectStore {
         &self,
         environment: &EnvironmentName,
     ) -> Result<Option<Journal>, StoreError> {
-        let objects = &self.objects;
-        // The names of runs sort by time.
-        let runs = objects.folders(&self.key(environment, "journal/")).await?;
-        match runs.last() {
+        match self.runs(environment).await?.last() {
             Some(folder) => self.journal(folder).await.map(Some),
             None => Ok(None),
         }
     }
 
     async fn journals(&self, environment: &EnvironmentName) -> Result<Vec<Journal>, StoreError> {
-        let objects = &self.objects;
-        let runs = objects.folders(&self.key(environment, "journal/")).await?;
+        let runs = self.runs(environment).await?;
         try_join_all(runs.iter().map(|folder| self.journal(folder))).await
     }
 

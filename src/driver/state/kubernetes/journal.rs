@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::KubernetesStore;
 use crate::driver::state::kubernetes::document::unpack;
 use crate::model::EnvironmentName;
-use crate::model::journal::{Journal, JournalEntry};
+use crate::model::journal::{Journal, JournalEntry, fence_of};
 use crate::port::store::StoreError;
 
 /// The run that a journal's entry belongs to.
@@ -37,15 +37,16 @@ impl KubernetesStore {
         environment: &EnvironmentName,
     ) -> Result<Vec<Journal>, StoreError> {
         let runs = self.entries(environment).await?.into_iter();
-        Ok(runs
-            .map(|(run, objects)| Journal {
-                run,
-                entries: objects
-                    .iter()
-                    .map_while(|object| serde_json::from_slice(&unpack(object).ok()?).ok())
-                    .collect(),
-            })
-            .collect())
+        let journals = runs.map(|(run, objects)| Journal {
+            run,
+            entries: objects
+                .iter()
+                .map_while(|object| serde_json::from_slice(&unpack(object).ok()?).ok())
+                .collect(),
+        });
+        let mut journals: Vec<Journal> = journals.collect();
+        journals.sort_by(|one, other| one.order().cmp(&other.order()));
+        Ok(journals)
     }
 
     /// Deletes the journals but the newest ones of these many others, and this run's own.
@@ -57,7 +58,12 @@ impl KubernetesStore {
     ) -> Result<(), StoreError> {
         let entries = self.entries(environment).await?;
         let runs = entries.iter().filter(|(run, _)| *run != own);
-        for (_, objects) in runs.rev().skip(others) {
+        let mut runs: Vec<_> = runs.collect();
+        runs.sort_by_cached_key(|(run, objects)| {
+            let first = objects.first().and_then(|object| unpack(object).ok());
+            (first.and_then(|line| fence_of(&line)), (*run).clone())
+        });
+        for (_, objects) in runs.into_iter().rev().skip(others) {
             for object in objects {
                 let name = object["metadata"]["name"].as_str().unwrap_or_default();
                 let key = self.object("Secret", name.to_owned());
@@ -67,7 +73,7 @@ impl KubernetesStore {
         Ok(())
     }
 
-    /// The journals' entries by run; the names of runs sort by time.
+    /// The journals' entries by run.
     pub(super) async fn entries(
         &self,
         environment: &EnvironmentName,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::driver::state::local::io;
 use crate::files;
-use crate::model::journal::{Journal, JournalEntry};
+use crate::model::journal::{Journal, JournalEntry, fence_of};
 use crate::port::store::StoreError;
 
 /// How many journals are kept.
@@ -48,7 +48,7 @@ fn open(journals: &Path, path: &Path) -> Result<(File, bool), StoreError> {
     Ok((file.map_err(io("opening", path))?, fresh))
 }
 
-/// The names sort by time. That an old journal cannot be removed is no reason to fail.
+/// That an old journal cannot be removed is no reason to fail.
 fn forget_oldest(journals: &Path) {
     let names = names(journals);
     for name in names.iter().rev().skip(KEPT) {
@@ -56,6 +56,8 @@ fn forget_oldest(journals: &Path) {
     }
 }
 
+/// The journals in their order ([`Journal::order`]), oldest first. Of each no more than its first
+/// line is read.
 fn names(journals: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(journals) else {
         return Vec::new();
@@ -68,7 +70,11 @@ fn names(journals: &Path) -> Vec<String> {
                 .is_some_and(|extension| extension == "jsonl")
         })
         .collect();
-    names.sort_unstable();
+    names.sort_by_cached_key(|name| {
+        let line = files::first_line(&journals.join(name), LIMIT);
+        let fence = line.ok().and_then(|line| fence_of(&line));
+        (fence, name.clone())
+    });
     names
 }
 
@@ -159,6 +165,31 @@ mod tests {
             text.push(b'\n');
         }
         (all, text)
+    }
+
+    #[test]
+    fn the_last_run_is_told_by_its_fence_and_not_by_a_clock_that_was_ahead() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let journals = folder_of(folder.path());
+        fs::create_dir_all(&journals).expect("made");
+        let began = [
+            ("20260101T000000-before", r#"{"what":"began"}"#),
+            ("20280101T000000-ahead", r#"{"what":"began","fence":3}"#),
+            (
+                "20260102T000000-now",
+                r#"{"what":"began","plan":{"fence":2},"fence":4}"#,
+            ),
+        ];
+        for (run, line) in began {
+            let path = journals.join(format!("{run}.jsonl"));
+            fs::write(path, format!("{line}\n")).expect("written");
+        }
+
+        let all = all(folder.path()).expect("read");
+        let runs: Vec<&str> = all.iter().map(|journal| journal.run.as_str()).collect();
+        assert_eq!(runs, began.map(|(run, _)| run));
+        let last = last(folder.path()).expect("read").expect("a journal");
+        assert_eq!(last.run, "20260102T000000-now");
     }
 
     proptest! {
