@@ -170,6 +170,37 @@ fn a_run_that_is_killed_in_the_gap_can_be_given_up_and_the_old_one_runs_again() 
 }
 
 #[test]
+fn a_run_that_is_killed_in_the_gap_is_told_and_promoting_what_is_live_starts_the_old_one() {
+    let mut world = world();
+    set(&mut world, "v2");
+    let mut run = world.start_apply();
+    until("the old one is told to stop", || {
+        !runs(&world, "blue") || ran(&world).len() > 1
+    });
+    run.kill().expect("it can be killed");
+    run.wait().expect("it ends");
+    if world.get() == "v2" {
+        // It was faster than the one that looked.
+        return;
+    }
+
+    world
+        .run(&["status", "--env", "staging"])
+        .code(0)
+        .says("worker is stopped in blue, which has live traffic");
+    world
+        .run(&["drift", "staging"])
+        .code(2)
+        .says("workload.blue/worker");
+    world
+        .run(&["promote", "blue", "--env", "staging", "--auto-approve"])
+        .code(0);
+    assert!(runs(&world, "blue") && !runs(&world, "green"));
+    assert_eq!(ran(&world).last().expect("it ran"), "blue v1");
+    never_twice(&world);
+}
+
+#[test]
 fn an_agent_that_is_killed_in_the_gap_leaves_nothing_that_runs_beside_the_next() {
     let mut world = world();
     set(&mut world, "v2");
@@ -183,4 +214,68 @@ fn an_agent_that_is_killed_in_the_gap_leaves_nothing_that_runs_beside_the_next()
     assert_eq!(world.get(), "v2");
     assert!(runs(&world, "green") && !runs(&world, "blue"));
     never_twice(&world);
+}
+
+/// The same, with its lock in a volume that it has for itself.
+const STORE: &str = r#"#!/bin/sh
+mkdir /data/lock || { echo "$SHIPIT_SERVICE" >> /data/twice; exit 1; }
+trap 'rmdir /data/lock; exit 0' TERM
+echo "$SHIPIT_SLOT $SHIPIT_SERVICE" >> /data/ran
+while :; do sleep 0.05; done
+"#;
+
+/// Calls the service that has the volume so, and no other way.
+fn call(world: &mut World, name: &str) {
+    let data = world.file("data").display().to_string();
+    let shared = ["/lib", "/lib64", "/usr", "/bin"]
+        .map(|folder| format!("{folder}: {{from: {folder}, shared: true}}"))
+        .join(", ");
+    let text = format!(
+        "  {name}:\n    strategy: recreate\n    volumes: {{/data: {data}, {shared}}}\n    \
+         health: {{failures: 1}}\n    build:\n      kind: pack\n      context: store\n      \
+         copy: {{store.sh: /store.sh}}\n      entrypoint: [/bin/sh, /store.sh]"
+    );
+    world.others = text.lines().map(str::to_owned).collect();
+    world.configure();
+}
+
+#[test]
+fn a_service_that_is_renamed_never_runs_beside_itself_on_its_volume() {
+    let Some(mut world) = crate::containers::world() else {
+        return;
+    };
+    std::fs::create_dir(world.file("data")).expect("a folder");
+    world.put("store/store.sh", STORE);
+    world.staging = vec!["promotion: {probe: {linger: 50ms}}".to_owned()];
+    call(&mut world, "db");
+    world.apply().code(0);
+
+    let ran = |world: &World| {
+        let ran = std::fs::read_to_string(world.file("data/ran")).expect("it ran");
+        ran.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    call(&mut world, "database");
+    world
+        .apply()
+        .code(0)
+        .says("db stops in blue before database starts in green");
+    assert_eq!(ran(&world), ["blue db", "green database"]);
+
+    world
+        .run(&["rollback", "--env", "staging", "--auto-approve"])
+        .code(0);
+    assert_eq!(ran(&world)[2..], ["blue db"]);
+    world.staging.push("strategy: recreate".to_owned());
+    call(&mut world, "db");
+    world.apply().code(0);
+    call(&mut world, "database");
+    world
+        .apply()
+        .code(0)
+        .says("db stops before database starts");
+    assert_eq!(ran(&world).last().expect("it ran"), "blue database");
+    assert!(
+        !world.file("data/twice").exists(),
+        "two of them ran at once"
+    );
 }
