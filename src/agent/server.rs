@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::agent::Directory;
 use crate::agent::answer::{Answer, Lines, Say, done, whole, with_progress, with_progress_until};
 use crate::agent::clients::clients;
-use crate::agent::engine::{Agent, deploy, task};
+use crate::agent::engine::{Agent, deploy, schedule, task};
 use crate::agent::{documents, home, posture, received};
 use crate::files;
 use crate::model::route::Route;
@@ -68,6 +68,7 @@ pub async fn serve(
     let socket = listen(&directory, &folder).map_err(failed("opening the agent's socket"))?;
     tracing::info!(directory = %directory.path().display(), "the agent is up");
     let watched = home::watch(folder, directory.clone(), stop.clone());
+    schedule::watch(&agent);
     let left = tokio::spawn(home::leave(watched, Arc::clone(&agent), stop.clone()));
     let server = Server {
         agent: Arc::clone(&agent),
@@ -417,6 +418,19 @@ impl Contract for Server {
         let id: TaskId = parse("id", &request.id)?;
         let (agent, permit) = (Arc::clone(&self.agent), request.permit.try_into()?);
         whole(async move { agent.stop_task(&permit, &id).await }).await
+    }
+
+    async fn schedules(
+        &self,
+        request: Request<v1::SchedulesRequest>,
+    ) -> Answer<v1::SchedulesReply> {
+        let request = request.into_inner();
+        let task = request.task.map(|task| parse("task", &task)).transpose()?;
+        let scope = request.scope.try_into()?;
+        let schedules = self.agent.schedules(&scope, task.as_ref()).await?;
+        Ok(Response::new(v1::SchedulesReply {
+            schedules_json: encode(&schedules),
+        }))
     }
 
     async fn shutdown(&self, request: Request<v1::ShutdownRequest>) -> Answer<v1::Done> {

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use futures_util::StreamExt as _;
+use jiff::Timestamp;
 use regex::Regex;
 use serde_json::json;
 
 use crate::cli::Cx;
 use crate::cli::since::Since;
-use crate::model::{ServiceName, Slot};
-use crate::ops::Error;
-use crate::ops::logs::logs;
+use crate::model::schedule::ScheduledRun;
+use crate::model::{ServiceName, Slot, TaskName};
+use crate::ops::logs::{logs, of_task};
+use crate::ops::{Error, Session};
 use crate::output::{Exit, Failure, Format, Kind, Line, Page, Screen};
 use crate::port::engine::{LogLine, LogQuery};
 use crate::redact::LineStream;
@@ -25,7 +27,8 @@ Examples:
   shipit logs web --follow       of one service, and what comes
   shipit logs --slot green -n 5  of what is in green
   shipit logs --since 10m        what was written in the last ten minutes
-  shipit logs --grep 'error|panic' --follow  only lines that match";
+  shipit logs --grep 'error|panic' --follow  only lines that match
+  shipit logs --task report      what a task with a schedule wrote, time by time";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -37,6 +40,10 @@ pub struct Args {
     /// Only this slot.
     #[arg(long, value_name = "blue|green")]
     slot: Option<Slot>,
+
+    /// What this task wrote, which runs by a schedule: its last times, the oldest first.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["service", "slot", "follow"])]
+    task: Option<TaskName>,
 
     /// How many of the last lines of each instance are looked at; without it 50, and with --since
     /// or --grep all that are kept.
@@ -60,6 +67,9 @@ pub struct Args {
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let since = args.since.as_ref().map(Since::begins).transpose()?;
     let session = cx.session().await?;
+    if let Some(task) = &args.task {
+        return times_of(cx, &session, args, (task, since)).await;
+    }
     let is_narrowed = args.since.is_some() || args.grep.is_some();
     let query = LogQuery {
         slot: args.slot,
@@ -93,6 +103,50 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     }
 
     writers.finish();
+    Ok(Exit::Done)
+}
+
+/// Shows what a task wrote at each of its last times.
+async fn times_of(
+    cx: &Cx,
+    session: &Session,
+    args: &Args,
+    (task, since): (&TaskName, Option<Timestamp>),
+) -> Result<Exit, Failure> {
+    let found = of_task(session, task).await?;
+    let is_meant = |run: &&ScheduledRun| since.is_none_or(|since| run.due >= since);
+    let runs: Vec<&ScheduledRun> = found.runs.iter().filter(is_meant).collect();
+    for run in runs.into_iter().rev() {
+        let mut stream = cx.screen.redactor().stream();
+        let mut lines: Vec<String> = Vec::new();
+        run.log
+            .iter()
+            .for_each(|line| lines.extend(stream.push(line.clone())));
+        lines.extend(stream.finish());
+        lines.retain(|line| args.grep.as_ref().is_none_or(|grep| grep.is_match(line)));
+        let skip = lines.len().saturating_sub(args.tail.unwrap_or(usize::MAX));
+        let lines = &lines[skip..];
+
+        if cx.format == Format::Json {
+            let document = json!({
+                "task": task, "due": run.due, "slot": run.slot, "release": run.release,
+                "began": run.began, "ended": run.ended, "outcome": run.outcome, "lines": lines,
+            });
+            cx.screen.document_line(Kind::Log, &document);
+            continue;
+        }
+        let outcome = run
+            .outcome
+            .as_ref()
+            .map_or_else(|| "runs".to_owned(), ToString::to_string);
+        let title = format!("{task} {:.0} {} | {outcome}", run.due, run.slot);
+        cx.screen.show(&Page::of(Line::from(title)));
+        for line in lines {
+            let name = format!("{task} {:.0} {} | ", run.due, run.slot);
+            let text = line.trim_end_matches('\r');
+            cx.screen.show(&Page::of(Line::from(name).quote(text)));
+        }
+    }
     Ok(Exit::Done)
 }
 

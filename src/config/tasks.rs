@@ -14,6 +14,7 @@ pub(super) fn check(findings: &mut Findings<'_>, environment: &EnvironmentConfig
         service(findings, environment, name, task);
         program(findings, name, task);
         moment(findings, environment, name, task);
+        schedule(findings, environment, name, task);
         inside(findings, environment, name, task);
         class(findings, name, task);
         preview(findings, environment, name, task);
@@ -100,6 +101,47 @@ fn moment(
             "where a release replaces the live one in place, nothing of it is on the cluster \
              before, so that no Job can run in it",
             "write `strategy: blue_green`, or `when: after_switch`",
+        );
+    }
+}
+
+/// Whether what has a schedule can run by itself, and what has none says no times.
+fn schedule(
+    findings: &mut Findings<'_>,
+    environment: &EnvironmentConfig,
+    name: &str,
+    task: &TaskConfig,
+) {
+    if task.schedule.is_none() {
+        let message = "only a task with a `schedule` has times";
+        return findings.refuse(&["tasks", name], &["timezone"], message);
+    }
+    if let Some(moment) = task.when.filter(|moment| *moment != TaskMoment::Never) {
+        findings.add(
+            &["tasks", name, "when"],
+            format!(
+                "a task with a `schedule` runs at its times, and is no step of a plan: `{}` is one",
+                moment.as_str()
+            ),
+            "take `when` out, or make it a task of its own",
+        );
+    }
+    if task.class != TaskClass::Expand {
+        let message = "what runs again and again cannot take away what a rollback needs";
+        findings.add(&["tasks", name, "class"], message, "take `class` out");
+    }
+    if !task.reports.is_empty() {
+        findings.add(
+            &["tasks", name, "reports"],
+            "nobody is there to collect the reports of a scheduled task",
+            "take `reports` out: its exit code and its last lines are kept",
+        );
+    }
+    if task.exec.is_some() && environment.cluster.kubernetes().is_some() {
+        findings.add(
+            &["tasks", name, "exec"],
+            "a CronJob starts pods of its own, and enters no other",
+            "write `run`: it has the release's image, environment and secrets",
         );
     }
 }

@@ -31,12 +31,13 @@ use crate::desired::cluster::{Site, Sources, namespaces};
 use crate::desired::template::Templates;
 use crate::model::desired::{Desired, DesiredService, ImageSource};
 use crate::model::promotion::{ServiceStrategy, Strategy};
+use crate::model::schedule::ScheduledTask;
 use crate::model::secret::{Rotation, SecretRef};
 use crate::model::source::Source;
 use crate::model::workload::{
     EnvValue, Known, Process, SlotObjects, Workload, WorkloadFile, WorkloadKind,
 };
-use crate::model::{Address, EnvironmentName, ObjectKey, ServiceName, endpoint};
+use crate::model::{Address, EnvironmentName, ObjectKey, ServiceName, TaskName, endpoint};
 
 /// What should be true for one environment, built from this source.
 ///
@@ -54,14 +55,17 @@ pub fn resolve(
     let site = site(project, environment, (&templates, sources))?;
     let mut wrong = DesiredErrors::default();
     let mut services = BTreeMap::new();
+    // What is wrong with them is told with the outline.
+    let tasks = tasks::tasks(configuration, &templates).unwrap_or_default();
     for (name, service) in &configuration.services {
+        let schedules = tasks::scheduled(&tasks, name);
         let one = one(
             project,
             configuration,
             &templates,
             (site.as_ref(), sources),
-            name,
-            service,
+            (name, service),
+            schedules,
         );
         services.extend(wrong.keep(one).map(|one| (name.clone(), one)));
     }
@@ -172,8 +176,8 @@ fn one(
     configuration: &EnvironmentConfig,
     templates: &Templates,
     (site, sources): (Option<&Site<'_>>, &Sources),
-    name: &ServiceName,
-    service: &ServiceConfig,
+    (name, service): (&ServiceName, &ServiceConfig),
+    schedules: BTreeMap<TaskName, ScheduledTask>,
 ) -> Result<DesiredService, DesiredErrors> {
     let mut wrong = DesiredErrors::default();
     let program = program(project, configuration, templates, sources, (name, service));
@@ -189,7 +193,7 @@ fn one(
         return Err(wrong);
     };
     let (kind, route) = if let Some(site) = site {
-        let slots = site.objects(&program)?;
+        let slots = site.objects(&program, &schedules)?;
         let mut secrets = BTreeMap::new();
         for name in cluster::secrets(&slots) {
             let at = format!("services.{}.manifests", program.name);
@@ -214,6 +218,7 @@ fn one(
             socket: service.socket,
             stop_grace: service.stop_grace,
             container: host::container(configuration, name, service)?,
+            schedules,
         };
         let route = host::route(configuration, templates, sources, (name, service))?;
         (WorkloadKind::Process(Box::new(process)), route)

@@ -6,6 +6,7 @@ use crate::config::EnvironmentConfig;
 use crate::config::schema::TaskConfig;
 use crate::desired::DesiredError;
 use crate::desired::template::Templates;
+use crate::model::schedule::ScheduledTask;
 use crate::model::task::{Task, TaskMoment, TaskProgram, TaskSlot};
 use crate::model::{ServiceName, TaskName};
 
@@ -17,6 +18,16 @@ pub(super) fn tasks(
     let tasks = configuration.tasks.iter();
     tasks
         .map(|(name, config)| Ok((name.clone(), task(configuration, templates, name, config)?)))
+        .collect()
+}
+
+/// Those of them that run by themselves with the image of a service.
+pub(super) fn scheduled(
+    tasks: &BTreeMap<TaskName, Task>,
+    service: &ServiceName,
+) -> BTreeMap<TaskName, ScheduledTask> {
+    let own = tasks.iter().filter(|(_, task)| task.service == *service);
+    own.filter_map(|(name, task)| Some((name.clone(), task.scheduled()?)))
         .collect()
 }
 
@@ -38,6 +49,7 @@ fn task(
         service: service.clone(),
         program: program(config, templates, (name, service), when)?,
         when,
+        schedule: config.schedule(),
         once: config.once,
         timeout: config.timeout,
         on_failure: config.on_failure,

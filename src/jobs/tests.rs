@@ -216,9 +216,9 @@ fn of_several_tags_of_one_push_the_newest_version_is_deployed() {
                 by: String::new(),
             })
             .collect();
-        let routed = route_together(&triggers, &routes);
-        assert_eq!(routed.len(), triggers.len());
-        let jobs = routed.iter().flatten();
+        let each = route_together(&triggers, &routes);
+        assert_eq!(each.len(), triggers.len());
+        let jobs = each.iter().flatten();
         let jobs: Vec<String> = jobs
             .map(|job| {
                 let tag = job.reference.trim_start_matches("refs/tags/");
@@ -235,8 +235,8 @@ fn of_several_tags_of_one_push_the_newest_version_is_deployed() {
         by: String::new(),
     };
     let both = [of_ref("refs/heads/main"), of_ref("refs/tags/v1")];
-    let routed = route_together(&both, &routes);
-    assert_eq!((routed[0].len(), routed[1].len()), (1, 1));
+    let each = route_together(&both, &routes);
+    assert_eq!((each[0].len(), each[1].len()), (1, 1));
 }
 
 fn happenings() -> impl Strategy<Value = Happening> {

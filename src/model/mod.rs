@@ -63,6 +63,7 @@ pub mod release;
 pub mod resource;
 pub mod route;
 pub mod sbom;
+pub mod schedule;
 pub mod secret;
 pub mod short;
 pub mod signature;

@@ -1,6 +1,7 @@
 //! Kubernetes objects as plain data: their manifests, and how those in a cluster differ from them.
 
 mod fault;
+mod pod;
 mod references;
 mod scale;
 
@@ -16,6 +17,7 @@ use crate::model::plan::Change;
 use crate::model::{ContentHash, EnvironmentName, ObjectKey, ProjectName, group_of};
 
 pub use fault::ObjectFault;
+pub use pod::pod_like;
 pub use references::{Names, references, rename};
 pub use scale::{ScaleTarget, has_number, scale_target, scalers, target_of};
 
@@ -52,6 +54,10 @@ pub mod mark {
     pub const POLICY: &str = "helm.sh/resource-policy";
     /// On a workload: the object that decides how many pods it has.
     pub const SCALED_BY: &str = "shipit.dev/scaled-by";
+    /// On a pod that is no instance of a service: whose image it runs, as `SLOT.SERVICE`.
+    pub const COMMAND: &str = "shipit.dev/command";
+    /// On what a task makes: the attempt, or the task that runs by itself.
+    pub const TASK: &str = "shipit.dev/task";
     /// Which `ApplySet` an object belongs to (KEP-3659).
     pub const PART_OF: &str = "applyset.kubernetes.io/part-of";
 }
@@ -202,6 +208,13 @@ impl Manifest {
             }
         };
         self.0.pointer_mut(path)
+    }
+
+    /// The task that it runs by itself, when it is a CronJob of one.
+    #[must_use]
+    pub fn scheduled_task(&self) -> Option<&str> {
+        let task = self.0["metadata"]["labels"][mark::TASK].as_str();
+        task.filter(|_| self.kind() == "CronJob")
     }
 
     /// Whether its number of pods is a number of its own.

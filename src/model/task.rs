@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use crate::model::schedule::{Schedule, ScheduledTask};
 use crate::model::test_report::TestSummary;
 use crate::model::workload::Workload;
 use crate::model::{Fingerprint, Period, ReleaseNumber, ServiceName, TaskName};
@@ -15,8 +16,11 @@ pub struct Task {
     pub service: ServiceName,
     /// What runs, and where.
     pub program: TaskProgram,
-    /// When.
+    /// When, as a step of a plan.
     pub when: TaskMoment,
+    /// When it runs by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
     /// How often.
     #[serde(default)]
     pub once: Once,
@@ -32,6 +36,19 @@ pub struct Task {
     /// For a container of Docker's: the network that it is in, where that is not its service's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
+}
+
+impl Task {
+    /// As the engine has it that runs it by itself; none without a schedule.
+    #[must_use]
+    pub fn scheduled(&self) -> Option<ScheduledTask> {
+        Some(ScheduledTask {
+            schedule: self.schedule.clone()?,
+            program: self.program.clone(),
+            timeout: self.timeout,
+            network: self.network.clone(),
+        })
+    }
 }
 
 /// The variable that says in which folder a task writes its reports.
@@ -376,6 +393,7 @@ mod tests {
                 service: "web".parse().expect("a name"),
                 program: TaskProgram::Run(vec![command.to_owned()]),
                 when: TaskMoment::BeforeSwitch,
+                schedule: None,
                 once: Once::Release,
                 timeout: Period::from_secs(60),
                 on_failure: OnFailure::Stop,

@@ -8,9 +8,10 @@ use crate::model::image::{ImageHome, ImageRepository};
 use crate::model::plan::DeployMode;
 use crate::model::port::PortName;
 use crate::model::promotion::ServiceStrategy;
+use crate::model::schedule::ScheduledTask;
 use crate::model::secret::SecretRef;
 use crate::model::volume::{Mount, contended};
-use crate::model::{Address, Digest, Manifest, Period, ServiceName, Slot};
+use crate::model::{Address, Digest, Manifest, Period, ServiceName, Slot, TaskName};
 
 /// A value that may only be known once a step has run.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -95,6 +96,10 @@ pub struct Process {
     /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
+    /// The tasks that run by themselves with its image, environment and secrets while its slot has
+    /// live traffic.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schedules: BTreeMap<TaskName, ScheduledTask>,
 }
 
 /// The objects that a workload is on a cluster. Image and secrets are named in them, and filled in
@@ -299,6 +304,22 @@ impl Workload {
     /// The objects that it may be, of both slots.
     pub fn all_objects(&self) -> impl Iterator<Item = &Manifest> {
         Slot::ALL.into_iter().flat_map(|slot| self.objects(slot))
+    }
+
+    /// The tasks that run by themselves while it has live traffic in a slot, each with its times in
+    /// words.
+    #[must_use]
+    pub fn schedules(&self, slot: Slot) -> BTreeMap<String, String> {
+        let of_process = self.process().into_iter();
+        let of_process = of_process.flat_map(|process| &process.schedules);
+        let of_process = of_process.map(|(name, it)| (name.to_string(), it.schedule.to_string()));
+        let of_objects = self.objects(slot).iter().filter_map(|object| {
+            let spec = &object.body()["spec"];
+            let (at, zone) = (spec["schedule"].as_str()?, spec["timeZone"].as_str()?);
+            let zone = if zone == "Etc/UTC" { "UTC" } else { zone };
+            Some((object.scheduled_task()?.to_owned(), format!("{at} {zone}")))
+        });
+        of_process.chain(of_objects).collect()
     }
 
     /// Every secret that it needs, by name.

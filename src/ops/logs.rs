@@ -2,7 +2,8 @@
 
 use futures_util::stream::BoxStream;
 
-use crate::model::ServiceName;
+use crate::model::schedule::ScheduleFacts;
+use crate::model::{ServiceName, TaskName};
 use crate::ops::{Error, Session};
 use crate::port::engine::{EngineError, LogLine, LogQuery};
 
@@ -28,4 +29,26 @@ pub async fn logs(
         }
     }
     Ok(engine.logs(&scope, query).await?)
+}
+
+/// What became of the last times of a task that runs by itself, with its output, the last one
+/// first.
+pub async fn of_task(session: &Session, task: &TaskName) -> Result<ScheduleFacts, Error> {
+    let (engine, scope) = (&session.ports.engine, session.scope());
+    let found = engine.schedules(&scope, Some(task)).await?;
+    if let Some(found) = found.into_iter().next() {
+        return Ok(found);
+    }
+    let all = engine.schedules(&scope, None).await?;
+    let known: Vec<String> = all.iter().map(|one| one.task.to_string()).collect();
+    Err(Error::Usage {
+        what: format!("no task {task} runs by itself in {}", session.environment),
+        help: if known.is_empty() {
+            "the live release has no task with a `schedule`; what a task of a plan wrote is in \
+             `shipit history --output json`"
+                .to_owned()
+        } else {
+            format!("those that do are: {}", known.join(", "))
+        },
+    })
 }

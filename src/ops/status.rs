@@ -46,6 +46,7 @@ pub async fn status(session: &Session) -> Result<StatusView, Error> {
         notes.extend(stopped(&facts));
     }
     notes.extend(certificates::notes(&facts, Timestamp::now()));
+    let schedules = engine.schedules(&scope, None).await?;
     let (live, preview, load_balancers) = tokio::join!(
         engine.urls(&scope, Role::Active),
         engine.urls(&scope, Role::Preview),
@@ -59,6 +60,7 @@ pub async fn status(session: &Session) -> Result<StatusView, Error> {
         load_balancers: load_balancers.unwrap_or_default(),
         facts,
         approvals,
+        schedules,
         lock,
         notes,
     })

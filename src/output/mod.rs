@@ -6,6 +6,7 @@
 //! prints.
 
 pub mod agent;
+mod changes;
 pub mod comparison;
 pub mod document;
 pub mod drift;

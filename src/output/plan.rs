@@ -6,6 +6,7 @@ use crate::model::check::{Check, Stage};
 use crate::model::plan::{Action, Change, Intent, Plan, Step};
 use crate::model::workload::Known;
 use crate::model::{Address, LiveTraffic, Platform, Slot};
+use crate::output::changes::fields;
 use crate::output::paint::{BOLD, CHANGED, DIM, GONE, MOVED, NEW};
 use crate::output::{Line, Page, hooks, task};
 
@@ -286,7 +287,10 @@ fn rows(plan: &Plan, step: &Step) -> Vec<Line> {
         }
         Action::Switch { from, to } => {
             let text = switch(plan, *from, *to);
-            vec![row(MOVED, "⇄", &services(plan), &text)]
+            let first = row(MOVED, "⇄", &services(plan), &text);
+            std::iter::once(first)
+                .chain(fields(&step.changes))
+                .collect()
         }
         Action::Check {
             stage: Stage::After,
@@ -322,22 +326,6 @@ fn changed(name: &str, changes: &[Change], reason: &str) -> Vec<Line> {
     };
     let first = row(CHANGED, "~", name, &format!("{count} ({reason})"));
     std::iter::once(first).chain(fields(changes)).collect()
-}
-
-fn fields(changes: &[Change]) -> impl Iterator<Item = Line> {
-    changes.iter().flat_map(|change| {
-        let line = Line::from(format!("      {}", change.field));
-        let field = match &change.origin {
-            Some(origin) => line.paint(DIM, format!("  ({origin})")),
-            None => line,
-        };
-        let side = |style, sign, value: &String| {
-            Line::from("        ").paint(style, format!("{sign} {value}"))
-        };
-        let before = change.before.as_ref().map(|value| side(GONE, '-', value));
-        let after = change.after.as_ref().map(|value| side(NEW, '+', value));
-        std::iter::once(field).chain(before).chain(after)
-    })
 }
 
 /// The services that a switch concerns: those with listeners.

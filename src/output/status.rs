@@ -1,6 +1,7 @@
 //! What runs where, as a table and as a document.
 
 mod ports;
+mod schedules;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use crate::model::approval::{SignedBy, names};
 use crate::model::facts::{Facts, HealthState, SlotFacts, WorkloadFacts};
 use crate::model::outcome::Url;
+use crate::model::schedule::ScheduleFacts;
 use crate::model::source;
 use crate::model::{EnvironmentName, ProjectName, Role, ServiceName, Slot};
 use crate::output::paint::BOLD;
@@ -35,6 +37,9 @@ pub struct StatusView {
     /// Who signed the plans of the release in each slot; left out where nobody did.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub approvals: BTreeMap<Slot, Vec<SignedBy>>,
+    /// The tasks of the live release that run by themselves.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<ScheduleFacts>,
     /// Who holds the lock, in words.
     pub lock: Option<String>,
     /// What the reader should know besides.
@@ -55,6 +60,7 @@ pub fn human(status: &StatusView, now: Timestamp) -> Page {
     } else {
         page.extend(table(status, now));
         page.extend(ports::table(status));
+        page.extend(schedules::table(status, now));
     }
     let (balancers, changed) = (balancers(status), changed(status));
     let approved = approved(status);

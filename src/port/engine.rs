@@ -26,10 +26,12 @@ use crate::model::outcome::Url;
 use crate::model::port::PortName;
 use crate::model::resource::ResourceKey;
 use crate::model::route::Route;
+use crate::model::schedule::ScheduleFacts;
 use crate::model::secret::SecretValue;
 use crate::model::task::{TaskId, TaskProgram};
 use crate::model::{
     Fingerprint, LiveTraffic, Manifest, ObjectKey, Period, ReleaseNumber, Role, ServiceName, Slot,
+    TaskName,
 };
 use crate::port::Progress;
 
@@ -37,6 +39,7 @@ pub use command::{
     CommandInput, CommandOutput, CommandRequest, RunningCommand, WAITING, WindowSize, Withheld,
     without_secrets,
 };
+use error::no_objects;
 pub use error::{EngineError, NotReady};
 pub use task::{TaskBegan, TaskEnd, TaskImage, TaskPlace, TaskRun};
 pub use values::{
@@ -476,17 +479,22 @@ pub trait Engine: Send + Sync {
         Ok(())
     }
 
+    /// The tasks of the live release that run by themselves, by their names, with what became of
+    /// their last times, the last one first. With a name this one alone, whether it is live or
+    /// not, and the output that is kept of it. An engine without them has none.
+    async fn schedules(
+        &self,
+        scope: &Scope,
+        task: Option<&TaskName>,
+    ) -> Result<Vec<ScheduleFacts>, EngineError> {
+        let _ = (scope, task);
+        Ok(Vec::new())
+    }
+
     /// The logs, oldest line first within an instance.
     async fn logs(
         &self,
         scope: &Scope,
         query: LogQuery,
     ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError>;
-}
-
-fn no_objects(key: &ObjectKey) -> EngineError {
-    EngineError::Refused {
-        reason: format!("{key}: this engine has no objects"),
-        help: "`cluster.kind: kubernetes` has".to_owned(),
-    }
 }

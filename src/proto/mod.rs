@@ -23,6 +23,6 @@ pub mod server_v1 {
 
 pub use directory::{Directory, VARIABLE as DIRECTORY_VARIABLE};
 
-/// The version of the contract: 8 since listeners have TLS, which an agent that does not know it
-/// would leave out.
-pub const CONTRACT: u32 = 8;
+/// The version of the contract: 9 since services have tasks with a schedule, which an agent that
+/// does not know it would never run.
+pub const CONTRACT: u32 = 9;

@@ -68,6 +68,7 @@ fn task(program: TaskProgram, when: TaskMoment) -> Task {
         service: "web".parse().expect("a name"),
         program,
         when,
+        schedule: None,
         once: Once::Release,
         timeout: Period::from_secs(60),
         on_failure: OnFailure::Stop,

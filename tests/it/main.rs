@@ -55,6 +55,7 @@ mod report_status;
 mod restart;
 mod rollback;
 mod rules;
+mod schedules;
 mod schema;
 mod secrets;
 mod serve;

@@ -56,6 +56,7 @@ mod refused;
 mod rehearsed;
 mod rendered;
 mod rounds;
+mod schedules;
 mod selectors;
 mod settled;
 mod shown;

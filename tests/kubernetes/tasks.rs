@@ -13,7 +13,7 @@ impl Site {
     }
 
     /// Ends the pod of the only Job with this exit code, as a node would.
-    fn end_job(&self, code: u8) {
+    pub fn end_job(&self, code: u8) {
         let pods = format!(
             "{}?labelSelector=shipit.dev/task",
             self.cluster.of("v1", "pods")

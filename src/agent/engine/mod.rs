@@ -15,6 +15,7 @@ mod moved;
 mod ready;
 mod restart;
 pub(in crate::agent) mod resume;
+pub(in crate::agent) mod schedule;
 mod stop;
 pub(in crate::agent) mod task;
 mod undeploy;
@@ -40,9 +41,12 @@ use crate::agent::{Descriptors, Directory};
 use crate::model::facts::Facts;
 use crate::model::outcome::Url;
 use crate::model::route::Route;
+use crate::model::schedule::ScheduleFacts;
 use crate::model::secret::{HashKey, SecretValue};
 use crate::model::task::TaskId;
-use crate::model::{Address, Digest, Fingerprint, LiveTraffic, Period, Role, ServiceName, Slot};
+use crate::model::{
+    Address, Digest, Fingerprint, LiveTraffic, Period, Role, ServiceName, Slot, TaskName,
+};
 use crate::port::Progress;
 use crate::port::engine::{
     CommandRequest, Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement, Restart,
@@ -60,6 +64,7 @@ pub struct Agent {
     /// How many more commands may run.
     commands: command::Room,
     tasks: task::Tasks,
+    schedules: schedule::Schedules,
     /// Held while an image is fetched: what nobody refers to is taken away at another time.
     fetching: tokio::sync::RwLock<()>,
     /// Knows every secret that a service here was given since the agent began.
@@ -97,6 +102,7 @@ impl Agent {
             environments: Mutex::default(),
             commands: command::Room::default(),
             tasks: task::Tasks::default(),
+            schedules: schedule::Schedules::default(),
             redactor,
             hash_key,
         });
@@ -454,6 +460,14 @@ impl Engine for Arc<Agent> {
 
     async fn stop_task(&self, permit: &Permit, id: &TaskId) -> Result<(), EngineError> {
         task::stop(self, permit, id).await
+    }
+
+    async fn schedules(
+        &self,
+        scope: &Scope,
+        task: Option<&TaskName>,
+    ) -> Result<Vec<ScheduleFacts>, EngineError> {
+        Ok(schedule::facts(self, scope, task))
     }
 
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {

@@ -147,7 +147,9 @@ impl EnvironmentRecord {
         workloads.any(|workload| workload.spec.runs_by() == Some(ContainerKind::Docker))
     }
 
-    fn folder(directory: &Directory, scope: &Scope) -> PathBuf {
+    /// Where what is recorded of it is.
+    #[must_use]
+    pub fn folder(directory: &Directory, scope: &Scope) -> PathBuf {
         directory
             .records()
             .join(scope.project.as_str())

@@ -14,18 +14,23 @@ use crate::agent::engine::command::{self, refused};
 use crate::agent::engine::record::{SlotRecord, TaskFile, WorkloadRecord};
 use crate::agent::engine::task::reading::Reading;
 use crate::agent::engine::task::reports::ReportsFolder;
-use crate::agent::engine::task::running::{Ended, Followed, Running};
+use crate::agent::engine::task::running::Followed;
 use crate::agent::engine::{Agent, failed, images};
 use crate::agent::instance::InstanceSpec;
 use crate::model::task::{TaskExit, TaskId};
-use crate::model::{Digest, Period};
+use crate::model::{Digest, Period, ServiceName};
 use crate::port::Progress;
 use crate::port::engine::{
     EngineError, Permit, RunningCommand, Scope, TaskBegan, TaskEnd, TaskImage, TaskPlace, TaskRun,
 };
 
+pub(super) use running::{Ended, Running};
+
 /// What tells a task.
 type Key = (Scope, TaskId);
+
+/// What a task does, whoever has begun it: a command, in the image of a service.
+pub(super) type Program = (ServiceName, Vec<String>);
 
 /// The tasks of an agent that have not ended.
 #[derive(Default)]
@@ -34,13 +39,15 @@ pub(super) struct Tasks {
     images: Mutex<Images>,
 }
 
-/// The images that nobody may delete for the sake of tasks.
+/// The images that nobody may delete for the sake of tasks, and what these do.
 #[derive(Default)]
 struct Images {
     /// Those that tasks run in.
     of: HashMap<Key, Digest>,
     /// Those that are fetched for tasks that are not begun yet.
     coming: Vec<Digest>,
+    /// What runs, of which service.
+    programs: HashMap<Key, Program>,
 }
 
 impl Tasks {
@@ -57,6 +64,13 @@ impl Tasks {
             .iter()
             .filter(|(_, task)| task.seen.borrow().1.is_none());
         open.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Whether a task runs that does the same.
+    pub fn runs(&self, scope: &Scope, program: &Program) -> bool {
+        let images = self.lock();
+        let mut programs = images.programs.iter();
+        programs.any(|((its, _), one)| its == scope && one == program)
     }
 
     fn lock(&self) -> MutexGuard<'_, Images> {
@@ -80,14 +94,15 @@ impl Agent {
     /// [`EngineError::Refused`], with each of them.
     pub(in crate::agent) async fn has_no_task(&self) -> Result<(), EngineError> {
         let running = self.tasks.running().await;
-        if running.is_empty() {
+        let each = running.iter().map(|(scope, id)| format!("{id} of {scope}"));
+        let each: Vec<String> = each.chain(self.schedules.names()).collect();
+        if each.is_empty() {
             return Ok(());
         }
-        let each = running.iter().map(|(scope, id)| format!("{id} of {scope}"));
         Err(EngineError::Refused {
             reason: format!(
                 "tasks run, and would end with the agent: {}",
-                each.collect::<Vec<_>>().join(", ")
+                each.join(", ")
             ),
             help: "wait for them, or end them with --end-tasks".to_owned(),
         })
@@ -146,6 +161,24 @@ pub(in crate::agent) async fn begin(
         drop(tasks);
         running.ended().await;
     };
+
+    let program = (run.service.clone(), run.command.clone());
+    let begins = || {
+        drop(
+            agent
+                .tasks
+                .lock()
+                .programs
+                .insert(key.clone(), program.clone()),
+        )
+    };
+    if let Err(due) = agent.schedules.beside_none(&key.0, &program, begins) {
+        return Err(refused(
+            format!("it runs already, by its schedule: the run of {due:.0} is not over"),
+            "wait for its end: `shipit status` shows it, and `shipit logs --task NAME` what it \
+             writes",
+        ));
+    }
 
     let begun = start(agent, &key, &run).await;
     let (command, reports) = begun.inspect_err(|_| forget(agent, &key))?;
@@ -249,18 +282,24 @@ async fn spec(
 /// What was not begun leaves nothing behind.
 fn forget(agent: &Agent, key: &Key) {
     TaskFile::remove(agent.folder(), &key.0, &key.1);
-    agent.tasks.lock().of.remove(key);
+    agent.tasks.lock().remove(key);
 }
 
-/// Looks after a task until it has ended, and records how.
-async fn carry(
-    agent: Arc<Agent>,
-    key: Key,
-    running: Arc<Running>,
-    (mut command, reports): (RunningCommand, Option<ReportsFolder>),
+impl Images {
+    /// A task has ended, or was never begun.
+    fn remove(&mut self, key: &Key) {
+        self.of.remove(key);
+        self.programs.remove(key);
+    }
+}
+
+/// Reads what a task writes, until it has ended, its time is over or it is stopped.
+pub(super) async fn read_to_its_end(
+    running: &Running,
+    mut command: RunningCommand,
     within: Period,
-) {
-    let mut reading = Reading::of(&running);
+) -> Ended {
+    let mut reading = Reading::of(running);
     let ended = tokio::select! {
         biased;
         exit = reading.read(&mut command) => Ended::With(exit, None),
@@ -279,6 +318,18 @@ async fn carry(
     let RunningCommand { input, output } = command;
     drop(output);
     input.closed().await;
+    ended
+}
+
+/// Looks after a task until it has ended, and records how.
+async fn carry(
+    agent: Arc<Agent>,
+    key: Key,
+    running: Arc<Running>,
+    (command, reports): (RunningCommand, Option<ReportsFolder>),
+    within: Period,
+) {
+    let ended = read_to_its_end(&running, command, within).await;
     let ended = match (ended, reports) {
         (Ended::With(exit, _), Some(reports)) => {
             Ended::With(exit, Some(reports.collect(&agent.redactor).await))
@@ -297,7 +348,7 @@ async fn carry(
             if let Err(error) = file.save(agent.folder(), &key.0, &key.1) {
                 tracing::error!(task = %key.1, %error, "how it ended cannot be written down");
             }
-            agent.tasks.lock().of.remove(&key);
+            agent.tasks.lock().remove(&key);
         }
         Ended::Stopped => forget(&agent, &key),
     }

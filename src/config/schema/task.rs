@@ -1,4 +1,4 @@
-//! Tasks: what runs once for each release.
+//! Tasks: what runs once for each release, or at its times while the release is live.
 
 use std::fmt;
 
@@ -7,11 +7,12 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use crate::model::schedule::{CronTimes, Schedule, ZoneName};
 use crate::model::task::{OnFailure, Once, Reports, TaskClass, TaskMoment, TaskSlot};
 use crate::model::{Period, ServiceName};
 
-/// A program that runs once for each release, as a step of its plan. Exactly one of `run` and
-/// `exec`.
+/// A program that runs once for each release, as a step of its plan, or by a schedule. Exactly one
+/// of `run` and `exec`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaskConfig {
@@ -35,6 +36,13 @@ pub struct TaskConfig {
     /// `contract`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<TaskMoment>,
+    /// It runs by itself at these times, in the slot that has live traffic: the five fields of cron,
+    /// as `0 3 * * *`. It is no step of a plan then, and has no `when`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<CronTimes>,
+    /// Where the times of the schedule are meant, as `Europe/Berlin`; UTC without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<ZoneName>,
     /// How often.
     #[serde(default)]
     pub once: Once,
@@ -60,12 +68,22 @@ pub struct TaskConfig {
 }
 
 impl TaskConfig {
-    /// When it runs.
+    /// When it runs as a step of a plan.
     #[must_use]
     pub fn moment(&self) -> TaskMoment {
-        self.when.unwrap_or(match self.class {
-            TaskClass::Expand | TaskClass::Breaking => TaskMoment::BeforeSwitch,
-            TaskClass::Contract => TaskMoment::AfterKeepPrevious,
+        self.when.unwrap_or(match (&self.schedule, self.class) {
+            (Some(_), _) => TaskMoment::Never,
+            (None, TaskClass::Expand | TaskClass::Breaking) => TaskMoment::BeforeSwitch,
+            (None, TaskClass::Contract) => TaskMoment::AfterKeepPrevious,
+        })
+    }
+
+    /// When it runs by itself.
+    #[must_use]
+    pub fn schedule(&self) -> Option<Schedule> {
+        Some(Schedule {
+            at: self.schedule.clone()?,
+            timezone: self.timezone.clone(),
         })
     }
 }

@@ -155,3 +155,14 @@ fn where_an_instance_is_there_a_command_may_be_in_it() {
         }
     }
 }
+
+#[test]
+fn a_schedule_runs_by_itself_and_is_no_step_of_a_plan() {
+    let overlay = "tasks: {report: {run: x, schedule: \"0 3 * * *\", timezone: Europe/Berlin}}\n";
+    let project = project(GOOD, overlay).expect("valid");
+    let staging = project.environments.values().next().expect("one");
+    let report = &staging.tasks["report"];
+    assert_eq!(report.moment(), TaskMoment::Never);
+    let schedule = report.schedule().expect("a schedule");
+    assert_eq!(schedule.to_string(), "0 3 * * * Europe/Berlin");
+}

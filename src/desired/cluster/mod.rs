@@ -17,6 +17,7 @@ mod places;
 mod ports;
 mod repeated;
 mod scaled;
+mod schedules;
 mod select;
 mod sound;
 #[cfg(test)]
@@ -38,8 +39,9 @@ use crate::model::desired::{Desired, DesiredService};
 use crate::model::kind::{KindScopes, unknown_kinds};
 use crate::model::object::{IMAGE, Namespaces, SECRET};
 use crate::model::route::Route;
+use crate::model::schedule::ScheduledTask;
 use crate::model::source::Source;
-use crate::model::{EnvironmentName, Manifest, ProjectName, ServiceName, Slot};
+use crate::model::{EnvironmentName, Manifest, ProjectName, ServiceName, Slot, TaskName};
 
 pub use places::Written;
 pub(super) use places::places;
@@ -165,6 +167,7 @@ impl Site<'_> {
     pub fn objects(
         &self,
         program: &Program<'_>,
+        schedules: &BTreeMap<TaskName, ScheduledTask>,
     ) -> Result<BTreeMap<Slot, Vec<Manifest>>, DesiredErrors> {
         let name = program.name;
         let mut all = BTreeMap::new();
@@ -180,6 +183,8 @@ impl Site<'_> {
                 self.refuse_unstoppable(name, &objects)?;
             }
             mark::mark(self, name, slot, &mut objects);
+            let jobs = schedules::cron_jobs(self, (name, slot), &objects, schedules)?;
+            objects.extend(jobs);
             all.insert(slot, objects);
         }
 

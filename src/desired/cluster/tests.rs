@@ -677,3 +677,46 @@ fn a_manifest_that_no_server_takes_is_refused_at_its_own_line() {
         assert_eq!(error.place, Some(place));
     }
 }
+
+#[test]
+fn a_task_with_a_schedule_is_a_cron_job_of_each_slot_with_a_pod_like_the_services() {
+    let task = "{run: [bin/report], schedule: '0 3 * * MON', timezone: Europe/Berlin}";
+    let extra = format!(
+        "services: {{web: {{env: {{DB: {{secret: db}}}}}}}}\ntasks: {{report: {task}, \
+         {}: {task}, hand: {{run: [a], when: never}}}}",
+        "x".repeat(60)
+    );
+    let desired = desired(&extra, &[]).expect("resolved");
+    for slot in Slot::ALL {
+        let objects = objects(&desired, slot);
+        let jobs: Vec<&Manifest> = objects
+            .iter()
+            .filter(|object| object.kind() == "CronJob")
+            .collect();
+        let names: Vec<&str> = jobs.iter().map(|job| job.name()).collect();
+        assert_eq!(names[0], format!("web-report-{slot}"));
+        assert!(
+            names[1].starts_with("web-xxx") && names[1].len() <= 52,
+            "{names:?}"
+        );
+        assert_eq!(names.len(), 2);
+
+        let body = jobs[0].body();
+        assert_eq!(body["spec"]["suspend"], true, "until its slot is live");
+        assert_eq!(text(body, "/spec/timeZone"), "Europe/Berlin");
+        let pod = &body["spec"]["jobTemplate"]["spec"]["template"];
+        let of_service = one(&objects, "Deployment")["spec"]["template"]["spec"].clone();
+        let (own, its) = (&pod["spec"]["containers"][0], &of_service["containers"][0]);
+        assert_eq!(own["env"], its["env"]);
+        assert_eq!(own["image"], its["image"]);
+        assert!(own.get("readinessProbe").is_none());
+        assert_eq!(pod["spec"]["restartPolicy"], "Never");
+        assert!(pod["metadata"]["labels"].get(label::SERVICE).is_none());
+        assert_eq!(jobs[0].scheduled_task(), Some("report"));
+        let workload = &desired.services["web"].workload;
+        assert_eq!(
+            workload.schedules(slot)["report"],
+            "0 3 * * MON Europe/Berlin"
+        );
+    }
+}

@@ -18,10 +18,13 @@ use crate::model::facts::Facts;
 use crate::model::outcome::Url;
 use crate::model::port::PortName;
 use crate::model::route::Route;
+use crate::model::schedule::ScheduleFacts;
 use crate::model::secret::SecretValue;
 use crate::model::task::{TaskId, TaskProgram};
 use crate::model::workload::Workload;
-use crate::model::{Fingerprint, LiveTraffic, Manifest, Period, Platform, Role, ServiceName, Slot};
+use crate::model::{
+    Fingerprint, LiveTraffic, Manifest, Period, Platform, Role, ServiceName, Slot, TaskName,
+};
 use crate::port::Progress;
 use crate::port::engine::{
     CheckResult, CommandRequest, Engine, EngineError, Incoming, LogLine, LogQuery, Permit,
@@ -305,6 +308,14 @@ impl Engine for ElsewhereEngine {
 
     async fn stop_task(&self, permit: &Permit, id: &TaskId) -> Result<(), EngineError> {
         self.told(self.agent.stop_task(permit, id)).await
+    }
+
+    async fn schedules(
+        &self,
+        scope: &Scope,
+        task: Option<&TaskName>,
+    ) -> Result<Vec<ScheduleFacts>, EngineError> {
+        self.told(self.agent.schedules(scope, task)).await
     }
 
     async fn examine(

@@ -10,6 +10,7 @@ mod listening;
 mod machine;
 mod ports;
 mod push;
+mod tasks;
 mod trust;
 pub mod tunnel;
 
@@ -29,9 +30,10 @@ use tonic::transport::Channel;
 use crate::model::facts::Facts;
 use crate::model::outcome::Url;
 use crate::model::route::Route;
+use crate::model::schedule::ScheduleFacts;
 use crate::model::secret::SecretValue;
 use crate::model::task::TaskId;
-use crate::model::{Fingerprint, LiveTraffic, Period, Role, ServiceName, Slot};
+use crate::model::{Fingerprint, LiveTraffic, Period, Role, ServiceName, Slot, TaskName};
 use crate::port::Progress;
 use crate::port::engine::{
     CommandRequest, Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement, Restart,
@@ -39,7 +41,6 @@ use crate::port::engine::{
 };
 use crate::proto::commands;
 use crate::proto::convert::{decode, encode};
-use crate::proto::tasks::{self, TaskPiece};
 use crate::proto::v1::agent_client::AgentClient;
 use crate::proto::{Directory, v1};
 
@@ -403,31 +404,15 @@ impl Engine for HostEngine {
         run: TaskRun,
         progress: Progress<'_>,
     ) -> Result<TaskEnd, EngineError> {
-        let limit = run.within.get().saturating_add(LONG);
-        let message = tasks::request(permit, &run);
-        let begun = self.client().await?.run_task(request(message, limit)).await;
-        if let Err(status) = &begun
-            && status.code() == tonic::Code::Unimplemented
-        {
-            return Err(EngineError::Refused {
-                reason: "the agent is of an earlier version and runs no tasks".to_owned(),
-                help: "`shipit agent stop` ends it and leaves the services running; the next \
-                       command starts one of this version"
-                    .to_owned(),
-            });
-        }
+        tasks::run(self, permit, &run, progress).await
+    }
 
-        let mut pieces = begun?.into_inner();
-        while let Some(message) = pieces.message().await? {
-            match tasks::piece(message)? {
-                TaskPiece::Line(line) => progress(&line),
-                TaskPiece::End(end) => return Ok(end),
-            }
-        }
-        Err(EngineError::Failed {
-            what: format!("waiting for {}", run.id),
-            reason: "the agent has ended before it".to_owned(),
-        })
+    async fn schedules(
+        &self,
+        scope: &Scope,
+        task: Option<&TaskName>,
+    ) -> Result<Vec<ScheduleFacts>, EngineError> {
+        tasks::schedules(self, scope, task).await
     }
 
     async fn stop_task(&self, permit: &Permit, id: &TaskId) -> Result<(), EngineError> {

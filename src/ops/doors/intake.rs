@@ -333,8 +333,8 @@ async fn take(
 ) -> Result<Taken, DoorError> {
     let routes = doors.routes(project);
     let (mut requests, mut ignored) = (Vec::new(), message.ignored);
-    let routed = route_together(&message.triggers, &routes);
-    for (trigger, found) in message.triggers.iter().zip(routed) {
+    let jobs = route_together(&message.triggers, &routes);
+    for (trigger, found) in message.triggers.iter().zip(jobs) {
         if found.is_empty() {
             ignored.push(nowhere(trigger, &routes));
         }

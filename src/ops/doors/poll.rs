@@ -80,8 +80,8 @@ impl Seen {
             })
             .collect();
 
-        let routed = route_together(&triggers, routes).into_iter();
-        let moved = routed.filter_map(|jobs| {
+        let each = route_together(&triggers, routes).into_iter();
+        let moved = each.filter_map(|jobs| {
             let (name, object) = (jobs.first()?.reference.clone(), jobs[0].commit.clone()?);
             Some(Moved {
                 key: format!("{name} {object} after {}", self.moved),

@@ -39,6 +39,7 @@ fn view(facts: Facts) -> StatusView {
         preview: facts.urls(Role::Preview),
         facts,
         approvals: std::collections::BTreeMap::new(),
+        schedules: Vec::new(),
         lock: None,
         notes: Vec::new(),
     }

@@ -1,8 +1,10 @@
 //! Beside the live release: into the slot without live traffic, and one switch when it is ready.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::model::check::{Check, Stage};
 use crate::model::facts::{Facts, SlotFacts, WorkloadFacts};
-use crate::model::plan::{Action, DeployMode, StepId};
+use crate::model::plan::{Action, Change, DeployMode, StepId};
 use crate::model::promotion::Promotion;
 use crate::model::workload::Workload;
 use crate::model::{Address, LiveTraffic, Period, Slot};
@@ -206,6 +208,7 @@ pub fn switch(
     );
     let to = LiveTraffic::All(slot);
     let switch = Proposal::new(Address::Traffic, Action::Switch { from, to }, reason)
+        .changing(schedules(handover))
         .expecting(Some(facts.traffic_fingerprint()))
         .after(&handed_over.needs);
 
@@ -234,6 +237,32 @@ pub fn switch(
         retain(draft, facts, slot.other(), after.keep_previous, &[verified]);
     }
     verified
+}
+
+/// The tasks that run by themselves, which go with live traffic.
+fn schedules(handover: &Handover<'_>) -> Vec<Change> {
+    let (facts, to) = (handover.facts, handover.to);
+    let in_slot = |slot: Slot, workloads: Vec<&Workload>| -> BTreeMap<String, String> {
+        let all = workloads.into_iter().flat_map(|one| one.schedules(slot));
+        all.map(|(name, at)| (name, format!("{at} in {slot}")))
+            .collect()
+    };
+    let before = facts.live().map(|(slot, there)| {
+        let specs = there.workloads.values().map(|workload| &workload.spec);
+        in_slot(slot, specs.collect())
+    });
+    let before = before.unwrap_or_default();
+    let after = in_slot(to, handover.next.values().collect());
+
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let moved = names.into_iter().map(|name| Change {
+        field: format!("schedule {name}"),
+        before: before.get(name).cloned(),
+        after: after.get(name).cloned(),
+        origin: None,
+        by: None,
+    });
+    moved.collect()
 }
 
 /// Lets the old slot run on for a while.

@@ -31,6 +31,7 @@ fn of(program: TaskProgram, when: TaskMoment, class: TaskClass) -> Task {
         service: "web".parse().expect("a name"),
         program,
         when,
+        schedule: None,
         once: Once::Release,
         timeout: Period::from_secs(60),
         on_failure: OnFailure::Stop,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::model::release::Actor;
-use crate::model::{Address, Slot};
+use crate::model::{Address, ObjectKey, Slot};
 use crate::port::engine::Scope;
 use crate::port::hold::LockLost;
 
@@ -95,5 +95,13 @@ pub enum EngineError {
 impl From<LockLost> for EngineError {
     fn from(LockLost: LockLost) -> Self {
         Self::LockLost
+    }
+}
+
+/// What an engine without objects says of one.
+pub(super) fn no_objects(key: &ObjectKey) -> EngineError {
+    EngineError::Refused {
+        reason: format!("{key}: this engine has no objects"),
+        help: "`cluster.kind: kubernetes` has".to_owned(),
     }
 }

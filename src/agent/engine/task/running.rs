@@ -24,7 +24,7 @@ pub(in crate::agent) struct Running {
 
 /// How a task left.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(in crate::agent) enum Ended {
     /// It came to an end of its own, or its time was over; and what its tests say.
     With(TaskExit, Option<TestReport>),
     /// Somebody stopped it.
@@ -128,7 +128,7 @@ impl Running {
         }
     }
 
-    pub(super) fn new() -> Self {
+    pub(in crate::agent) fn new() -> Self {
         Self {
             log: Mutex::default(),
             seen: watch::Sender::new((0, None)),
@@ -136,7 +136,7 @@ impl Running {
         }
     }
 
-    pub(super) fn lines(&self, from: u64) -> (Vec<String>, u64) {
+    pub(in crate::agent) fn lines(&self, from: u64) -> (Vec<String>, u64) {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.since(from)
     }

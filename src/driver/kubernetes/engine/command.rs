@@ -27,16 +27,10 @@ use crate::port::engine::{
     WindowSize,
 };
 
-/// What marks the pod of a command.
-pub(super) const COMMAND: &str = "shipit.dev/command";
-
-/// What marks a task: its id. Its pod is that of a command, too.
-pub(super) const TASK: &str = "shipit.dev/task";
-
 /// Whether this is the pod of a command.
 pub(super) fn is_commands(pod: &Value) -> bool {
     pod["kind"].as_str().is_none_or(|kind| kind == "Pod")
-        && pod["metadata"]["labels"][COMMAND].is_string()
+        && pod["metadata"]["labels"][mark::COMMAND].is_string()
 }
 
 /// Whether this is the pod of a command in an environment.
@@ -182,7 +176,7 @@ async fn pod_of(
     let pods = pods.map_err(|fault| fault.while_(format!("looking for pods of {service}")))?;
     let is_its = |pod: &&Value| {
         let labels = &pod["metadata"]["labels"];
-        labels[mark::SERVICE] == service.as_str() && labels[COMMAND].is_null()
+        labels[mark::SERVICE] == service.as_str() && labels[mark::COMMAND].is_null()
     };
     let runs = |pod: &Value| {
         pod["status"]["phase"] == "Running" && pod["metadata"]["deletionTimestamp"].is_null()

@@ -11,7 +11,7 @@ use crate::driver::kubernetes::engine::taken;
 use crate::model::object::{IMAGE, Names, RELEASE, SECRET, mark, rename, rewrite, scale_target};
 use crate::model::secret::{HashKey, SecretValue};
 use crate::model::workload::Workload;
-use crate::model::{Manifest, ReleaseNumber, Slot};
+use crate::model::{LiveTraffic, Manifest, ReleaseNumber, Slot};
 
 /// What a manifest is finished with. It is recorded beside the release, so that what was applied
 /// can be told again without the secrets' values.
@@ -69,6 +69,8 @@ pub(super) struct Finish<'a> {
     pub slot: Slot,
     pub release: ReleaseNumber,
     pub running: bool,
+    /// Where live traffic goes: tasks run by themselves only there.
+    pub traffic: LiveTraffic,
     pub bindings: &'a Bindings,
     /// The values, when they are to be applied; without them a Secret's data is left out.
     pub values: Option<&'a BTreeMap<String, SecretValue>>,
@@ -102,6 +104,10 @@ pub(super) fn finish(workload: &Workload, how: &Finish<'_>) -> Vec<Manifest> {
                 body["spec"]["replicas"] = 0.into();
             }
         });
+        if object.scheduled_task().is_some() {
+            let runs = how.running && how.traffic.reaches(how.slot);
+            object.edit(|body| body["spec"]["suspend"] = (!runs).into());
+        }
         if object.kind() == "Secret" {
             fill(object, how);
         }

@@ -231,6 +231,12 @@ impl Permissions {
         for verb in MADE {
             self.add(verb, &kind, "", key.namespace.as_deref());
         }
+        if key.kind == "CronJob" {
+            // A switch hands over which time was the last one, and `status` shows what became of it.
+            self.add("patch", &kind, "status", key.namespace.as_deref());
+            let jobs = api.must(("batch/v1", "Job")).await?;
+            self.add("list", &jobs, "", key.namespace.as_deref());
+        }
         if key.kind == "HorizontalPodAutoscaler" {
             let deployments = api.must(("apps/v1", "Deployment")).await?;
             self.add("patch", &deployments, "scale", key.namespace.as_deref());

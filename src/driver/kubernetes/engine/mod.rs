@@ -36,6 +36,7 @@ mod prerequisites;
 pub mod ready;
 mod record;
 mod rehearse;
+mod schedules;
 mod slots;
 mod spelling;
 mod taken;
@@ -71,10 +72,12 @@ use crate::model::outcome::Url;
 use crate::model::port::PortName;
 use crate::model::resource::ResourceKey;
 use crate::model::route::Route;
+use crate::model::schedule::ScheduleFacts;
 use crate::model::secret::{HashKey, SecretValue};
 use crate::model::task::{TaskId, TaskProgram};
 use crate::model::{
     Fingerprint, LiveTraffic, Manifest, ObjectKey, Period, ReleaseNumber, Role, ServiceName, Slot,
+    TaskName,
 };
 use crate::port::Progress;
 use crate::port::engine::{
@@ -457,6 +460,14 @@ impl Engine for KubernetesEngine {
 
     async fn stop_task(&self, permit: &Permit, id: &TaskId) -> Result<(), EngineError> {
         task::stop(self, permit, id).await
+    }
+
+    async fn schedules(
+        &self,
+        scope: &Scope,
+        task: Option<&TaskName>,
+    ) -> Result<Vec<ScheduleFacts>, EngineError> {
+        schedules::schedules(self, scope, task).await
     }
 
     async fn logs(

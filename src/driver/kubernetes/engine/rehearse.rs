@@ -137,6 +137,7 @@ fn manifests(what: &Rehearsal<'_>, set: &str) -> Option<Vec<Manifest>> {
         slot: what.slot,
         release: what.release,
         running: true,
+        traffic: LiveTraffic::Off,
         bindings: &bindings,
         values: None,
         set,

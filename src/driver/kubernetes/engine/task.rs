@@ -11,13 +11,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::driver::kubernetes::client::api::{Api, ApiError, Selector};
 use crate::driver::kubernetes::engine::KubernetesEngine;
-use crate::driver::kubernetes::engine::command::{self, COMMAND, TASK, pod};
+use crate::driver::kubernetes::engine::command::{self, pod};
 use crate::driver::kubernetes::engine::list::key_of;
 use crate::driver::kubernetes::engine::logs::{self, Part};
 use crate::driver::kubernetes::engine::owner::is_owned_by;
 use crate::driver::kubernetes::engine::wait::not_made;
 use crate::files::lines::Splitter;
-use crate::model::object::mark;
+use crate::model::object::{mark, pod_like};
 use crate::model::task::{TaskExit, TaskId};
 use crate::model::{Manifest, ObjectKey};
 use crate::port::Progress;
@@ -190,17 +190,17 @@ impl<'a> Job<'a> {
         let labels = json!({
             mark::PROJECT: scope.project.as_str(),
             mark::ENVIRONMENT: scope.environment.as_str(),
-            COMMAND: format!("{}.{}", run.slot, run.service),
-            TASK: self.id.as_str(),
+            mark::COMMAND: format!("{}.{}", run.slot, run.service),
+            mark::TASK: self.id.as_str(),
         });
-        let mut spec = pod::spec_like(&model["spec"]["template"]["spec"], &run.command);
+        let mut spec = pod_like(&model["spec"]["template"]["spec"], &run.command);
         spec["terminationGracePeriodSeconds"] = json!(10);
         json!({
             "apiVersion": "batch/v1", "kind": "Job",
             "metadata": {
                 "name": self.id.as_str(),
                 "namespace": self.namespace,
-                "labels": {TASK: self.id.as_str()},
+                "labels": {mark::TASK: self.id.as_str()},
                 // It goes with its release.
                 "ownerReferences": [owner(model)],
             },
@@ -290,7 +290,7 @@ impl<'a> Job<'a> {
     async fn pods(&self) -> Result<Vec<Value>, ApiError> {
         let kind = self.api.must(("v1", "Pod")).await?;
         let mut pods = Vec::new();
-        let labels = Selector::Labels(format!("{TASK}={}", self.id));
+        let labels = Selector::Labels(format!("{}={}", mark::TASK, self.id));
         let namespace = Some(self.namespace.as_str());
         self.api
             .list(&kind, namespace, &labels, |pod| pods.push(pod))
@@ -381,7 +381,7 @@ fn owner(of: &Value) -> Value {
 }
 
 /// How a Job ended, from what the server has of it and of its pods.
-fn exit_of(job: &Value, pods: &[Value]) -> Option<TaskExit> {
+pub(super) fn exit_of(job: &Value, pods: &[Value]) -> Option<TaskExit> {
     let conditions = job["status"]["conditions"].as_array();
     let conditions = conditions.into_iter().flatten();
     let mut is = conditions.filter(|condition| condition["status"] == "True");

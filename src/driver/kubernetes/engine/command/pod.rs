@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{COMMAND, TASK, container, text};
+use super::{container, text};
 use crate::driver::kubernetes::client::api::{Api, ApiError, Selector};
 use crate::driver::kubernetes::engine::observe;
 use crate::driver::kubernetes::engine::ready::pending;
 use crate::model::ObjectKey;
-use crate::model::object::mark;
+use crate::model::object::{mark, pod_like};
 use crate::port::Progress;
 use crate::port::engine::{CommandRequest, EngineError, Scope};
 
@@ -29,23 +29,6 @@ const HOPELESS: [&str; 5] = [
     "CreateContainerError",
     "InvalidImageName",
 ];
-/// What the pod of a command does not have of the service's, and what its container does not.
-const NOT_OF_POD: [&str; 5] = [
-    "nodeName",
-    "hostname",
-    "subdomain",
-    "initContainers",
-    "ephemeralContainers",
-];
-const NOT_OF_CONTAINER: [&str; 6] = [
-    "livenessProbe",
-    "readinessProbe",
-    "startupProbe",
-    "ports",
-    "lifecycle",
-    "args",
-];
-
 /// Where a command runs.
 pub(super) struct Place {
     pub namespace: String,
@@ -81,30 +64,10 @@ pub(super) async fn begin(
     })
 }
 
-/// What runs a command in a container like the first one of these pods, once.
-pub(in super::super) fn spec_like(model: &Value, command: &[String]) -> Value {
-    let mut spec = model.clone();
-    let mut first = spec["containers"][0].clone();
-    for (of, fields) in [
-        (&mut spec, &NOT_OF_POD[..]),
-        (&mut first, &NOT_OF_CONTAINER),
-    ] {
-        if let Some(of) = of.as_object_mut() {
-            for field in fields {
-                of.remove(*field);
-            }
-        }
-    }
-    first["command"] = json!(command);
-    spec["containers"] = json!([first]);
-    spec["restartPolicy"] = json!("Never");
-    spec
-}
-
 fn pod_for(scope: &Scope, model: &Value, request: &CommandRequest) -> Value {
     let (slot, service) = (request.slot, &request.service);
     let id = uuid::Uuid::new_v4().simple().to_string();
-    let mut spec = spec_like(&model["spec"], &request.command);
+    let mut spec = pod_like(&model["spec"], &request.command);
     let first = &mut spec["containers"][0];
     first["stdin"] = json!(request.reads);
     first["stdinOnce"] = json!(request.reads);
@@ -119,7 +82,7 @@ fn pod_for(scope: &Scope, model: &Value, request: &CommandRequest) -> Value {
             "labels": {
                 mark::PROJECT: scope.project.as_str(),
                 mark::ENVIRONMENT: scope.environment.as_str(),
-                COMMAND: format!("{slot}.{service}"),
+                mark::COMMAND: format!("{slot}.{service}"),
             },
         },
         "spec": spec,
@@ -129,7 +92,12 @@ fn pod_for(scope: &Scope, model: &Value, request: &CommandRequest) -> Value {
 /// Deletes the pods of commands that have ended and whose client has died.
 async fn sweep(api: &Api, scope: &Scope, namespace: &str) -> Result<(), ApiError> {
     let kind = api.must(("v1", "Pod")).await?;
-    let labels = format!("{},{COMMAND},!{TASK}", observe::of_scope(scope));
+    let labels = format!(
+        "{},{},!{}",
+        observe::of_scope(scope),
+        mark::COMMAND,
+        mark::TASK
+    );
     let mut over = Vec::new();
     api.list(&kind, Some(namespace), &Selector::Labels(labels), |pod| {
         if matches!(

@@ -145,7 +145,8 @@ impl Reading<'_> {
         placed: &Placed,
     ) -> Result<WorkloadFacts, ApiError> {
         let found = &self.snapshot.found;
-        let manifests = sent(placed, slot, number, &self.snapshot.set);
+        let traffic = self.snapshot.read.record.traffic;
+        let manifests = sent(placed, slot, (number, traffic), &self.snapshot.set);
         let pods = pods_of(&self.snapshot.pods, slot, service);
         let mut facts = workload(self.api, self.policy, placed, &manifests, found, &pods).await?;
 

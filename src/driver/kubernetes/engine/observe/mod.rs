@@ -40,17 +40,19 @@ pub(super) async fn slots(
     Ok(try_join_all(slots).await?.into_iter().collect())
 }
 
-/// The manifests of a workload as they were sent, with hashes for the secrets' values.
+/// The manifests of a workload as they were sent, with hashes for the secrets' values, where
+/// traffic goes as the record has it.
 pub(super) fn sent(
     placed: &Placed,
     slot: Slot,
-    release: ReleaseNumber,
+    (release, traffic): (ReleaseNumber, LiveTraffic),
     set: &str,
 ) -> Vec<Manifest> {
     let how = Finish {
         slot,
         release,
         running: placed.running,
+        traffic,
         bindings: &placed.bindings,
         values: None,
         set,

@@ -122,7 +122,7 @@ impl Contents {
         for (slot, workloads) in slots {
             let number = record.slots[slot].label.number;
             for placed in workloads.values() {
-                for manifest in sent(placed, *slot, number, set) {
+                for manifest in sent(placed, *slot, (number, record.traffic), set) {
                     self.note_storage(&manifest);
                     self.objects.insert(manifest.key(), manifest.into());
                 }

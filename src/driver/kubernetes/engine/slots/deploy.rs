@@ -70,7 +70,7 @@ impl Deployment<'_> {
         let (slots, placement) = (&self.slots, self.placement);
         let mut read = slots.engine.enter(slots.api, slots.permit).await?;
         let (mut workloads, key) = tokio::try_join!(slots.workloads(&read), self.key())?;
-        let Wanted { placed, manifests } = self.wanted(&key)?;
+        let Wanted { placed, manifests } = self.wanted(&read, &key)?;
 
         let found = self.look(&read, &workloads, &placed, &manifests).await?;
         let recorded = read.record.slots.get(&placement.slot);
@@ -106,7 +106,7 @@ impl Deployment<'_> {
         key.map_err(|fault| fault.while_("making the key of secrets' hashes"))
     }
 
-    fn wanted(&self, key: &HashKey) -> Result<Wanted, EngineError> {
+    fn wanted(&self, read: &Read, key: &HashKey) -> Result<Wanted, EngineError> {
         let placement = self.placement;
         let image = image(placement)?;
         let bindings = bind(
@@ -126,6 +126,7 @@ impl Deployment<'_> {
             slot: placement.slot,
             release: placement.label.number,
             running: placement.running,
+            traffic: read.record.traffic,
             bindings: &placed.bindings,
             values: Some(&placement.secrets),
             set: &self.slots.set,

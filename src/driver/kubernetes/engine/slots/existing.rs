@@ -57,7 +57,10 @@ impl Slots<'_> {
     /// The manifests of a service as they were sent.
     fn recorded(&self, read: &Read, placed: Option<&Placed>) -> Vec<Manifest> {
         match (placed, read.record.slots.get(&self.slot)) {
-            (Some(placed), Some(slot)) => sent(placed, self.slot, slot.label.number, &self.set),
+            (Some(placed), Some(slot)) => {
+                let as_recorded = (slot.label.number, read.record.traffic);
+                sent(placed, self.slot, as_recorded, &self.set)
+            }
             _ => Vec::new(),
         }
     }

@@ -44,7 +44,8 @@ pub(in super::super) async fn restart(
         });
     }
 
-    let manifests = sent(placed, slot, recorded.label.number, &slots.set);
+    let as_recorded = (recorded.label.number, read.record.traffic);
+    let manifests = sent(placed, slot, as_recorded, &slots.set);
     let restarted: Vec<&Manifest> = manifests.iter().filter(|one| has_pods(one)).collect();
     if restarted.is_empty() {
         return Err(EngineError::Refused {

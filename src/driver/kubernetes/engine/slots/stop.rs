@@ -15,7 +15,8 @@ use crate::driver::kubernetes::engine::record::Placed;
 use crate::driver::kubernetes::engine::wait::{Need, Watched, until};
 use crate::model::facts::WorkloadFacts;
 use crate::model::{
-    Address, Fingerprint, Manifest, ObjectKey, Period, ReleaseNumber, ServiceName, Slot,
+    Address, Fingerprint, LiveTraffic, Manifest, ObjectKey, Period, ReleaseNumber, ServiceName,
+    Slot,
 };
 use crate::port::Progress;
 use crate::port::engine::{EngineError, Permit};
@@ -70,9 +71,11 @@ impl Slots<'_> {
             replacing: Replacing::Refused,
             pods: Pods::Stopped,
         };
-        let all = sent(placed, self.slot, release, &self.set);
+        // What is stopped runs nothing by itself either, wherever traffic goes.
+        let all = sent(placed, self.slot, (release, LiveTraffic::Off), &self.set);
         // A Secret stays as it is: its values are not here, and they do not change.
-        let manifests: Vec<Manifest> = all.iter().filter(|one| one.scales()).cloned().collect();
+        let stops = |one: &&Manifest| one.scales() || one.scheduled_task().is_some();
+        let manifests: Vec<Manifest> = all.iter().filter(stops).cloned().collect();
         let scalers = self.scalers(&all).await?;
         self.apply(&manifests, &scalers, how, &|_| {}).await?;
         self.scale(&all, &scalers, Some(0)).await

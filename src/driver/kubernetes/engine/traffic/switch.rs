@@ -13,7 +13,7 @@ use crate::driver::kubernetes::engine::complete::shared;
 use crate::driver::kubernetes::engine::list::key_of;
 use crate::driver::kubernetes::engine::owner::belongs_to;
 use crate::driver::kubernetes::engine::record::Record;
-use crate::driver::kubernetes::engine::{KubernetesEngine, observe, slots};
+use crate::driver::kubernetes::engine::{KubernetesEngine, observe, schedules, slots};
 use crate::model::object::mark;
 use crate::model::{Address, LiveTraffic, Manifest};
 use crate::port::engine::{EngineError, Permit};
@@ -67,6 +67,7 @@ pub(in super::super) async fn switch(
             .map(|(service, route)| follow(engine, api, permit, slot, service, route));
         try_join_all(follows).await?;
     }
+    schedules::hand_over(engine, api, permit, &read, to).await?;
 
     let now = Timestamp::now();
     let change = |record: &mut Record| {

@@ -71,11 +71,11 @@ impl SlotWait<'_> {
         // What stands stopped in its slot is started before the slot gets traffic.
         workloads.retain(|_, placed| placed.running);
 
-        let set = engine.records(api, scope).set();
+        let (set, traffic) = (engine.records(api, scope).set(), read.record.traffic);
         let services: Vec<&ServiceName> = workloads.keys().collect();
         let manifests: Vec<Manifest> = workloads
             .values()
-            .flat_map(|placed| sent(placed, slot, recorded.label.number, &set))
+            .flat_map(|placed| sent(placed, slot, (recorded.label.number, traffic), &set))
             .collect();
         let keys = self.awaited(&read, &manifests);
         let watched = self.watched(api, &keys).await.map_err(failed)?;
