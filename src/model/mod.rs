@@ -35,6 +35,7 @@ pub mod host;
 pub mod identity;
 pub mod image;
 pub mod job;
+pub mod job_report;
 pub mod journal;
 pub mod kind;
 pub mod lease;

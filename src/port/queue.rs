@@ -69,7 +69,9 @@ pub struct JobQuery {
     pub lane: Option<Lane>,
     /// Only those that wait or run.
     pub is_open: bool,
-    /// The newest ones, as many as these.
+    /// Only those that were asked for before this one.
+    pub before: Option<JobNumber>,
+    /// The newest of them, as many as these.
     pub last: usize,
 }
 
@@ -96,8 +98,12 @@ pub trait Queue: Send + Sync {
     /// Jobs, the newest first.
     async fn jobs(&self, query: JobQuery) -> Result<Vec<Job>, QueueError>;
 
-    /// The newest deliveries, the newest first.
-    async fn deliveries(&self, last: usize) -> Result<Vec<RecordedDelivery>, QueueError>;
+    /// The newest deliveries, the newest first; of those that came before one, where it is named.
+    async fn deliveries(
+        &self,
+        before: Option<DeliveryNumber>,
+        last: usize,
+    ) -> Result<Vec<RecordedDelivery>, QueueError>;
 
     /// Forgets deliveries that came before a time, and jobs that ended before one: their numbers.
     async fn forget(

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::model::job::{JobEnd, JobKind, JobNumber, Lane, Requester};
+use crate::model::job_report::JobReport;
 use crate::model::pipeline::Pipeline;
 
 /// Why a runner could not do it.
@@ -96,6 +97,12 @@ pub trait Runner: Send + Sync {
     /// A piece of a job's log from an offset in bytes, as long as this at the most.
     async fn log(&self, number: JobNumber, from: u64, most: usize)
     -> Result<LogPiece, RunnerError>;
+
+    /// How long a job's log is by now, in bytes.
+    async fn log_size(&self, number: JobNumber) -> Result<u64, RunnerError>;
+
+    /// What an attempt has reported of itself by now; nothing where it was not begun.
+    async fn report(&self, number: JobNumber, attempt: u32) -> Result<JobReport, RunnerError>;
 
     /// Where the branches and tags of a repository point: their full names, each with its commit or
     /// tag object. What is in no checkout yet is asked for, and nothing is fetched.

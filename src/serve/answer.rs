@@ -1,20 +1,28 @@
 //! Requests and answers of both listeners: bodies with a bound in size and time, answers in JSON.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, StreamBody};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc::Receiver;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::ops::doors::DoorError;
 
-pub(super) type Answer = Response<Full<Bytes>>;
+/// What is sent: a text that is there, or pieces as they come.
+pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+pub(super) type Answer = Response<Body>;
 
 /// How long a client may take to say what it wants.
 pub(super) const HEAD: Duration = Duration::from_secs(10);
@@ -63,11 +71,23 @@ pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Answer {
 
 /// An answer in plain text.
 pub(super) fn text(status: StatusCode, text: impl Into<Vec<u8>>) -> Answer {
-    with_type(status, "text/plain; charset=utf-8", text.into())
+    let text: Vec<u8> = text.into();
+    with_type(status, "text/plain; charset=utf-8", text)
 }
 
-fn with_type(status: StatusCode, form: &'static str, bytes: Vec<u8>) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(bytes)));
+/// An answer of this media type.
+pub(super) fn with_type(status: StatusCode, form: &'static str, bytes: impl Into<Bytes>) -> Answer {
+    of_body(status, form, Full::new(bytes.into()).boxed_unsync())
+}
+
+/// An answer of this media type whose pieces come as they are there, until nobody sends any more.
+pub(super) fn streamed(form: &'static str, pieces: Receiver<Bytes>) -> Answer {
+    let frames = ReceiverStream::new(pieces).map(|piece| Ok(Frame::data(piece)));
+    of_body(StatusCode::OK, form, StreamBody::new(frames).boxed_unsync())
+}
+
+fn of_body(status: StatusCode, form: &'static str, body: Body) -> Answer {
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(form));
@@ -105,7 +125,7 @@ pub(super) fn trouble(error: &DoorError) -> Answer {
 pub(super) async fn connection<S, F>(stream: S, handle: F)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: hyper::service::HttpService<Incoming, ResBody = Full<Bytes>> + Send + 'static,
+    F: hyper::service::HttpService<Incoming, ResBody = Body> + Send + 'static,
     F::Future: Send,
     F::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {

@@ -1,9 +1,11 @@
 //! `shipit serve`: the listeners, and the loop that has jobs carried out.
 //!
 //! It parses bytes from strangers, and so is a process of its own beside the agent, with a user of
-//! its own. What comes is for `ops::doors`; here is how it comes. Start with [`serve`].
+//! its own. What comes is for `ops::doors`; here is how it comes, and `dashboard` has the pages for
+//! people. Start with [`serve`].
 
 mod answer;
+mod dashboard;
 mod local;
 mod poller;
 mod remote;
@@ -85,7 +87,7 @@ impl Listeners {
         })
     }
 
-    /// Where webhooks arrive, if they do.
+    /// Where webhooks arrive and where the pages are; none where there is no such listener.
     #[must_use]
     pub fn web_address(&self) -> Option<SocketAddr> {
         self.web

@@ -1,4 +1,4 @@
-//! The listener for webhooks. Whoever comes here is a stranger.
+//! The listener for webhooks and pages. Whoever comes here is a stranger.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, Answer, HEAD};
+use super::dashboard::Dashboard;
 use crate::model::client::{Client, Proof};
 use crate::ops::doors::clients::{Clients, TOKEN, fingerprint};
 use crate::ops::doors::intake::{Command, Hooked, Taken, body_limit, command, receive};
@@ -93,6 +94,7 @@ pub(super) async fn listen(
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let addresses = Addresses::default();
+    let dashboard = Dashboard::of(&doors);
     loop {
         let place = tokio::select! {
             () = stop.cancelled() => return,
@@ -110,22 +112,36 @@ pub(super) async fn listen(
         let Some(own) = addresses.enter(peer.ip()) else {
             continue;
         };
-        let (doors, acceptor, stop) = (Arc::clone(&doors), acceptor.clone(), stop.clone());
+        let to = Routes {
+            doors: Arc::clone(&doors),
+            dashboard: dashboard.clone(),
+            peer: peer.ip(),
+        };
+        let (acceptor, stop) = (acceptor.clone(), stop.clone());
         tokio::spawn(async move {
             let _places = (place, own);
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = client(doors, stream, acceptor) => {}
+                () = client(to, stream, acceptor) => {}
             }
         });
     }
 }
 
-async fn client(doors: Arc<Doors>, stream: TcpStream, acceptor: Option<TlsAcceptor>) {
+/// Where the requests of a connection go.
+#[derive(Clone)]
+struct Routes {
+    doors: Arc<Doors>,
+    /// The pages, if there are any.
+    dashboard: Option<Arc<Dashboard>>,
+    peer: IpAddr,
+}
+
+async fn client(to: Routes, stream: TcpStream, acceptor: Option<TlsAcceptor>) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
-        let doors = Arc::clone(&doors);
-        async move { Ok::<Answer, Infallible>(routed(&doors, request).await) }
+        let to = to.clone();
+        async move { Ok::<Answer, Infallible>(routed(&to, request).await) }
     });
     match acceptor {
         None => answer::connection(stream, service).await,
@@ -137,7 +153,8 @@ async fn client(doors: Arc<Doors>, stream: TcpStream, acceptor: Option<TlsAccept
     }
 }
 
-async fn routed(doors: &Doors, request: Request<Incoming>) -> Answer {
+async fn routed(to: &Routes, request: Request<Incoming>) -> Answer {
+    let doors = &*to.doors;
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match (request.method(), parts.as_slice()) {
@@ -154,7 +171,10 @@ async fn routed(doors: &Doors, request: Request<Incoming>) -> Answer {
             StatusCode::METHOD_NOT_ALLOWED,
             "this is asked for in another way",
         ),
-        _ => answer::failure(StatusCode::NOT_FOUND, "there is nothing here"),
+        _ => match &to.dashboard {
+            Some(dashboard) => dashboard.answer(&to.doors, to.peer, request).await,
+            None => answer::failure(StatusCode::NOT_FOUND, "there is nothing here"),
+        },
     }
 }
 
@@ -252,7 +272,12 @@ fn accepted(doors: &Doors, taken: &Taken) -> Answer {
     }
     let mut document = json!(taken);
     if let Some(url) = &doors.config.public_url {
-        document["url"] = json!(format!("{}/", url.trim_end_matches('/')));
+        // The page of the job, where there are pages.
+        let page = match (&doors.config.dashboard, taken.jobs.as_slice()) {
+            (Some(_), [only]) => format!("jobs/{}", only.number),
+            _ => String::new(),
+        };
+        document["url"] = json!(format!("{}/{page}", url.trim_end_matches('/')));
     }
     answer::json(StatusCode::ACCEPTED, &document)
 }

@@ -110,7 +110,7 @@ async fn a_delivery_that_comes_again_adds_nothing() {
             .expect("stored");
         assert!(!other.is_repeated && other.jobs.is_empty(), "{name}");
 
-        let found = queue.deliveries(10).await.expect("they are read");
+        let found = queue.deliveries(None, 10).await.expect("they are read");
         let keys: Vec<&str> = found.iter().map(|one| one.delivery.key.as_str()).collect();
         assert_eq!(keys, ["b", "a"], "{name}");
         assert_eq!(found[1].jobs, [first.jobs[0].number], "{name}");
@@ -207,6 +207,7 @@ async fn many_workers_never_have_two_jobs_of_a_lane() {
                         lane: Some(job.request.lane.clone()),
                         is_open: true,
                         last: 100,
+                        ..JobQuery::default()
                     };
                     let open = queue.jobs(open).await.expect("they are read");
                     let running = open
@@ -225,6 +226,41 @@ async fn many_workers_never_have_two_jobs_of_a_lane() {
                 assert!(all.insert(number), "{name}: {number} was done twice");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn jobs_and_deliveries_are_read_page_by_page() {
+    for (name, queue, _folder) in queues() {
+        let mut all = Vec::new();
+        for number in 0..7 {
+            let key = number.to_string();
+            all.extend(accept(&*queue, &key, vec![request(&format!("e{key}"), "c")]).await);
+        }
+        all.reverse();
+
+        let (mut jobs, mut before) = (Vec::new(), None);
+        loop {
+            let query = JobQuery {
+                before,
+                last: 3,
+                ..JobQuery::default()
+            };
+            let page = queue.jobs(query).await.expect("they are read");
+            let Some(oldest) = page.last() else { break };
+            before = Some(oldest.number);
+            jobs.extend(page.iter().map(|job| job.number));
+        }
+        assert_eq!(jobs, all, "{name}");
+
+        let (mut deliveries, mut before) = (Vec::new(), None);
+        loop {
+            let page = queue.deliveries(before, 3).await.expect("they are read");
+            let Some(oldest) = page.last() else { break };
+            before = Some(oldest.number);
+            deliveries.extend(page.into_iter().flat_map(|one| one.jobs));
+        }
+        assert_eq!(deliveries, all, "{name}");
     }
 }
 
@@ -259,7 +295,7 @@ async fn what_is_over_is_forgotten_and_what_is_open_is_not() {
         assert_eq!(word(queue, open).await, "waiting", "{name}");
         assert!(
             queue
-                .deliveries(10)
+                .deliveries(None, 10)
                 .await
                 .expect("they are read")
                 .is_empty(),

@@ -47,7 +47,10 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             ],
         ),
         // The doors: only `cli` opens them.
-        ("serve", vec!["config", "files", "model", "ops", "proto"]),
+        (
+            "serve",
+            vec!["config", "files", "model", "ops", "output", "proto"],
+        ),
         (
             "cli",
             vec![

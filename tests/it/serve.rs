@@ -113,7 +113,7 @@ impl Server {
         self.folder.path().join("socket")
     }
 
-    fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
@@ -234,7 +234,7 @@ impl Server {
     }
 
     /// A webhook of Gitea's that says that `staging` is at a commit.
-    fn hook(&self, id: &str, commit: &str) -> (u16, Value) {
+    pub(crate) fn hook(&self, id: &str, commit: &str) -> (u16, Value) {
         let body = format!(
             r#"{{"ref":"refs/heads/staging","after":"{commit}","pusher":{{"login":"kim"}}}}"#
         );
@@ -286,7 +286,7 @@ fn git(folder: &Path, arguments: &[&str]) {
     assert!(status.expect("git starts").success(), "git {arguments:?}");
 }
 
-fn signed(event: &str, id: &str, body: &str) -> String {
+pub(crate) fn signed(event: &str, id: &str, body: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
     let tag = hmac::sign(&key, body.as_bytes());
     let mut digits = String::new();

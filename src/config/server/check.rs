@@ -3,9 +3,12 @@
 use std::path::Component;
 use std::time::Duration;
 
-use super::schema::{On, ReceiverConfig, ServerConfig, ServerProject};
+use super::schema::{DashboardConfig, On, ReceiverConfig, ServerConfig, ServerProject};
 use crate::config::findings::Findings;
 use crate::model::bounds::{Bounds, Commands, EVERYTHING};
+
+/// How long somebody stays signed in at the most.
+const LONGEST_SESSION: Duration = Duration::from_hours(30 * 24);
 
 /// How often a repository is asked at the most: it may be a forge's, which counts.
 const POLL: Duration = Duration::from_secs(5);
@@ -32,12 +35,49 @@ pub(super) fn check(config: &ServerConfig, findings: &mut Findings<'_>) {
             "write `names: [ship.example.com]`: a client compares them with what it asked for";
         findings.add(&["listen", "remote", "names"], "it has no name", help);
     }
+    if let Some(dashboard) = &config.dashboard {
+        check_dashboard(config, dashboard, findings);
+    }
     if config.projects.is_empty() {
         let help = "write one: `projects: {storefront: {source: …, environments: …, may: …}}`";
         findings.add(&["projects"], "there is no project", help);
     }
     for (name, project) in &config.projects {
         check_project(project, &["projects", name.as_str()], findings);
+    }
+}
+
+/// Tokens are typed into its pages, and go nowhere where somebody may read them on the way.
+fn check_dashboard(
+    config: &ServerConfig,
+    dashboard: &DashboardConfig,
+    findings: &mut Findings<'_>,
+) {
+    match &config.listen.web {
+        None => {
+            let help = "write `listen: {web: {address: \"0.0.0.0:8443\", tls: …}}`";
+            findings.add(&["dashboard"], "there is no listener for its pages", help);
+        }
+        Some(web) if !config.has_tls() && !web.address.ip().to_canonical().is_loopback() => {
+            let message = "tokens would be sent in the clear";
+            let help = "give `listen.web` a certificate (`tls`); with a proxy in front that has \
+                        one, write `public_url: https://…`, or listen at 127.0.0.1";
+            findings.add(&["dashboard"], message, help);
+        }
+        Some(_) => {}
+    }
+    let (session, idle) = (dashboard.session.get(), dashboard.idle.get());
+    if session.is_zero() || session > LONGEST_SESSION {
+        let help = "write `session: 12h`; 30 days is the most";
+        findings.add(
+            &["dashboard", "session"],
+            "this is no time to stay signed in",
+            help,
+        );
+    }
+    if idle.is_zero() || idle > session {
+        let help = "write `idle: 1h`; it ends with `session` at the latest";
+        findings.add(&["dashboard", "idle"], "this is not within `session`", help);
     }
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::bounds::Bounds;
 use crate::model::job::JobKind;
 use crate::model::trigger::SenderKind;
+use crate::model::trusted_proxies::TrustedProxies;
 use crate::model::{ByteSize, EnvironmentName, Period, ProjectName};
 
 /// The front doors of a machine.
@@ -23,12 +24,16 @@ pub struct ServerConfig {
     /// The folder for the queue, the logs and the checkouts; `/var/lib/shipit/serve` without it.
     #[serde(default = "data")]
     pub data: PathBuf,
-    /// Where people and senders reach it, as `https://ship.example.com`; it stands in answers.
+    /// Where people and senders reach it, as `https://ship.example.com`; it stands in answers, and
+    /// the forms of the dashboard are taken from there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,
     /// What it listens to.
     #[serde(default)]
     pub listen: ListenConfig,
+    /// The pages for people, at `listen.web`; without it there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dashboard: Option<DashboardConfig>,
     /// How jobs are carried out.
     #[serde(default)]
     pub runner: RunnerConfig,
@@ -111,6 +116,32 @@ impl Default for SocketConfig {
         Self {
             path: SOCKET.into(),
             users: Vec::new(),
+        }
+    }
+}
+
+/// The pages for people: `{}` has everything as it is without a key. Who may what on them are the
+/// tokens of `shipit token issue`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DashboardConfig {
+    /// How long somebody stays signed in; 12 hours without it.
+    pub session: Period,
+    /// How long somebody stays signed in who does nothing; an hour without it.
+    pub idle: Period,
+    /// The networks of the proxies in front, as `10.0.0.0/8`, whose `X-Forwarded-For` says who
+    /// tries to sign in; nobody's word is taken without it.
+    #[serde(skip_serializing_if = "TrustedProxies::is_empty")]
+    pub proxies: TrustedProxies,
+}
+
+impl Default for DashboardConfig {
+    fn default() -> Self {
+        const HOUR: u64 = 60 * 60;
+        Self {
+            session: Period::from_secs(12 * HOUR),
+            idle: Period::from_secs(HOUR),
+            proxies: TrustedProxies::nobody(),
         }
     }
 }
@@ -275,6 +306,19 @@ impl ServerConfig {
     #[must_use]
     pub fn queue(&self) -> PathBuf {
         self.data.join("queue.db")
+    }
+
+    /// Whether what browsers are given goes over TLS: the listener's own, or that of a proxy at the
+    /// public URL.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        let is_public = |url: &String| url.starts_with("https://");
+        let own = self
+            .listen
+            .web
+            .as_ref()
+            .is_some_and(|web| web.tls.is_some());
+        own || self.public_url.as_ref().is_some_and(is_public)
     }
 
     /// The folder with a folder for each job.

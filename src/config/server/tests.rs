@@ -61,6 +61,21 @@ fn all_that_is_wrong_is_said_at_once_with_its_place() {
 fn what_the_types_cannot_say_is_checked() {
     for (from, to, words) in [
         ("version: 1", "version: 2", "version 1"),
+        (
+            "projects:",
+            "dashboard: {session: 31d}\nprojects:",
+            "to stay signed in",
+        ),
+        (
+            "projects:",
+            "dashboard: {session: 10m}\nprojects:",
+            "not within `session`",
+        ),
+        (
+            "listen:\n  web: {address: \"127.0.0.1:8443\"}\n",
+            "dashboard: {}\nlisten:\n",
+            "no listener for its pages",
+        ),
         ("data: /var", "data: var", "relative"),
         (
             "secrets: [{file: /etc/shipit/hook}]",
@@ -93,6 +108,31 @@ fn what_the_types_cannot_say_is_checked() {
             found.len() == 1 && found[0].contains(words),
             "{to}: {found:#?}"
         );
+    }
+}
+
+#[test]
+fn tokens_are_typed_into_no_page_that_goes_in_the_clear() {
+    let with = |address: &str, more: &str| {
+        let text = GOOD
+            .replace("127.0.0.1:8443\"", address)
+            .replace("projects:", &format!("{more}dashboard: {{}}\nprojects:"));
+        faults(&text)
+    };
+    let refused = with("0.0.0.0:8443\"", "");
+    assert!(
+        refused.len() == 1 && refused[0].contains("in the clear"),
+        "{refused:#?}"
+    );
+    let tls = "0.0.0.0:8443\", tls: {certificate: /a, key: /b}";
+    let public = "public_url: https://ship.example.com\n";
+    for (address, more) in [
+        (tls, ""),
+        ("0.0.0.0:8443\"", public),
+        ("127.0.0.1:8443\"", ""),
+        ("[::1]:8443\"", ""),
+    ] {
+        assert_eq!(with(address, more), [""; 0], "{address} {more}");
     }
 }
 

@@ -172,16 +172,23 @@ impl Queue for MemoryQueue {
                 .lane
                 .as_ref()
                 .is_none_or(|lane| *lane == job.request.lane);
-            is_here && (job.is_open() || !query.is_open)
+            let is_before = query.before.is_none_or(|before| job.number < before);
+            is_here && is_before && (job.is_open() || !query.is_open)
         };
         let kept = self.kept();
         let wanted = kept.jobs.values().rev().filter(is_wanted);
         Ok(wanted.take(query.last).cloned().collect())
     }
 
-    async fn deliveries(&self, last: usize) -> Result<Vec<RecordedDelivery>, QueueError> {
+    async fn deliveries(
+        &self,
+        before: Option<DeliveryNumber>,
+        last: usize,
+    ) -> Result<Vec<RecordedDelivery>, QueueError> {
         let kept = self.kept();
-        Ok(kept.deliveries.values().rev().take(last).cloned().collect())
+        let is_before = |one: &&RecordedDelivery| before.is_none_or(|before| one.number < before);
+        let wanted = kept.deliveries.values().rev().filter(is_before);
+        Ok(wanted.take(last).cloned().collect())
     }
 
     async fn forget(

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::statements;
 use super::writer::{Writer, failed};
-use crate::model::delivery::{Delivery, RecordedDelivery};
+use crate::model::delivery::{Delivery, DeliveryNumber, RecordedDelivery};
 use crate::model::job::{Job, JobNumber, JobRequest};
 use crate::port::queue::{Accepted, Change, JobQuery, Queue, QueueError, Rules};
 
@@ -151,8 +151,12 @@ impl Queue for SqliteQueue {
         self.writer.call("reading jobs", call).await
     }
 
-    async fn deliveries(&self, last: usize) -> Result<Vec<RecordedDelivery>, QueueError> {
-        let call = move |database: &Connection| statements::deliveries(database, last);
+    async fn deliveries(
+        &self,
+        before: Option<DeliveryNumber>,
+        last: usize,
+    ) -> Result<Vec<RecordedDelivery>, QueueError> {
+        let call = move |database: &Connection| statements::deliveries(database, before, last);
         self.writer.call("reading deliveries", call).await
     }
 

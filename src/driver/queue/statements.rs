@@ -188,24 +188,33 @@ pub(super) fn job(database: &Connection, number: JobNumber) -> rusqlite::Result<
 pub(super) fn jobs(database: &Connection, query: &JobQuery) -> rusqlite::Result<Vec<Job>> {
     let lane = query.lane.as_ref().map(ToString::to_string);
     let last = i64::try_from(query.last).unwrap_or(i64::MAX);
+    let before = query.before.map(signed);
     database
         .prepare_cached(
             "select document from job
              where (?1 is null or lane = ?1) and (not ?2 or state in ('waiting', 'running'))
+                 and (?4 is null or number < ?4)
              order by number desc limit ?3",
         )?
-        .query_map(params![lane, query.is_open, last], document)?
+        .query_map(params![lane, query.is_open, last, before], document)?
         .collect()
 }
 
 pub(super) fn deliveries(
     database: &Connection,
+    before: Option<DeliveryNumber>,
     last: usize,
 ) -> rusqlite::Result<Vec<RecordedDelivery>> {
     let last = i64::try_from(last).unwrap_or(i64::MAX);
+    let before = before.map(|number| i64::try_from(number.0).unwrap_or(i64::MAX));
     let found: Vec<(i64, Delivery)> = database
-        .prepare_cached("select document, number from delivery order by number desc limit ?1")?
-        .query_map(params![last], |row| Ok((row.get(1)?, document(row)?)))?
+        .prepare_cached(
+            "select document, number from delivery where ?2 is null or number < ?2
+             order by number desc limit ?1",
+        )?
+        .query_map(params![last, before], |row| {
+            Ok((row.get(1)?, document(row)?))
+        })?
         .collect::<rusqlite::Result<_>>()?;
     let recorded = found.into_iter().map(|(number, delivery)| {
         Ok(RecordedDelivery {

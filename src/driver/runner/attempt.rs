@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files;
 use crate::model::job::JobEnd;
+use crate::model::job_report::{JobMark, JobReport};
 use crate::port::runner::JobSpec;
 
 /// How long another may have the lock that only looks at it.
@@ -20,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The largest of its files, in bytes.
 const LARGEST: u64 = 1 << 20;
+
+/// The most that an attempt reports of itself, in bytes: less than what is read of it.
+const REPORTED: u64 = LARGEST - (8 << 10);
 
 /// The files of a job.
 #[derive(Debug, Clone)]
@@ -92,6 +96,19 @@ impl JobFiles {
         read(&self.of("ended", attempt))
     }
 
+    /// What an attempt has reported by now. A line that is just being written is none yet.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn report(&self, attempt: u32) -> io::Result<JobReport> {
+        let bytes = files::read_if_there(&self.of("report", attempt), LARGEST)?;
+        let bytes = bytes.unwrap_or_default();
+        let lines = bytes.split(|byte| *byte == b'\n');
+        Ok(JobReport::of(
+            lines.filter_map(|line| serde_json::from_slice(line).ok()),
+        ))
+    }
+
     /// The process of an attempt; none when it was not begun.
     ///
     /// # Errors
@@ -119,6 +136,7 @@ pub struct Attempt {
     spec: JobSpec,
     lock: File,
     log: JobLog,
+    report: JobLog,
 }
 
 impl Attempt {
@@ -148,11 +166,13 @@ impl Attempt {
         };
         write(&files.of("process", number), &process)?;
         let log = JobLog::open(&files.log(), spec.log)?;
+        let report = JobLog::open(&files.of("report", number), REPORTED)?;
         Ok(Some(Self {
             files,
             spec,
             lock,
             log,
+            report,
         }))
     }
 
@@ -165,6 +185,16 @@ impl Attempt {
     /// Its log.
     pub const fn log(&mut self) -> &mut JobLog {
         &mut self.log
+    }
+
+    /// Its log, and where it reports what it does.
+    pub const fn told(&mut self) -> (&mut JobLog, &mut JobLog) {
+        (&mut self.log, &mut self.report)
+    }
+
+    /// Reports something of itself.
+    pub fn report(&mut self, mark: &JobMark) {
+        self.report.mark(mark);
     }
 
     /// The lock, for a command that it waits for.
@@ -206,6 +236,13 @@ impl JobLog {
             left,
             is_cut: false,
         })
+    }
+
+    /// Adds a mark as a line.
+    pub fn mark(&mut self, mark: &JobMark) {
+        if let Ok(line) = serde_json::to_string(mark) {
+            self.line(&line);
+        }
     }
 
     /// Adds a line. A log that cannot be written keeps no deployment from going on.

@@ -12,6 +12,7 @@ use super::lane;
 use crate::files::marked::Mark;
 use crate::files::program::{Bounds, Captured, Keep, LeftBehind, captured, captured_as};
 use crate::files::{self, environment, writable};
+use crate::model::job_report::JobCommit;
 use crate::port::runner::{JobSpec, RunnerError};
 
 /// How long a call may take that fetches nothing.
@@ -221,6 +222,25 @@ impl Checkout {
             self.git(&["symbolic-ref", "HEAD", &name], LIMIT).await?;
         }
         Ok(())
+    }
+
+    /// A commit as its author describes it; without words where Git has none.
+    pub async fn described(&self, commit: &str) -> JobCommit {
+        let show = [
+            "log",
+            "-1",
+            "--no-show-signature",
+            "--format=%<(200,trunc)%s%n%<(100,trunc)%an",
+            commit,
+            "--",
+        ];
+        let said = self.git(&show, LIMIT).await.unwrap_or_default();
+        let mut lines = said.lines().map(|line| line.trim().to_owned());
+        JobCommit {
+            commit: commit.to_owned(),
+            title: lines.next().unwrap_or_default(),
+            author: lines.next().unwrap_or_default(),
+        }
     }
 
     /// Deletes what an earlier job left among the files of the configuration in a folder.

@@ -15,6 +15,7 @@ use super::attempt::JobFiles;
 use super::checkout;
 use crate::files::{self, environment, process};
 use crate::model::job::JobNumber;
+use crate::model::job_report::JobReport;
 use crate::port::runner::{JobSpec, LogPiece, Runner, RunnerError, Standing};
 
 /// Attempts that this process has started and that have not ended.
@@ -152,6 +153,18 @@ impl Runner for ProcessRunner {
             Ok(LogPiece { bytes, next })
         };
         read().map_err(failed("reading the job's log"))
+    }
+
+    async fn log_size(&self, number: JobNumber) -> Result<u64, RunnerError> {
+        match fs::metadata(self.files(number).log()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            other => Ok(other.map_err(failed("looking at the job's log"))?.len()),
+        }
+    }
+
+    async fn report(&self, number: JobNumber, attempt: u32) -> Result<JobReport, RunnerError> {
+        let report = self.files(number).report(attempt);
+        report.map_err(failed("reading what the job reports"))
     }
 
     async fn refs(&self, url: &str) -> Result<Vec<(String, String)>, RunnerError> {

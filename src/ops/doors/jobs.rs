@@ -45,9 +45,8 @@ pub async fn list(
     asker: &Asker<'_>,
 ) -> Result<Vec<JobView>, DoorError> {
     let query = JobQuery {
-        lane: None,
-        is_open: false,
         last,
+        ..JobQuery::default()
     };
     let open = open(doors).await?;
     let jobs = doors.queue.jobs(query).await?;
@@ -71,7 +70,7 @@ pub async fn show(
 }
 
 /// A job with which whoever asks may do this.
-async fn found(
+pub(super) async fn found(
     doors: &Doors,
     number: JobNumber,
     verb: Verb,
@@ -88,16 +87,16 @@ fn none(number: JobNumber) -> DoorError {
     ))
 }
 
-async fn open(doors: &Doors) -> Result<Vec<Job>, DoorError> {
+pub(super) async fn open(doors: &Doors) -> Result<Vec<Job>, DoorError> {
     let query = JobQuery {
-        lane: None,
         is_open: true,
         last: usize::MAX,
+        ..JobQuery::default()
     };
     Ok(doors.queue.jobs(query).await?)
 }
 
-fn viewed(doors: &Doors, job: Job, open: &[Job]) -> JobView {
+pub(super) fn viewed(doors: &Doors, job: Job, open: &[Job]) -> JobView {
     JobView {
         waits_for: waits_for(doors, &job, open),
         job,
@@ -224,7 +223,7 @@ pub async fn log(
 
 /// A piece as text, and where the next one begins. A character that is cut by the end of the piece
 /// is left for the next one.
-fn whole(piece: &LogPiece, from: u64) -> (String, u64) {
+pub(super) fn whole(piece: &LogPiece, from: u64) -> (String, u64) {
     let cut = match std::str::from_utf8(&piece.bytes) {
         Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => error.valid_up_to(),
         _ => piece.bytes.len(),
@@ -238,7 +237,7 @@ fn whole(piece: &LogPiece, from: u64) -> (String, u64) {
 /// # Errors
 /// The queue cannot be read.
 pub async fn deliveries(doors: &Doors, last: usize) -> Result<Vec<RecordedDelivery>, DoorError> {
-    Ok(doors.queue.deliveries(last).await?)
+    Ok(doors.queue.deliveries(None, last).await?)
 }
 
 /// How many jobs wait, and how many run.

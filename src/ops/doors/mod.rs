@@ -8,9 +8,12 @@ pub mod clients;
 pub mod counts;
 pub mod intake;
 pub mod jobs;
+pub mod lanes;
+pub mod lists;
 pub mod poll;
 pub mod pushed;
 pub mod remote;
+pub mod reported;
 pub mod run_job;
 pub mod setup;
 pub mod spool;
@@ -88,6 +91,12 @@ impl Asker<'_> {
     }
 
     /// Whether it may.
+    #[must_use]
+    pub fn allows(&self, verb: Verb, lane: &Lane) -> bool {
+        self.may(verb, lane).is_ok()
+    }
+
+    /// That it may, or why it may not.
     fn may(&self, verb: Verb, lane: &Lane) -> Result<(), DoorError> {
         let refused = match self {
             Self::Machine(_) => None,

@@ -5,12 +5,14 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::{admit, kept, literal};
+use super::reported;
 use crate::config::{self, Project};
 use crate::discover::is_said_of_secrets;
 use crate::driver::runner::attempt::{Attempt, JobLog};
@@ -21,6 +23,8 @@ use crate::files::marked::Mark;
 use crate::files::{self, environment, process};
 use crate::model::event::Event;
 use crate::model::job::{JobEnd, JobKind};
+use crate::model::job_report::{JobCommit, JobMark};
+use crate::model::pipeline::{Pipeline, PipelineStep};
 use crate::model::secret::SecretValue;
 use crate::output::{Exit, events, outcome};
 use crate::port::runner::{JobSpec, RunnerError};
@@ -32,6 +36,8 @@ const LARGEST_SECRET: u64 = 1 << 20;
 /// The shortest value of a variable of the server's that is hidden for its name alone, in bytes: a
 /// shorter one is rather a word or a number, which stands in many lines.
 const LEAST_OF_SERVER: usize = 8;
+/// What the step of fetching and looking at the files is known by.
+const CHECKOUT: &str = "checkout";
 
 /// The longest reason, in characters.
 const LONGEST_REASON: usize = 300;
@@ -86,11 +92,12 @@ async fn carried_out(
     spec: &JobSpec,
     interrupted: &CancellationToken,
 ) -> JobEnd {
+    attempt.report(&JobMark::began(CHECKOUT, "check out", Timestamp::now()));
     let brought = tokio::select! {
         biased;
         () = interrupted.cancelled() => Err(ended(Exit::Interrupted, "it was stopped before it \
             began")),
-        brought = bring(attempt.log(), spec) => brought,
+        brought = bring(attempt.told(), spec) => brought,
     };
     let Brought {
         folder: checkout,
@@ -98,8 +105,13 @@ async fn carried_out(
         redactor,
     } = match brought {
         Ok(brought) => brought,
-        Err(end) => return end,
+        Err(end) => {
+            attempt.report(&JobMark::failed(CHECKOUT, &end.reason, Timestamp::now()));
+            return end;
+        }
     };
+    let commit = commit.commit;
+    attempt.report(&JobMark::done(CHECKOUT, &commit, Timestamp::now()));
     let until = Until {
         deadline: Instant::now() + spec.within,
         interrupted,
@@ -162,7 +174,7 @@ impl Until<'_> {
 struct Brought {
     /// The project's folder in the checkout.
     folder: PathBuf,
-    commit: String,
+    commit: JobCommit,
     /// Hides the values that the commands before the deployment can have come by.
     redactor: Redactor,
 }
@@ -200,7 +212,10 @@ fn known(project: &Project, spec: &JobSpec) -> Redactor {
 }
 
 /// Checks out what the ref points at, once what its files ask for is allowed.
-async fn bring(log: &mut JobLog, spec: &JobSpec) -> Result<Brought, JobEnd> {
+async fn bring(
+    (log, report): (&mut JobLog, &mut JobLog),
+    spec: &JobSpec,
+) -> Result<Brought, JobEnd> {
     let failed = |error: RunnerError| ended(Exit::Failed, error.to_string());
     let checkout = Checkout::of(spec);
     let commit = match checkout.bring(&spec.reference).await.map_err(failed)? {
@@ -211,6 +226,8 @@ async fn bring(log: &mut JobLog, spec: &JobSpec) -> Result<Brought, JobEnd> {
         }
     };
     log.line(&format!("checked out {commit}"));
+    let commit = checkout.described(&commit).await;
+    report.mark(&JobMark::CheckedOut(commit.clone()));
 
     checkout
         .clean_configuration(&spec.folder)
@@ -273,41 +290,67 @@ async fn steps(
     let Some(pipeline) = &spec.pipeline else {
         return Ok(());
     };
-    for step in &pipeline.steps {
-        attempt.log().line(&format!("step {}", step.step));
-        for text in &step.commands {
-            attempt.log().line(&format!("  $ {text}"));
-            let mut command = variables(spec, "sh".as_ref());
-            command
-                .args(["-ec", text])
-                .current_dir(folder)
-                .envs(&pipeline.parameters)
-                .env("SHIPIT_PROJECT", spec.lane.project.as_str())
-                .env("SHIPIT_ENVIRONMENT", spec.lane.environment.as_str())
-                .env("SHIPIT_REF", &spec.reference)
-                .env("SHIPIT_COMMIT", commit);
-            let lock = attempt.share_lock().map_err(|error| error.to_string())?;
-            let log = attempt.log();
-            let mut stream = redactor.stream();
-            let mut tell = |lines: Vec<String>| {
-                for line in lines {
-                    log.line(&format!("  {line}"));
-                }
-            };
-            let mark = Mark::of(&spec.mark);
-            let stopping = Stopping::All(&mark, until.interrupted);
-            let said = supervise(command, lock, until.left(), stopping, |line| {
-                let (Written::Out(text) | Written::Err(text)) = line;
-                tell(stream.push(text.clone()));
-            });
-            let failed = |why: String| format!("step {}: `{text}` {why}", step.step);
-            let said = said.await;
-            tell(stream.finish());
-            match said.map_err(|error| failed(format!("cannot be started: {error}")))? {
-                Supervised::Ended(status) if status.success() => {}
-                Supervised::Ended(status) => return Err(failed(format!("ended with {status}"))),
-                Supervised::Late(_) => return Err(failed("was not done in time".to_owned())),
+    for (index, step) in pipeline.steps.iter().enumerate() {
+        let key = format!("pipeline {index}");
+        attempt.report(&JobMark::began(&key, &step.step, Timestamp::now()));
+        let ran = commands(
+            attempt,
+            (spec, pipeline),
+            step,
+            (folder, commit),
+            (until, redactor),
+        )
+        .await;
+        attempt.report(&match &ran {
+            Ok(()) => JobMark::done(&key, "", Timestamp::now()),
+            Err(reason) => JobMark::failed(&key, reason, Timestamp::now()),
+        });
+        ran?;
+    }
+    Ok(())
+}
+
+/// Runs the commands of a step, one after the other. An error is why the deployment does not begin.
+async fn commands(
+    attempt: &mut Attempt,
+    (spec, pipeline): (&JobSpec, &Pipeline),
+    step: &PipelineStep,
+    (folder, commit): (&Path, &str),
+    (until, redactor): (Until<'_>, &Redactor),
+) -> Result<(), String> {
+    attempt.log().line(&format!("step {}", step.step));
+    for text in &step.commands {
+        attempt.log().line(&format!("  $ {text}"));
+        let mut command = variables(spec, "sh".as_ref());
+        command
+            .args(["-ec", text])
+            .current_dir(folder)
+            .envs(&pipeline.parameters)
+            .env("SHIPIT_PROJECT", spec.lane.project.as_str())
+            .env("SHIPIT_ENVIRONMENT", spec.lane.environment.as_str())
+            .env("SHIPIT_REF", &spec.reference)
+            .env("SHIPIT_COMMIT", commit);
+        let lock = attempt.share_lock().map_err(|error| error.to_string())?;
+        let log = attempt.log();
+        let mut stream = redactor.stream();
+        let mut tell = |lines: Vec<String>| {
+            for line in lines {
+                log.line(&format!("  {line}"));
             }
+        };
+        let mark = Mark::of(&spec.mark);
+        let stopping = Stopping::All(&mark, until.interrupted);
+        let said = supervise(command, lock, until.left(), stopping, |line| {
+            let (Written::Out(text) | Written::Err(text)) = line;
+            tell(stream.push(text.clone()));
+        });
+        let failed = |why: String| format!("step {}: `{text}` {why}", step.step);
+        let said = said.await;
+        tell(stream.finish());
+        match said.map_err(|error| failed(format!("cannot be started: {error}")))? {
+            Supervised::Ended(status) if status.success() => {}
+            Supervised::Ended(status) => return Err(failed(format!("ended with {status}"))),
+            Supervised::Late(_) => return Err(failed("was not done in time".to_owned())),
         }
     }
     Ok(())
@@ -348,8 +391,16 @@ async fn command(
     }
 
     let lock = attempt.share_lock()?;
+    // What a plan does has no steps of its own.
+    let is_plan = spec.kind == JobKind::Plan;
+    let key = spec.kind.word();
+    if is_plan {
+        attempt.report(&JobMark::began(key, key, Timestamp::now()));
+    }
+    let (log, report) = attempt.told();
     let mut told = Told {
-        log: attempt.log(),
+        log,
+        report,
         reason: String::new(),
     };
     // It is of this process' group, which is told to stop, and ends its own programs by itself.
@@ -359,7 +410,19 @@ async fn command(
     });
     let supervised = supervised.await?;
     let reason = told.reason;
-    Ok(match supervised {
+    let end = ended_with(spec, supervised, reason);
+    if is_plan {
+        attempt.report(&match end.exit {
+            0 => JobMark::done(key, "", Timestamp::now()),
+            _ => JobMark::failed(key, &end.reason, Timestamp::now()),
+        });
+    }
+    Ok(end)
+}
+
+/// What the end of the command means.
+fn ended_with(spec: &JobSpec, supervised: Supervised, reason: String) -> JobEnd {
+    match supervised {
         Supervised::Ended(status) => match status.code() {
             Some(0) => ended(Exit::Done, ""),
             Some(code) => JobEnd {
@@ -375,12 +438,13 @@ async fn command(
                 format!("it was not done within {limit}, and was stopped"),
             )
         }
-    })
+    }
 }
 
-/// What the command says, for the log; and why it failed.
+/// What the command says, for the log and the report; and why it failed.
 struct Told<'a> {
     log: &'a mut JobLog,
+    report: &'a mut JobLog,
     reason: String,
 }
 
@@ -416,6 +480,9 @@ impl Told<'_> {
     }
 
     fn event(&mut self, event: &Event) {
+        if let Some(mark) = reported::mark(event, Timestamp::now()) {
+            self.report.mark(&mark);
+        }
         let page = match event {
             Event::Ended { outcome } => outcome::human(outcome),
             other => events::words(other),

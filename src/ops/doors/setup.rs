@@ -86,6 +86,8 @@ listen:
   # web: {address: \"0.0.0.0:8443\", tls: {certificate: /etc/shipit/web.crt, key: \
   /etc/shipit/web.key}}
 
+# dashboard: {}                        # pages at `listen.web`; `shipit token issue` lets people in
+
 runner: {workers: 2, within: 1h}
 
 projects:

@@ -27,9 +27,9 @@ pub type Stopped = BTreeSet<(JobNumber, u32)>;
 /// The queue or the runner cannot be asked; the next round goes on.
 pub async fn round(doors: &Doors, stopped: &mut Stopped) -> Result<usize, DoorError> {
     let open = JobQuery {
-        lane: None,
         is_open: true,
         last: MOST,
+        ..JobQuery::default()
     };
     let mut running = 0;
     for job in doors.queue.jobs(open).await? {
