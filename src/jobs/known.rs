@@ -101,7 +101,7 @@ mod tests {
         let (first, second) = (job(1, Some("a"), None), job(2, Some("b"), None));
         let (third, fourth) = (job(3, Some("a"), None), job(4, Some("b"), None));
 
-        let once = key(&[first.clone()], 10);
+        let once = key(std::slice::from_ref(&first), 10);
         let again = key(&[second.clone(), first.clone()], 20);
         assert_eq!(once, again, "nothing else was there in between");
         let back = key(&[third.clone(), second.clone(), first.clone()], 30);

@@ -65,11 +65,20 @@ impl Chromium {
         }}});
         let made = browser.ask("POST", "/session", &wanted);
         let session = made["sessionId"].as_str();
-        browser.session = session.unwrap_or_else(|| panic!("{made}")).to_owned();
+        session
+            .unwrap_or_else(|| panic!("{made}"))
+            .clone_into(&mut browser.session);
         browser
     }
 
+    /// What the driver answers. It closes a connection without a word now and then, while a page
+    /// goes away.
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        let mut asked = (0..3).filter_map(|_| self.ask_once(method, path, body));
+        asked.next().expect("the driver answers")
+    }
+
+    fn ask_once(&self, method: &str, path: &str, body: &Value) -> Option<Value> {
         let body = if method == "GET" || method == "DELETE" {
             String::new()
         } else {
@@ -89,7 +98,9 @@ impl Chromium {
         let mut length = 0;
         loop {
             let mut line = String::new();
-            answer.read_line(&mut line).expect("a head");
+            if answer.read_line(&mut line).expect("a head") == 0 {
+                return None;
+            }
             let line = line.to_ascii_lowercase();
             if let Some(value) = line.strip_prefix("content-length:") {
                 length = value.trim().parse().expect("a length");
@@ -102,7 +113,7 @@ impl Chromium {
         let mut body = vec![0; length];
         answer.read_exact(&mut body).expect("a body");
         let mut answer: Value = serde_json::from_slice(&body).expect("JSON");
-        answer["value"].take()
+        Some(answer["value"].take())
     }
 
     fn call(&self, path: &str, body: &Value) -> Value {

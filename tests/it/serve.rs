@@ -921,10 +921,10 @@ fn a_sender_without_ids_is_heard_when_a_branch_goes_back_and_forth() {
         let token = format!("x-gitlab-event: Push Hook\r\nx-gitlab-token: {SECRET}\r\n");
         let (status, text) = server.post("/hooks/shop/gitea", &token, body.as_bytes());
         assert_eq!(status, 202, "{text}");
-        let taken: Value = serde_json::from_str(&text).expect("a document");
-        let job = taken["jobs"][0]["number"].to_string();
+        let document: Value = serde_json::from_str(&text).expect("a document");
+        let job = document["jobs"][0]["number"].to_string();
         server.run(&["jobs", "wait", &job]).code(0);
-        taken
+        document
     };
     let first = server.world.git(&["rev-parse", "HEAD"]);
     hook(&server, &first);

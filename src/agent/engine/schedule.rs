@@ -101,13 +101,11 @@ impl Schedules {
     ) -> Result<(), Timestamp> {
         let running = self.running();
         let mut all = running.iter().filter(|((its, _), _)| its == scope);
-        match all.find(|(_, one)| one.of.program() == *program) {
-            Some((_, one)) => Err(one.due),
-            None => {
-                begins();
-                Ok(())
-            }
+        if let Some((_, one)) = all.find(|(_, one)| one.of.program() == *program) {
+            return Err(one.due);
         }
+        begins();
+        Ok(())
     }
     /// Marks an environment as looked at, unless it is just now.
     fn begin_look(&self, scope: &Scope) -> bool {
@@ -202,8 +200,8 @@ async fn decide(agent: &Arc<Agent>, scope: &Scope) {
     let since = record.changed_at.unwrap_or(now).clamp(earliest, now);
 
     let mut begun = Vec::new();
-    for (name, due) in live.clone() {
-        let key = (scope.clone(), name);
+    for (name, due) in &live {
+        let key = (scope.clone(), name.clone());
         begun.extend(decide_on(agent, &key, due, (since, now)));
     }
     set_aside(agent, scope, &live);
@@ -217,7 +215,7 @@ async fn decide(agent: &Arc<Agent>, scope: &Scope) {
 fn decide_on(
     agent: &Arc<Agent>,
     key: &Key,
-    due: Due,
+    due: &Due,
     (since, now): (Timestamp, Timestamp),
 ) -> Option<(Key, OfTime)> {
     let (scope, name) = key;
@@ -229,7 +227,7 @@ fn decide_on(
     match decision {
         Decision::Wait => {}
         Decision::Miss(at) => file.skip(at, &due.run(at, now), SkipReason::Missed),
-        Decision::Begin(at) => match claim(agent, key, &due, at) {
+        Decision::Begin(at) => match claim(agent, key, due, at) {
             Err(reason) => file.skip(at, &due.run(at, now), reason),
             Ok(one) => {
                 file.push(due.run(at, now));

@@ -164,13 +164,8 @@ pub(in crate::agent) async fn begin(
 
     let program = (run.service.clone(), run.command.clone());
     let begins = || {
-        drop(
-            agent
-                .tasks
-                .lock()
-                .programs
-                .insert(key.clone(), program.clone()),
-        )
+        let mut tasks = agent.tasks.lock();
+        tasks.programs.insert(key.clone(), program.clone());
     };
     if let Err(due) = agent.schedules.beside_none(&key.0, &program, begins) {
         return Err(refused(

@@ -398,7 +398,7 @@ mod tests {
             moved.len()
         };
         let (first, second) = (job(1, STAGING, B), job(7, STAGING, A));
-        assert_eq!(moved(&[first.clone()]), 0);
+        assert_eq!(moved(std::slice::from_ref(&first)), 0);
         assert_eq!(moved(&[second.clone(), first.clone()]), 1);
         // One that was asked for before, and for B, has found A.
         let mut found = job(7, STAGING, B);

@@ -406,7 +406,7 @@ async fn command(
     // It is of this process' group, which is told to stop, and ends its own programs by itself.
     let stopping = Stopping::Itself;
     let supervised = supervise(command, lock, until.left(), stopping, |line| {
-        told.line(line)
+        told.line(line);
     });
     let supervised = supervised.await?;
     let reason = told.reason;
