@@ -341,7 +341,7 @@ fn every_step_succeeds_and_fails_then<T>(mut cage: Cage, look: impl FnOnce(&Cana
 fn no_secret_of_a_job_is_in_anything_that_the_server_shows_or_keeps() {
     let Cage {
         world, canaries, ..
-    } = Cage::new();
+    } = Cage::with(World::new(), Canaries::others());
     let mut server = Server::of(world, "everything\n    pipeline: PIPELINE");
     let names: Vec<String> = canaries.in_variables().map(|(name, _)| name).collect();
     let handed_on = format!(

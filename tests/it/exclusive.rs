@@ -245,6 +245,7 @@ fn a_service_that_is_renamed_never_runs_beside_itself_on_its_volume() {
         return;
     };
     std::fs::create_dir(world.file("data")).expect("a folder");
+    crate::containers::give_to_containers(&world.file("data"));
     world.put("store/store.sh", STORE);
     world.staging = vec!["promotion: {probe: {linger: 50ms}}".to_owned()];
     call(&mut world, "db");

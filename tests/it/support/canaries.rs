@@ -122,13 +122,24 @@ impl Canaries {
         Self::within(&std::env::temp_dir())
     }
 
+    /// Others than all tests have: for one whose processes may be found with them.
+    pub fn others() -> Self {
+        Self::of(
+            (COUNT..2 * COUNT).map(value).collect(),
+            &std::env::temp_dir(),
+        )
+    }
+
     /// With the secrets' files below this folder.
     pub fn within(folder: &Path) -> Self {
+        Self::of((0..COUNT).map(value).collect(), folder)
+    }
+
+    fn of(values: Vec<String>, folder: &Path) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("c")
             .tempdir_in(folder)
             .expect("a folder");
-        let values: Vec<String> = (0..COUNT).map(value).collect();
         let all: Vec<Vec<String>> = values.iter().map(|value| forms(value)).collect();
         for (number, value) in values.iter().enumerate() {
             fs::write(folder.path().join(number.to_string()), value).expect("written");
