@@ -390,9 +390,9 @@ fn a_client_is_shown_the_certificate_whose_kind_of_key_it_knows() {
     site.world.apply().code(0);
 
     let host = ["-servername", "shop.test"];
-    site.s_client(&host).says("Peer signature type: ecdsa");
+    site.s_client(&host).says("a:PKEY: id-ecPublicKey");
     let old = [&host[..], &["-sigalgs", "RSA-PSS+SHA256"]].concat();
-    site.s_client(&old).says("Peer signature type: rsa");
+    site.s_client(&old).says("a:PKEY: rsaEncryption");
 }
 
 #[test]
