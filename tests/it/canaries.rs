@@ -159,9 +159,12 @@ impl Cage {
             let after = String::from_utf8_lossy(&read("cmdline")).into_owned();
             self.canaries.are_not_in("arguments", before.as_bytes());
             self.canaries.are_not_in("arguments", after.as_bytes());
-            // The service has them, and a command of the other test's was given them.
+            // The service has them, and commands, tasks and hooks of the other tests' were given
+            // them.
             let may_have = |program: &String| {
-                program.contains("storefront") || program.contains("--env\0staging")
+                ["storefront", "--env\0staging", "env; env >&2", "env; cat"]
+                    .iter()
+                    .any(|given| program.contains(given))
             };
             if ![&before, &after].into_iter().any(may_have) {
                 let what = format!("the environment of {before} ({after})");
