@@ -107,7 +107,8 @@ fn a_quota_that_the_plan_raises_has_room_and_one_that_it_leaves_has_none() {
     site.put("own.yaml", &quota(20));
     site.plan()
         .code(2)
-        .says("ResourceQuota/small changes before")
+        .says("and ResourceQuota/small in")
+        .says("changes before")
         .says_not("allows 1 pods");
 }
 
