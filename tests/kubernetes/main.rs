@@ -6,6 +6,7 @@
 #[path = "../it/support/build_server.rs"]
 mod build_server;
 #[path = "../it/support/canaries.rs"]
+#[allow(dead_code)] // each test binary uses its own part of it
 mod canary;
 #[allow(dead_code)] // each test binary uses its own part of it
 #[path = "../cluster/support.rs"]
