@@ -307,7 +307,9 @@ fn somebody_watches_a_job_in_a_browser_and_nothing_of_strangers_runs() {
     until("the step is there", || {
         browser.text("#steps").contains("wait for it")
     });
-    assert!(browser.text("dl").contains("onerror"));
+    until("its commit is there", || {
+        browser.text("dl").contains("onerror")
+    });
     browser.fits("running");
     browser.click("summary");
     browser.fits("cancel");
