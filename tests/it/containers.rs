@@ -206,6 +206,21 @@ fn a_link_of_an_image_that_leads_to_nothing_makes_way_for_the_machines_file() {
     );
 }
 
+/// What is in a volume is the user's, though a file of the machine is to be mounted there.
+#[test]
+fn a_link_of_a_volume_that_leads_to_nothing_stays() {
+    let Some(world) = reporting("true", &[("/etc", "etc")]) else {
+        return;
+    };
+    std::fs::create_dir(world.file("etc")).expect("a folder");
+    give_to_containers(&world.file("etc"));
+    let link = world.file("etc/resolv.conf");
+    std::os::unix::fs::symlink("../run/nothing", &link).expect("a link");
+    world.apply();
+    let target = std::fs::read_link(&link).expect("it is still there");
+    assert_eq!(target, std::path::Path::new("../run/nothing"));
+}
+
 /// As with Docker: a home, and for a number that the image does not know root's group of the
 /// container, which images for any user give their folders to.
 #[test]

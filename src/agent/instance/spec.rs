@@ -248,9 +248,11 @@ impl Instance {
         let mut env = match self.spec.workload.runs_by() {
             Some(ContainerKind::Docker) => BTreeMap::new(),
             Some(ContainerKind::Own) => {
-                let root = account(rootfs, Some("root"), UnlistedGroup::Root)?;
-                let home = found.or(root.as_ref()).map(|it| it.home.display());
-                let home = home.map(|home| ("HOME".to_owned(), home.to_string()));
+                let home = match found {
+                    Some(found) => Some(found.home.clone()),
+                    None => account(rootfs, Some("root"), UnlistedGroup::Root)?.map(|it| it.home),
+                };
+                let home = home.map(|home| ("HOME".to_owned(), home.display().to_string()));
                 home.into_iter().collect()
             }
             None | Some(ContainerKind::Systemd) => clean_environment(found),

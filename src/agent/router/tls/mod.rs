@@ -141,8 +141,8 @@ pub async fn examine(
     Ok(loaded.served(source, None))
 }
 
-/// The certificates of a listener, by the host that a client names, and by the kinds of keys that it
-/// knows: a host may have one with an elliptic curve and one with RSA.
+/// The certificates of a listener, by the host that a client names, and by the kinds of keys that
+/// it knows: a host may have one with an elliptic curve and one with RSA.
 struct Certificates(Vec<Arc<Watched>>);
 
 impl fmt::Debug for Certificates {

@@ -33,8 +33,8 @@ pub(super) fn specification(launch: &Launch, users: Option<&ContainerUsers>) -> 
     }
 
     // What prepares the mounts would not say which.
-    let volumes = contained.spec.volumes.iter();
-    if let Some((inside, from)) = { volumes }.find(|(_, from)| !Path::new(from).exists()) {
+    let mut volumes = contained.spec.volumes.iter();
+    if let Some((inside, from)) = volumes.find(|(_, from)| !Path::new(from).exists()) {
         return Err(io::Error::other(format!(
             "{from}, which is to be its volume {}, is not on this machine: make it first",
             inside.display()
