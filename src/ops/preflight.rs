@@ -14,7 +14,7 @@ use crate::model::hook::HookCall;
 use crate::model::loss::Loss;
 use crate::model::plan::{Action, Plan};
 use crate::model::signature::{command, signer};
-use crate::model::{Address, LiveTraffic, ServiceName, Slot};
+use crate::model::{Address, LiveTraffic, ObjectKey, ServiceName, Slot};
 use crate::ops::doctor::name;
 use crate::ops::refused::{self, Refused};
 use crate::ops::session::unavailable;
@@ -234,6 +234,11 @@ async fn rehearsed<'a>(
 ) -> Result<Vec<(&'a ServiceName, Rehearsed)>, EngineError> {
     let scope = &session.scope();
     let target = plan.target.as_ref().map(|target| target.release);
+    let changing = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::Apply { manifest, .. } => Some(manifest.key()),
+        _ => None,
+    });
+    let changing: &BTreeSet<ObjectKey> = &changing.collect();
     let asked = plan.steps.iter().filter_map(|step| {
         let Address::Workload(slot, _) = step.address else {
             return None;
@@ -260,6 +265,7 @@ async fn rehearsed<'a>(
                 pull,
                 current,
                 objects: &desired.objects,
+                changing,
             };
             let said = session.ports.engine.rehearse(scope, &rehearsal).await?;
             Ok((&workload.service, said))

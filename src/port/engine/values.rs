@@ -1,6 +1,6 @@
 //! What an engine is given, and what it answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -207,6 +207,8 @@ pub struct Rehearsal<'a> {
     pub current: Option<&'a SlotFacts>,
     /// The environment's own objects: they are made before.
     pub objects: &'a [Manifest],
+    /// Those of them that the plan changes before.
+    pub changing: &'a BTreeSet<ObjectKey>,
 }
 
 /// What an engine says about a workload that it was asked about beforehand.

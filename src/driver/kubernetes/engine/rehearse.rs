@@ -361,7 +361,7 @@ impl Asker<'_> {
         let said_by = message
             .split_once(" is forbidden: ")
             .map_or(message, |(_, reason)| reason);
-        if let Some(rule) = self.rule_that_changes(&key, message).await {
+        if let Some(rule) = self.rule_that_changes(&key, message) {
             let reason = format!(
                 "the pods of {} would be refused as it is ({said_by}), and {rule} changes before",
                 said(&key)
@@ -372,61 +372,22 @@ impl Asker<'_> {
         Ok(Answer::refused(key, reason))
     }
 
-    /// The environment's own object that makes the rule by which a pod is refused, where it is not
-    /// yet what it will be when the pods are made.
-    async fn rule_that_changes(&self, workload: &ObjectKey, message: &str) -> Option<String> {
+    /// The environment's own object that makes the rule by which a pod is refused, where the plan
+    /// changes it before the pods are made.
+    fn rule_that_changes(&self, workload: &ObjectKey, message: &str) -> Option<String> {
         let namespace = workload.namespace.as_deref().unwrap_or_default();
-        let kind = if message.contains("quota") {
-            "ResourceQuota"
-        } else if message.contains("violates PodSecurity") {
-            "Namespace"
-        } else {
-            "LimitRange"
+        let makes_it = |key: &&ObjectKey| match key.kind.as_str() {
+            "ResourceQuota" => [',', ':']
+                .iter()
+                .any(|end| message.contains(&format!("quota: {}{end}", key.name))),
+            "Namespace" => message.contains("violates PodSecurity"),
+            "LimitRange" => message.contains(" usage per "),
+            _ => false,
         };
-
-        let rules = self.what.objects.iter().filter(|one| {
-            let key = one.key();
-            let place = key.namespace.as_deref().unwrap_or_else(|| one.name());
-            one.kind() == kind && place == namespace
-        });
-        for rule in rules {
-            let ends = [',', ':'].map(|end| format!("quota: {}{end}", rule.name()));
-            let is_meant = kind != "ResourceQuota" || ends.iter().any(|it| message.contains(it));
-            let live = self.api.get(&rule.key()).await.ok()?;
-            let changes = live.is_some_and(|live| !says_the_same(rule.body(), &live));
-            if is_meant && changes {
-                return Some(said(&rule.key()));
-            }
-        }
-        None
+        let place = |key: &ObjectKey| key.namespace.clone().unwrap_or_else(|| key.name.clone());
+        let mut changing = self.what.changing.iter();
+        changing
+            .find(|key| place(key) == namespace && makes_it(key))
+            .map(said)
     }
-}
-
-/// Whether what is there says all that a manifest's `spec` and labels say, word by word. A quantity
-/// in other words counts as another one: then the pods are not asked about, and nothing else.
-fn says_the_same(manifest: &Value, live: &Value) -> bool {
-    [&["spec"][..], &["metadata", "labels"]].iter().all(|path| {
-        let at = |object: &Value| {
-            path.iter()
-                .fold(object.clone(), |at, name| at[*name].clone())
-        };
-        includes(&at(live), &at(manifest))
-    })
-}
-
-fn includes(whole: &Value, part: &Value) -> bool {
-    match part {
-        Value::Object(part) => part
-            .iter()
-            .all(|(name, value)| includes(&whole[name], value)),
-        Value::Null => true,
-        other => text(whole) == text(other),
-    }
-}
-
-/// A number and its text are one quantity.
-fn text(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
 }
