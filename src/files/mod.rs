@@ -3,9 +3,10 @@
 //! Replacing files so that a reader sees the old content or the new one, and a power cut loses
 //! neither ([`replace`]); reading them without being held up or filled up by what is no file
 //! ([`read`]); locks that go with their process. A path that somebody else wrote is opened by
-//! [`beneath`], a tar read by [`archive`], and what is packed by [`packed`]. A program whose answer is what it prints is waited
-//! for by [`program`], ends with a process that is killed by [`guard`], and what it prints meanwhile is made lines of by [`lines`]. What a command
-//! itself writes into the project's folder is told by [`outputs`].
+//! [`beneath`], a tar read by [`archive`], and what is packed by [`packed`]. A program whose answer
+//! is what it prints is waited for by [`program`], ends with a process that is killed by [`guard`],
+//! and what it prints meanwhile is made lines of by [`lines`]. What a command itself writes into
+//! the project's folder is told by [`outputs`].
 
 pub mod archive;
 pub mod beneath;
@@ -138,8 +139,8 @@ pub fn give_to_owner(made: &impl AsFd, path: &Path) -> io::Result<()> {
 }
 
 /// Opens a file as options say, or makes it, for its folder's owner alone. What is there already
-/// stays whose it is. A link in its place is not followed, since somebody else may have put it there,
-/// and a pipe is not waited for.
+/// stays whose it is. A link in its place is not followed, since somebody else may have put it
+/// there, and a pipe is not waited for.
 pub fn open_or_make(path: &Path, options: &OpenOptions) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut options = options.clone();

@@ -1,5 +1,5 @@
-//! What a plan says of the data of containers: folders that are not there, and folders that an image
-//! keeps data in and nobody has given a volume to.
+//! What a plan says of the data of containers: folders that are not there, and folders that an
+//! image keeps data in and nobody has given a volume to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

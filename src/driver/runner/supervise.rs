@@ -144,7 +144,8 @@ async fn due(deadline: Pin<&mut Sleep>, stopping: Stopping<'_>, stops: u32) {
     }
 }
 
-/// Asks a command to stop; one with a group is not asked the second time, one without not the third.
+/// Asks a command to stop; one with a group is not asked the second time, one without not the
+/// third.
 fn stop(child: &Child, group: Option<&Group>, stops: u32) {
     match group {
         Some(group) if stops == 0 => group.ask_to_stop(),

@@ -85,7 +85,8 @@ impl<'a> Handover<'a> {
     }
 
     /// Stops what must not run twice where it has live traffic, starts in the slot what waits for
-    /// that, and waits until it is ready. All stop before the first one starts: no old one works with a new one.
+    /// that, and waits until it is ready. All stop before the first one starts: no old one works
+    /// with a new one.
     pub fn run(&self, draft: &mut Draft, ready: StepId) -> HandedOver {
         let stopped = self.stop(draft, ready);
         let started = self.start(draft, &[&[ready], &stopped[..]].concat());
